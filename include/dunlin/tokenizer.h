@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DUNLIN_TOKENIZER_H
+#define DUNLIN_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/error.h>
+
+DN_BEGIN_DECLS
+
+/* A model's vocabulary; immutable after it was made, so any thread may use it. */
+struct dn_tokenizer;
+
+/* State of one text being given back token by token; a plain value, zero it to begin. */
+struct dn_detokenizer {
+	uint8_t pending[8];
+	uint8_t n_pending;
+	bool started;
+};
+
+#define DN_TOKEN_NONE UINT32_MAX
+
+enum dn_encode_flags {
+	DN_ENCODE_SPECIAL = 1 << 0, /* recognise special tokens in the text */
+};
+
+enum dn_token_kind {
+	DN_TOKEN_NORMAL = 1,
+	DN_TOKEN_UNKNOWN = 2,
+	DN_TOKEN_CONTROL = 3,
+	DN_TOKEN_USER_DEFINED = 4,
+	DN_TOKEN_UNUSED = 5,
+	DN_TOKEN_BYTE = 6,
+};
+
+/**
+ * dn_tokenizer_encode() - text to token ids
+ * @text: bytes; invalid UTF-8 is encoded byte for byte
+ * @tokens: room for @max ids; may be NULL when @max is 0
+ * @ret_count: ids that the whole text needs, which may be more than @max
+ *
+ * No BOS or EOS is added. Time is bounded by a small multiple of size · log(size).
+ *
+ * Context: any thread.
+ * Return: 0, or a negative errno (-ENOMEM; -E2BIG for texts above 64 MiB).
+ */
+DN_API DN_MUST_CHECK int dn_tokenizer_encode(const struct dn_tokenizer *tokenizer, const char *text,
+					     size_t size, unsigned int flags, uint32_t *tokens,
+					     size_t max, size_t *ret_count, struct dn_error *err);
+
+/**
+ * dn_tokenizer_decode() - one token's text, never half a UTF-8 sequence
+ * @state: of this text; bytes that do not yet end a sequence wait in it
+ * @special: whether control tokens are written as their text, else they give nothing
+ * @out: room for @size bytes; dn_tokenizer_longest() + 8 always suffices
+ *
+ * Bytes that can no longer become a sequence come out as U+FFFD.
+ *
+ * Return: bytes written (0 is usual), or -ERANGE for an id outside the vocabulary.
+ */
+DN_API int dn_tokenizer_decode(const struct dn_tokenizer *tokenizer, struct dn_detokenizer *state,
+			       uint32_t token, bool special, char *out, size_t size);
+
+/* What still waits, as U+FFFD; resets @state. Returns bytes written. */
+DN_API int dn_tokenizer_decode_end(const struct dn_tokenizer *tokenizer,
+				   struct dn_detokenizer *state, char *out, size_t size);
+
+DN_API uint32_t dn_tokenizer_size(const struct dn_tokenizer *tokenizer);
+/* Bytes of the longest token's text. */
+DN_API size_t dn_tokenizer_longest(const struct dn_tokenizer *tokenizer);
+DN_API enum dn_token_kind dn_tokenizer_kind(const struct dn_tokenizer *tokenizer, uint32_t token);
+/* The raw bytes of a token (no NUL) and their number; NULL outside the vocabulary. */
+DN_API const char *dn_tokenizer_bytes(const struct dn_tokenizer *tokenizer, uint32_t token,
+				      size_t *ret_size);
+/* DN_TOKEN_NONE where the model names none. */
+DN_API uint32_t dn_tokenizer_bos(const struct dn_tokenizer *tokenizer);
+DN_API uint32_t dn_tokenizer_eos(const struct dn_tokenizer *tokenizer);
+/* Whether the model wants its BOS before a text. */
+DN_API bool dn_tokenizer_adds_bos(const struct dn_tokenizer *tokenizer);
+/* Whether @token ends an answer: EOS, EOT, EOM and the end markers that models are known by. */
+DN_API bool dn_tokenizer_ends(const struct dn_tokenizer *tokenizer, uint32_t token);
+
+DN_END_DECLS
+
+#endif /* DUNLIN_TOKENIZER_H */
