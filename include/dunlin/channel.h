@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The channel between a parent and the worker process that runs one model.
+ *
+ * A SOCK_SEQPACKET socket pair; the worker finds its end as descriptor 3. Every packet is one
+ * struct dn_frame of DN_FRAME_SIZE bytes, in the machine's byte order, with at most one
+ * descriptor attached; unused bytes are zero. What does not fit a frame goes as a sealed memfd
+ * ("attachment") whose length in bytes is @attachment.
+ *
+ * The worker speaks first (HELLO). Requests have a number chosen by the parent, never 0; every
+ * frame about a request carries it. Each request ends with exactly one of its closing frames or
+ * with ERROR. Any worker program that speaks this can be plugged in.
+ */
+#ifndef DUNLIN_CHANNEL_H
+#define DUNLIN_CHANNEL_H
+
+#include <stdint.h>
+
+#define DN_CHANNEL_VERSION 1
+#define DN_CHANNEL_FD 3
+#define DN_FRAME_SIZE 1024
+#define DN_FRAME_TEXT_MAX 512
+#define DN_FRAME_STOP_MAX 4
+#define DN_FRAME_STOP_BYTES 64
+#define DN_FRAME_BIAS_MAX 32
+#define DN_FRAME_TOP_MAX 20
+
+/* To the worker (1 to 99), and from it (100 and up). */
+enum dn_frame_type {
+	DN_FRAME_LOAD = 1,       /* attached: the model file; -> LOADED */
+	DN_FRAME_DESCRIBE = 2,   /* -> TEXT (attached: text or JSON) */
+	DN_FRAME_TOKENIZE = 3,   /* attached: text; -> TOKENS (attached: uint32 ids) */
+	DN_FRAME_DETOKENIZE = 4, /* attached: uint32 ids; -> TEXT */
+	DN_FRAME_RENDER = 5,     /* attached: JSON variables of the chat template; -> TEXT */
+	DN_FRAME_SUBMIT = 6,     /* attached: prompt; -> ACCEPTED, OUTPUT..., DONE */
+	DN_FRAME_CANCEL = 7,     /* @request is the one to cancel; it ends with DONE */
+	DN_FRAME_SCORE = 8,      /* attached: uint32 ids; -> SCORED */
+	DN_FRAME_LOGITS = 9,     /* attached: uint32 ids; -> LOGITS_OUT (attached: float32 rows) */
+	DN_FRAME_SNAPSHOT = 10,  /* of a kept sequence; -> SNAPSHOT_OUT (attached) */
+	DN_FRAME_RESTORE = 11,   /* attached: a snapshot; -> RESTORED */
+	DN_FRAME_FORGET = 12,    /* drops a kept sequence; -> FORGOTTEN */
+	DN_FRAME_TEMPLATE = 13,  /* attached: template source, replaces the model's; -> READY */
+
+	DN_FRAME_HELLO = 100,
+	DN_FRAME_LOADED = 101,
+	DN_FRAME_TEXT = 102,
+	DN_FRAME_TOKENS = 103,
+	DN_FRAME_ACCEPTED = 104,
+	DN_FRAME_OUTPUT = 105,
+	DN_FRAME_DONE = 106,
+	DN_FRAME_SCORED = 107,
+	DN_FRAME_LOGITS_OUT = 108,
+	DN_FRAME_SNAPSHOT_OUT = 109,
+	DN_FRAME_RESTORED = 110,
+	DN_FRAME_FORGOTTEN = 111,
+	DN_FRAME_READY = 112,
+	DN_FRAME_STEP = 113, /* what a step computed and how long it took, where asked for */
+	DN_FRAME_ERROR = 114,
+};
+
+/* How far LOAD goes. */
+enum dn_load_depth {
+	DN_LOAD_HEADER = 0, /* header and vocabulary: describe, tokenize, render */
+	DN_LOAD_WEIGHTS = 1,
+};
+
+struct dn_frame_load {
+	uint32_t depth;
+	uint32_t threads;
+	uint32_t context;   /* 0: default */
+	uint32_t sequences; /* 0: one */
+	uint32_t batch;     /* 0: default */
+	uint32_t outputs;   /* 0: default */
+	uint32_t kv;        /* enum dn_kv_type */
+	uint32_t report_steps;
+	uint64_t memory; /* bytes; 0: unbounded */
+	char level[16];  /* empty: the best */
+};
+
+struct dn_frame_hello {
+	uint32_t version;
+	uint32_t sandbox_held;  /* bits of the measures that hold */
+	uint32_t sandbox_absent; /* bits of those that do not */
+	char program[32];
+};
+
+struct dn_frame_loaded {
+	uint32_t vocabulary;
+	uint32_t context;
+	uint32_t batch;
+	uint32_t has_template;
+	uint32_t has_vocabulary;
+	uint32_t bos;
+	uint32_t eos;
+	uint32_t adds_bos;
+	uint64_t load_ns;
+	uint64_t planned_bytes;
+	uint64_t bytes_per_token;
+	uint64_t operations_per_token;
+	char level[16];
+	char architecture[32];
+	char quantisation[16];
+	char name[128];
+};
+
+enum dn_describe_format {
+	DN_DESCRIBE_TEXT = 0,
+	DN_DESCRIBE_JSON = 1,
+};
+
+struct dn_frame_describe {
+	uint32_t format;
+	uint32_t all; /* every tensor and every metadata entry */
+	struct dn_frame_load plan; /* options whose memory is to be planned */
+};
+
+struct dn_frame_encode {
+	uint32_t special; /* recognise, or give back, special tokens */
+	int64_t now;      /* RENDER: strftime_now(); negative: the clock */
+};
+
+enum dn_prompt_kind {
+	DN_PROMPT_TEXT = 0,   /* raw text; BOS as the model wants it */
+	DN_PROMPT_TOKENS = 1, /* uint32 ids as they are */
+	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
+};
+
+struct dn_frame_submit {
+	uint32_t prompt_kind;
+	uint32_t max_tokens; /* 0: as the context allows */
+	uint32_t ignore_eos;
+	uint32_t keep;      /* keep the sequence under this request's number, for @continues */
+	uint64_t continues; /* a kept request whose longest common prefix is used again; 0: none */
+	uint64_t seed;
+	float temperature;
+	uint32_t top_k;
+	float top_p;
+	float min_p;
+	float repeat_penalty;
+	float frequency_penalty;
+	float presence_penalty;
+	uint32_t penalty_last;
+	uint32_t logprobs; /* 0: none; n: of the token and of the n - 1 most likely */
+	uint32_t n_stop;
+	uint32_t n_bias;
+	uint32_t special; /* show control tokens */
+	char stop[DN_FRAME_STOP_MAX][DN_FRAME_STOP_BYTES]; /* NUL-terminated */
+	struct {
+		uint32_t token;
+		float bias;
+	} bias[DN_FRAME_BIAS_MAX];
+};
+
+struct dn_frame_accepted {
+	uint32_t prompt_tokens;
+	uint32_t reused_tokens;
+	uint32_t max_tokens;
+};
+
+struct dn_frame_output {
+	uint32_t token; /* DN_TOKEN_NONE in a frame that only carries on or flushes text */
+	uint32_t text_size;
+	uint32_t n_top;
+	float logprob;
+	struct {
+		uint32_t token;
+		float logprob;
+	} top[DN_FRAME_TOP_MAX];
+	char text[DN_FRAME_TEXT_MAX]; /* not NUL-terminated; whole UTF-8 sequences */
+};
+
+enum dn_finish_reason {
+	DN_FINISH_EOS = 0,     /* the model ended */
+	DN_FINISH_STOP = 1,    /* a stop string */
+	DN_FINISH_LENGTH = 2,  /* max_tokens */
+	DN_FINISH_CONTEXT = 3, /* the context is full */
+	DN_FINISH_CANCELLED = 4,
+};
+
+struct dn_frame_done {
+	uint32_t reason;
+	uint32_t prompt_tokens;
+	uint32_t reused_tokens;
+	uint32_t output_tokens;
+	uint64_t prefill_ns;
+	uint64_t decode_ns;
+	uint64_t cpu_ns; /* CPU time of the worker since the request was accepted */
+	uint64_t first_token_ns;
+};
+
+struct dn_frame_score {
+	uint32_t first; /* score the predictions of tokens @first to the last; at least 1 */
+};
+
+struct dn_frame_scored {
+	uint32_t n_scored;
+	double negative_log_likelihood; /* sum, natural logarithm */
+};
+
+struct dn_frame_step {
+	uint32_t prefill_tokens;
+	uint32_t decode_tokens;
+	uint64_t step_ns;
+};
+
+struct dn_frame_error {
+	int32_t code; /* positive errno */
+	char message[DN_FRAME_TEXT_MAX];
+};
+
+struct dn_frame {
+	uint32_t version; /* DN_CHANNEL_VERSION */
+	uint32_t type;
+	uint64_t request;
+	uint64_t attachment; /* bytes in the attached memfd; 0 with none */
+	uint64_t reserved;
+	union {
+		struct dn_frame_load load;
+		struct dn_frame_hello hello;
+		struct dn_frame_loaded loaded;
+		struct dn_frame_describe describe;
+		struct dn_frame_encode encode;
+		struct dn_frame_submit submit;
+		struct dn_frame_accepted accepted;
+		struct dn_frame_output output;
+		struct dn_frame_done done;
+		struct dn_frame_score score;
+		struct dn_frame_scored scored;
+		struct dn_frame_step step;
+		struct dn_frame_error error;
+		uint8_t bytes[DN_FRAME_SIZE - 32];
+	} u;
+};
+
+#ifdef __cplusplus
+static_assert(sizeof(struct dn_frame) == DN_FRAME_SIZE, "frames have one size");
+#else
+_Static_assert(sizeof(struct dn_frame) == DN_FRAME_SIZE, "frames have one size");
+#endif
+
+#endif /* DUNLIN_CHANNEL_H */

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DUNLIN_MODEL_H
+#define DUNLIN_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/error.h>
+#include <dunlin/template.h>
+#include <dunlin/tokenizer.h>
+
+DN_BEGIN_DECLS
+
+struct dn_model;
+struct dn_context;
+struct dn_sequence;
+
+/**
+ * struct dn_model_info - what a model file says of itself
+ *
+ * Texts are borrowed from the model, not NUL-terminated, and not safe to print as they are.
+ */
+struct dn_model_info {
+	const char *architecture; /* NUL-terminated, one of ours */
+	const char *name;
+	size_t name_size;
+	const char *chat_template; /* NULL where the file has none */
+	size_t chat_template_size;
+	uint32_t n_layers;
+	uint32_t dim; /* width of the residual stream */
+	uint32_t n_heads;
+	uint32_t n_kv_heads;
+	uint32_t head_dim;
+	uint32_t ffn_dim;
+	uint32_t vocabulary;
+	uint32_t trained_context;
+	uint64_t parameters;
+	uint64_t weight_bytes;    /* in the file */
+	uint64_t bytes_per_token; /* of weights that decoding one token reads */
+	uint64_t operations_per_token; /* of the layers' matrices, a multiply-add counted as 2 */
+	const char *quantisation; /* the type that most of the weights have */
+};
+
+/**
+ * dn_model_open() - read and check a model file's header; no weights yet
+ * @fd: a GGUF file; borrowed for the model's life
+ * @ret_model: owned by the caller
+ *
+ * Return: 0, or a negative errno (-ENOTSUP names the architecture, type or tokenizer that is not
+ * known; -EINVAL the field that is wrong).
+ */
+DN_API DN_MUST_CHECK int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err);
+DN_API struct dn_model *dn_model_free(struct dn_model *model);
+DN_API void dn_model_get_info(const struct dn_model *model, struct dn_model_info *ret_info);
+/* NULL where the file has no vocabulary. Borrowed. */
+DN_API const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *model);
+
+enum dn_kv_type {
+	DN_KV_F16 = 0,
+	DN_KV_F32 = 1,
+};
+
+/**
+ * struct dn_context_options - how a model is to run
+ * @struct_size: sizeof(struct dn_context_options)
+ * @level: kernel level by name; NULL: the best that the CPU has, capped by DUNLIN_CPU
+ * @threads: 0: one
+ * @context: tokens a sequence may have; 0: the lesser of trained and 4,096
+ * @sequences: whole contexts that the cache has room for; 0: one
+ * @batch: most tokens one step computes; 0: 256
+ * @outputs: most rows of logits one step gives; 0: 8
+ * @kv: element type of the cache
+ * @memory: bytes that all may take, 0: unbounded; a @context of 0 shrinks to fit
+ */
+struct dn_context_options {
+	size_t struct_size;
+	const char *level;
+	uint32_t threads;
+	uint32_t context;
+	uint32_t sequences;
+	uint32_t batch;
+	uint32_t outputs;
+	enum dn_kv_type kv;
+	uint64_t memory;
+};
+
+/**
+ * struct dn_memory_plan - what a context will take, in bytes, before anything is allocated
+ * @weights: re-laid, in anonymous memory
+ * @cache: keys and values
+ * @workspace: activations and scratch
+ * @tables: the header's mapping and the tokenizer's tables
+ * @process: program, libraries, stacks: a measured allowance
+ * @total: their sum, the peak PSS that is kept
+ * @context: tokens a sequence may have under these options
+ */
+struct dn_memory_plan {
+	uint64_t weights;
+	uint64_t cache;
+	uint64_t workspace;
+	uint64_t tables;
+	uint64_t process;
+	uint64_t total;
+	uint32_t context;
+};
+
+/* Return: 0; -ENOMEM where @options->memory does not suffice: the message has both numbers. */
+DN_API DN_MUST_CHECK int dn_model_plan(const struct dn_model *model,
+				       const struct dn_context_options *options,
+				       struct dn_memory_plan *ret_plan, struct dn_error *err);
+
+/**
+ * dn_context_new() - load the weights and make room for sequences
+ *
+ * Reads the weights with the context's threads, re-laying them as they come; allocates all that
+ * steps will need. The context borrows the model. Use it from one thread at a time.
+ */
+DN_API DN_MUST_CHECK int dn_context_new(struct dn_model *model,
+					const struct dn_context_options *options,
+					struct dn_context **ret_context, struct dn_error *err);
+DN_API struct dn_context *dn_context_free(struct dn_context *context);
+/* The level in use, by name; the tokens a sequence may have; the most tokens of a step. */
+DN_API const char *dn_context_level(const struct dn_context *context);
+DN_API uint32_t dn_context_length(const struct dn_context *context);
+DN_API uint32_t dn_context_batch(const struct dn_context *context);
+
+/**
+ * dn_sequence_new() - an empty sequence
+ *
+ * Return: 0, or -ENOSPC when as many sequences exist as the context has places for (4 times
+ * @sequences).
+ */
+DN_API DN_MUST_CHECK int dn_sequence_new(struct dn_context *context,
+					 struct dn_sequence **ret_sequence, struct dn_error *err);
+DN_API struct dn_sequence *dn_sequence_free(struct dn_sequence *sequence);
+/* Tokens whose keys and values are in the cache. */
+DN_API uint32_t dn_sequence_length(const struct dn_sequence *sequence);
+/* Forget all but the first @length tokens. */
+DN_API void dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
+/*
+ * Make @to (empty) begin with the first @length tokens of @from: whole blocks are shared, a
+ * partial last one is copied. -ENOSPC when the cache has no block for that.
+ */
+DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct dn_sequence *from,
+					   uint32_t length, struct dn_error *err);
+/*
+ * Write a sequence's keys and values to a descriptor, and read them back into an empty sequence
+ * of a context with the same model, cache type and layout (checked).
+ */
+DN_API DN_MUST_CHECK int dn_sequence_save(const struct dn_sequence *sequence, int fd,
+					  struct dn_error *err);
+DN_API DN_MUST_CHECK int dn_sequence_restore(struct dn_sequence *sequence, int fd,
+					     struct dn_error *err);
+/* Bytes that dn_sequence_save() writes. */
+DN_API uint64_t dn_sequence_save_size(const struct dn_sequence *sequence);
+
+enum dn_logits_wanted {
+	DN_LOGITS_NONE = 0,
+	DN_LOGITS_LAST = 1,
+	DN_LOGITS_ALL = 2,
+};
+
+/**
+ * struct dn_batch_item - the tokens that one sequence gets in a step
+ * @sequence: each at most once a step
+ * @tokens: uint32[@n_tokens], ids below the vocabulary; borrowed
+ * @wanted: rows of logits; they come in the order of the items and their tokens
+ */
+struct dn_batch_item {
+	struct dn_sequence *sequence;
+	const uint32_t *tokens;
+	uint32_t n_tokens;
+	enum dn_logits_wanted wanted;
+};
+
+/**
+ * dn_context_step() - compute tokens of one or several sequences
+ *
+ * A sequence's results do not depend on the other items, on how its tokens were cut into steps,
+ * on the threads, or on whether its prefix was computed, shared or restored. Allocates nothing.
+ *
+ * Return: 0; -EINVAL for an id outside the vocabulary, too many tokens or outputs, a sequence
+ * given twice; -ENOBUFS when a sequence would outgrow the context; -ENOSPC when the cache has no
+ * free block. On failure no sequence has changed.
+ */
+DN_API DN_MUST_CHECK int dn_context_step(struct dn_context *context,
+					 const struct dn_batch_item *items, size_t n_items,
+					 struct dn_error *err);
+/* Row @row of the last step: float32[vocabulary], valid until the next step. */
+DN_API const float *dn_context_logits(const struct dn_context *context, uint32_t row);
+/* No step follows soon: the helpers sleep instead of spinning. */
+DN_API void dn_context_rest(struct dn_context *context);
+
+DN_END_DECLS
+
+#endif /* DUNLIN_MODEL_H */
