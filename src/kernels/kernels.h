@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The compute functions: one table a level, immutable, chosen once.
+ *
+ * Weights are re-laid in groups of sixteen rows, so that a vector lane is a row (relay.h). Every
+ * sum has one fixed order, the same in the matrix-vector and in the matrix-matrix product, and no
+ * sum crosses lanes but in a fixed tree: all levels but ref give the same bits.
+ */
+#ifndef DUNLIN_KERNELS_KERNELS_H
+#define DUNLIN_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/error.h>
+
+#include "base/base.h"
+#include "kernels/types.h"
+
+#define DN_GROUP	  16 /* rows interleaved in a group */
+#define DN_BLOCK	  32 /* columns that share a scale in quantised activations */
+#define DN_KV_BLOCK	  32 /* tokens in a block of the KV cache */
+#define DN_ATTENTION_ROWS 8
+
+enum dn_level {
+	DN_LEVEL_REF,
+	DN_LEVEL_SCALAR,
+	DN_LEVEL_AVX2,
+	DN_LEVEL_AVXVNNI,
+	DN_LEVEL_AVX512VNNI,
+	DN_LEVEL_NEON,
+	DN_LEVEL_DOTPROD,
+	DN_LEVEL_I8MM,
+	DN_LEVEL_COUNT,
+};
+
+/**
+ * struct dn_matrix - a weight matrix, re-laid
+ * @rows, @columns: of the matrix; y = W x has @rows elements
+ * @data: ceil(@rows / 16) groups of @group_bytes; missing rows of the last are zero
+ */
+struct dn_matrix {
+	enum dn_type type;
+	uint32_t rows;
+	uint32_t columns;
+	size_t group_bytes;
+	const uint8_t *data;
+};
+
+/**
+ * struct dn_activations - rows of activations in the forms that products take
+ * @columns: elements a row
+ * @values: float32 rows, @stride apart
+ * @quants: int8 rows in [-127, 127], @quants_stride apart, a multiple of DN_BLOCK; NULL where no
+ *	quantised product reads them
+ * @scales: of each block of each row: value = scale * quant
+ * @sums: scale * sum of the block's quants, for types with a minimum
+ * @biases: -8 * sum of the block's quants, for types with an offset
+ */
+struct dn_activations {
+	uint32_t columns;
+	const float *values;
+	size_t stride;
+	const int8_t *quants;
+	size_t quants_stride;
+	const float *scales;
+	const float *sums;
+	const int32_t *biases;
+};
+
+/**
+ * struct dn_product - Y = X Wᵀ
+ * @n: rows of X and of Y
+ * @y: float32, rows @y_stride apart
+ */
+struct dn_product {
+	const struct dn_matrix *w;
+	const struct dn_activations *x;
+	uint32_t n;
+	float *y;
+	size_t y_stride;
+};
+
+/**
+ * struct dn_attention - softmax(q Kᵀ) V over a paged cache, for query rows of one KV head
+ * @blocks: the sequence's blocks
+ * @keys, @values: byte offsets of this layer's and head's part in a block: keys as
+ *	[head_dim][32 tokens], values as [32 tokens][head_dim rounded up to 16]
+ * @half: elements are F16, else F32
+ * @scale: of the scores
+ * @n_rows: at most DN_ATTENTION_ROWS
+ * @q, @out: float32[head_dim] of each row
+ * @begin, @end: the cache positions that each row sees, at least one
+ * @scratch: dn_attention_scratch(head_dim) floats, 64-byte aligned
+ *
+ * Each row walks whole cache blocks in order with a running maximum (Milakov and Gimelshein 2018),
+ * so a row's result depends on its own positions alone.
+ */
+struct dn_attention {
+	const uint8_t *const *blocks;
+	size_t keys;
+	size_t values;
+	bool half;
+	uint32_t head_dim;
+	float scale;
+	uint32_t n_rows;
+	const float *q[DN_ATTENTION_ROWS];
+	float *out[DN_ATTENTION_ROWS];
+	uint32_t begin[DN_ATTENTION_ROWS];
+	uint32_t end[DN_ATTENTION_ROWS];
+	float *scratch;
+};
+
+static inline size_t dn_attention_scratch(uint32_t head_dim)
+{
+	return DN_ATTENTION_ROWS * ((size_t)DN_KV_BLOCK + DN_ROUND_UP((size_t)head_dim, 16));
+}
+
+/* The vector operations of a level. Lengths are in elements; nothing needs alignment. */
+struct dn_kernels {
+	enum dn_level level;
+	const char *name;
+	/* Whether products of quantised weights read quantised activations. */
+	bool quantises;
+
+	/* Quantises a row; @columns a multiple of DN_BLOCK. scale = max |x| / 127, to nearest even. */
+	void (*quantise)(const float *x, uint32_t columns, int8_t *quants, float *scales,
+			 float *sums, int32_t *biases);
+	/* Groups [first, first + count) of a product; all element types. */
+	void (*product)(const struct dn_product *product, uint32_t first, uint32_t count);
+	void (*attend)(const struct dn_attention *attention);
+	/* y = x / sqrt(mean(x²) + epsilon) * weight; y may be x. */
+	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);
+	/* y += x */
+	void (*add)(float *y, const float *x, uint32_t n);
+	/* y = silu(gate) * up; y may be gate. */
+	void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t n);
+	/* Rotates pairs (2i, 2i + 1), or with @halves (i, i + n_pairs), by the angles given. */
+	void (*rope)(float *x, uint32_t n_pairs, const float *cosines, const float *sines,
+		     bool halves);
+	/* Writes a key as a column of a block (stride DN_KV_BLOCK) and a value as a row. */
+	void (*store_key)(void *block, const float *key, uint32_t n, bool half);
+	void (*store_value)(void *row, const float *value, uint32_t n, bool half);
+};
+
+/**
+ * dn_kernels_select() - the table of a level
+ * @name: "avx2", …; NULL: DUNLIN_CPU where set, else the best that CPU and OS have
+ *
+ * DUNLIN_CPU caps: a level above it is not taken even when named. A level that the CPU lacks is
+ * -ENOTSUP, an unknown name -EINVAL; the messages list what there is.
+ */
+DN_MUST_CHECK int dn_kernels_select(const char *name, const struct dn_kernels **ret_kernels,
+				    struct dn_error *err);
+const char *dn_level_name(enum dn_level level);
+/* NULL where this build or this CPU does not have the level. */
+const struct dn_kernels *dn_kernels_at(enum dn_level level);
+
+/* Whether products can read weights of @type. */
+bool dn_type_computes(enum dn_type type);
+
+/* Operations a second (a multiply-add is 2) of the level's 8-bit dot product, on one thread. */
+double dn_kernels_int8_peak(const struct dn_kernels *kernels);
+
+#endif /* DUNLIN_KERNELS_KERNELS_H */

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* The vectors of the levels with 256 bits: half a group each. Their dot products differ. */
+#ifndef DUNLIN_KERNELS_AVX2_VECTORS_H
+#define DUNLIN_KERNELS_AVX2_VECTORS_H
+
+#include <immintrin.h>
+
+#include "kernels/level.h"
+
+#define VEC  8
+#define ROWS 4
+
+typedef __m256 vec;
+typedef __m256i ivec;
+
+static inline vec vec_load(const float *p)
+{
+	return _mm256_loadu_ps(p);
+}
+static inline void vec_store(float *p, vec v)
+{
+	_mm256_storeu_ps(p, v);
+}
+static inline vec vec_set1(float x)
+{
+	return _mm256_set1_ps(x);
+}
+static inline vec vec_add(vec a, vec b)
+{
+	return _mm256_add_ps(a, b);
+}
+static inline vec vec_sub(vec a, vec b)
+{
+	return _mm256_sub_ps(a, b);
+}
+static inline vec vec_mul(vec a, vec b)
+{
+	return _mm256_mul_ps(a, b);
+}
+static inline vec vec_div(vec a, vec b)
+{
+	return _mm256_div_ps(a, b);
+}
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+static inline vec vec_max(vec a, vec b)
+{
+	return _mm256_max_ps(a, b);
+}
+static inline vec vec_min(vec a, vec b)
+{
+	return _mm256_min_ps(a, b);
+}
+static inline vec vec_keep_ge(vec v, vec x, vec t)
+{
+	return _mm256_and_ps(v, _mm256_cmp_ps(x, t, _CMP_GE_OQ));
+}
+static inline vec vec_shift_exponent(vec p, vec t)
+{
+	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p),
+						    _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+}
+static inline vec vec_load_half(const uint16_t *p)
+{
+	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline void vec_store_half(uint16_t *p, vec v)
+{
+	_mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline vec vec_from_int(ivec v)
+{
+	return _mm256_cvtepi32_ps(v);
+}
+static inline ivec ivec_load(const uint8_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *)p);
+}
+static inline ivec ivec_set1(int32_t x)
+{
+	return _mm256_set1_epi32(x);
+}
+static inline ivec ivec_nibbles_low(ivec v)
+{
+	return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+static inline ivec ivec_nibbles_high(ivec v)
+{
+	return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+}
+static inline ivec ivec_four(const int8_t *x)
+{
+	int32_t four;
+
+	memcpy(&four, x, sizeof(four));
+	return _mm256_set1_epi32(four);
+}
+
+#endif /* DUNLIN_KERNELS_AVX2_VECTORS_H */

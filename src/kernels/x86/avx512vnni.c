@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* AVX-512 with VNNI: a group of sixteen rows is one vector. */
+
+#include <immintrin.h>
+
+#include "kernels/level.h"
+
+#define VEC	     16
+#define ROWS	     8
+#define TILE	     12
+#define BYTES_OFFSET 128
+
+typedef __m512 vec;
+typedef __m512i ivec;
+
+static inline vec vec_load(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+static inline void vec_store(float *p, vec v)
+{
+	_mm512_storeu_ps(p, v);
+}
+static inline vec vec_set1(float x)
+{
+	return _mm512_set1_ps(x);
+}
+static inline vec vec_add(vec a, vec b)
+{
+	return _mm512_add_ps(a, b);
+}
+static inline vec vec_sub(vec a, vec b)
+{
+	return _mm512_sub_ps(a, b);
+}
+static inline vec vec_mul(vec a, vec b)
+{
+	return _mm512_mul_ps(a, b);
+}
+static inline vec vec_div(vec a, vec b)
+{
+	return _mm512_div_ps(a, b);
+}
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+static inline vec vec_max(vec a, vec b)
+{
+	return _mm512_max_ps(a, b);
+}
+static inline vec vec_min(vec a, vec b)
+{
+	return _mm512_min_ps(a, b);
+}
+static inline vec vec_keep_ge(vec v, vec x, vec t)
+{
+	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, t, _CMP_GE_OQ), v);
+}
+static inline vec vec_shift_exponent(vec p, vec t)
+{
+	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p),
+						    _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
+}
+static inline vec vec_load_half(const uint16_t *p)
+{
+	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void vec_store_half(uint16_t *p, vec v)
+{
+	_mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline vec vec_from_int(ivec v)
+{
+	return _mm512_cvtepi32_ps(v);
+}
+static inline ivec ivec_load(const uint8_t *p)
+{
+	return _mm512_loadu_si512(p);
+}
+static inline ivec ivec_set1(int32_t x)
+{
+	return _mm512_set1_epi32(x);
+}
+static inline ivec ivec_nibbles_low(ivec v)
+{
+	return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+static inline ivec ivec_nibbles_high(ivec v)
+{
+	return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+}
+/* The instruction wants its first factor unsigned: w + 128, taken off again by the bias. */
+static inline ivec ivec_bytes(ivec v)
+{
+	return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
+}
+
+/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
+static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+{
+	ivec even = start;
+	ivec odd = _mm512_setzero_si512();
+
+	for (int j = 0; j < 8; j += 2) {
+		int32_t four[2];
+
+		memcpy(four, x + 4 * j, sizeof(four));
+		even = _mm512_dpbusd_epi32(even, w[j], _mm512_set1_epi32(four[0]));
+		odd = _mm512_dpbusd_epi32(odd, w[j + 1], _mm512_set1_epi32(four[1]));
+	}
+	return _mm512_add_epi32(even, odd);
+}
+#define dot_bytes dot_nibbles
+
+#include "kernels/vector-ops.inc.h"
+#include "kernels/product.inc.h"
+
+const struct dn_kernels dn_kernels_avx512vnni =
+	DN_KERNELS_TABLE(DN_LEVEL_AVX512VNNI, "avx512vnni", true);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* AVX-VNNI: the 256-bit dot product of bytes, on CPUs without AVX-512. */
+
+#include "kernels/x86/avx2-vectors.h"
+
+#define TILE	     4
+#define BYTES_OFFSET 128
+
+/*
+ * The same operation has two encodings. Tests on a CPU that has only the AVX-512 one build this
+ * file with it, so that every line but the encoding is run.
+ */
+#ifdef DN_AVXVNNI_AS_AVX512VL
+#define DPBUSD	_mm256_dpbusd_epi32
+#define KERNELS dn_kernels_avxvnni_as_avx512vl
+extern const struct dn_kernels dn_kernels_avxvnni_as_avx512vl;
+#else
+#define DPBUSD	_mm256_dpbusd_avx_epi32
+#define KERNELS dn_kernels_avxvnni
+#endif
+
+/* The instruction wants its first factor unsigned: w + 128, taken off again by the bias. */
+static inline ivec ivec_bytes(ivec v)
+{
+	return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+}
+
+static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+{
+	ivec even = start;
+	ivec odd = _mm256_setzero_si256();
+
+	for (int j = 0; j < 8; j += 2) {
+		even = DPBUSD(even, w[j], ivec_four(x + 4 * j));
+		odd = DPBUSD(odd, w[j + 1], ivec_four(x + 4 * j + 4));
+	}
+	return _mm256_add_epi32(even, odd);
+}
+#define dot_bytes dot_nibbles
+
+#include "kernels/vector-ops.inc.h"
+#include "kernels/product.inc.h"
+
+const struct dn_kernels KERNELS = DN_KERNELS_TABLE(DN_LEVEL_AVXVNNI, "avxvnni", true);
