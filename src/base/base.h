@@ -3,13 +3,13 @@
 #ifndef DUNLIN_BASE_BASE_H
 #define DUNLIN_BASE_BASE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdbool.h> /* IWYU pragma: export */
+#include <stddef.h> /* IWYU pragma: export */
+#include <stdint.h> /* IWYU pragma: export */
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <dunlin/error.h>
+#include <dunlin/error.h> /* IWYU pragma: export */
 
 #define DN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define DN_MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -34,12 +34,14 @@
 	})
 
 /* Defines name_cleanup() for pointers whose destructor is name(). */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type takes no parentheses. */
 #define DN_DEFINE_CLEANUP(type, name)                                                              \
 	static inline void name##_cleanup(type *pointer)                                           \
 	{                                                                                          \
 		if (*pointer)                                                                      \
 			name(*pointer);                                                            \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void dn_free_cleanup(void *pointer)
 {
