@@ -8,7 +8,10 @@
  *   ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)	w in 0 … 15
  *   ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)	w in -128 … 127, or with
  *     BYTES_OFFSET 128 w in 0 … 255 as ivec_bytes() makes them
- * and TILE, the rows of X that fit its registers, a multiple of 4.
+ * and TILE, the rows of X that fit its registers, a multiple of 4. With HAS_PAIR, instructions take
+ * two rows of X at once, and it defines also
+ *   void pair_weights(ivec w[8])	the block in the form that these want, in place
+ *   void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s[2])	added to s
  *
  * Order: for each block of columns in turn an exact integer sum s, then
  *   acc = fma(w_scale * x_scale, s, acc), and with a minimum acc = fma(w_minimum, x_sum, acc);
@@ -20,74 +23,171 @@
 /* Far enough ahead for the memory's latency at full bandwidth: see docs/performance.md. */
 #define PREFETCH_AHEAD 8192
 
-INLINE void product_quantised(const struct dn_product *p, uint32_t group, uint32_t row,
-			      uint32_t half, const uint32_t tile, const enum dn_type type)
+#ifndef HAS_PAIR
+#define HAS_PAIR 0
+INLINE void pair_weights(ivec w[8])
+{
+	(void)w;
+}
+INLINE void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s[2])
+{
+	(void)w;
+	(void)x0;
+	(void)x1;
+	(void)s;
+}
+#endif
+
+/* VEC rows of a block of weights. */
+struct weights {
+	ivec q[8];
+	vec scale;
+	vec minimum;
+};
+
+INLINE void load_weights(struct weights *w, const uint8_t *block, uint32_t part,
+			 const enum dn_type type)
 {
 	const uint32_t words = type == DN_TYPE_Q8_0 ? 8 : 4;
-	const size_t block_bytes = (size_t)DN_GROUP * (4 * words + (type == DN_TYPE_Q4_1 ? 4 : 2));
-	const uint32_t n_blocks = p->x->columns / DN_BLOCK;
-	const uint8_t *w = p->w->data + group * p->w->group_bytes;
+	const uint8_t *quants = block + (size_t)part * 4 * VEC;
+	const uint16_t *scales =
+		(const uint16_t *)(block + (size_t)4 * DN_GROUP * words) + part * VEC;
+
+	for (uint32_t j = 0; j < 4; j++) {
+		ivec word = ivec_load(quants + (size_t)4 * DN_GROUP * j);
+
+		if (type == DN_TYPE_Q8_0) {
+			w->q[j] = ivec_bytes(word);
+			w->q[j + 4] =
+				ivec_bytes(ivec_load(quants + (size_t)4 * DN_GROUP * (j + 4)));
+		} else {
+			w->q[j] = ivec_nibbles_low(word);
+			w->q[j + 4] = ivec_nibbles_high(word);
+		}
+	}
+	w->scale = vec_load_half(scales);
+	w->minimum = type == DN_TYPE_Q4_1 ? vec_load_half(scales + DN_GROUP) : w->scale;
+}
+
+/* What a sum starts from: minus the offset of the weights as they are multiplied. */
+INLINE ivec block_start(const int32_t *biases, size_t at, const enum dn_type type)
+{
+	if (type == DN_TYPE_Q8_0)
+		return ivec_set1(BYTES_OFFSET ? biases[at] * (BYTES_OFFSET / 8) : 0);
+	return ivec_set1(type == DN_TYPE_Q4_0 ? biases[at] : 0);
+}
+
+INLINE ivec block_dot(const struct weights *w, const int8_t *x, ivec start, const enum dn_type type)
+{
+	return type == DN_TYPE_Q8_0 ? dot_bytes(w->q, x, start) : dot_nibbles(w->q, x, start);
+}
+
+INLINE vec block_add(vec acc, const struct weights *w, ivec s, const struct dn_activations *x,
+		     size_t at, const enum dn_type type)
+{
+	acc = vec_fma(vec_mul(w->scale, vec_set1(x->scales[at])), vec_from_int(s), acc);
+	if (type == DN_TYPE_Q4_1)
+		acc = vec_fma(w->minimum, vec_set1(x->sums[at]), acc);
+	return acc;
+}
+
+INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group, uint32_t part,
+		       vec acc)
+{
+	const uint32_t first = group * DN_GROUP + part * VEC;
+
+	if (first < p->w->rows)
+		store_some(p->y + row * p->y_stride + first, acc, p->w->rows - first);
+}
+
+INLINE size_t weights_bytes(const enum dn_type type)
+{
+	return (size_t)DN_GROUP * (type == DN_TYPE_Q8_0 ? 34 : type == DN_TYPE_Q4_1 ? 20 : 18);
+}
+
+/* One row of X times a group, all its parts at once: then the weights are read in order. */
+INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
+			const enum dn_type type)
+{
+	const uint8_t *block = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * p->x->quants_stride;
-	const size_t x_blocks = p->x->quants_stride / DN_BLOCK;
-	const float *scales = p->x->scales + row * x_blocks;
-	const float *sums = p->x->sums + row * x_blocks;
-	const int32_t *biases = p->x->biases + row * x_blocks;
+	size_t at = row * (p->x->quants_stride / DN_BLOCK);
+	vec acc[PARTS];
+
+	for (uint32_t part = 0; part < PARTS; part++)
+		acc[part] = vec_set1(0.0f);
+	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, at++, x += DN_BLOCK) {
+		for (uint32_t line = 0; line < weights_bytes(type); line += 64)
+			__builtin_prefetch(block + PREFETCH_AHEAD + line);
+#pragma GCC unroll 4
+		for (uint32_t part = 0; part < PARTS; part++) {
+			struct weights w;
+
+			load_weights(&w, block, part, type);
+			acc[part] = block_add(
+				acc[part], &w,
+				block_dot(&w, x, block_start(p->x->biases, at, type), type), p->x,
+				at, type);
+		}
+		block += weights_bytes(type);
+	}
+	for (uint32_t part = 0; part < PARTS; part++)
+		store_part(p, row, group, part, acc[part]);
+}
+
+/* Rows of X from `row`, `tile` of them, times a part of a group. */
+INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
+			 const uint32_t tile, const enum dn_type type)
+{
+	const uint32_t step = HAS_PAIR ? 2 : 1;
+	const size_t stride = p->x->quants_stride;
+	const size_t x_blocks = stride / DN_BLOCK;
+	const uint8_t *block = p->w->data + group * p->w->group_bytes;
+	const int8_t *x = p->x->quants + row * stride;
+	size_t first = row * x_blocks;
 	vec acc[TILE];
 
 	for (uint32_t t = 0; t < tile; t++)
 		acc[t] = vec_set1(0.0f);
-	for (uint32_t b = 0; b < n_blocks; b++, w += block_bytes) {
-		const uint8_t *quants = w + (size_t)half * 4 * VEC;
-		const uint16_t *w_scale =
-			(const uint16_t *)(w + (size_t)4 * DN_GROUP * words) + half * VEC;
-		vec scale = vec_load_half(w_scale);
-		vec minimum = scale;
-		ivec q[8];
+	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, first++, x += DN_BLOCK) {
+		const int8_t *xt = x;
+		size_t at = first;
+		struct weights w;
 
-		if (tile == 1 && half == 0)
-			for (uint32_t line = 0; line < block_bytes; line += 64)
-				__builtin_prefetch(w + PREFETCH_AHEAD + line);
-		if (type == DN_TYPE_Q4_1)
-			minimum = vec_load_half(w_scale + DN_GROUP);
-		for (uint32_t j = 0; j < 4; j++) {
-			ivec word = ivec_load(quants + (size_t)64 * j);
-
-			if (type == DN_TYPE_Q8_0) {
-				q[j] = ivec_bytes(word);
-				q[j + 4] = ivec_bytes(ivec_load(quants + (size_t)64 * (j + 4)));
-			} else {
-				q[j] = ivec_nibbles_low(word);
-				q[j + 4] = ivec_nibbles_high(word);
-			}
-		}
+		load_weights(&w, block, part, type);
+		block += weights_bytes(type);
+		if (HAS_PAIR)
+			pair_weights(w.q);
 #pragma GCC unroll 16
-		for (uint32_t t = 0; t < tile; t++) {
-			const int8_t *xt = x + t * p->x->quants_stride + (size_t)b * DN_BLOCK;
-			const size_t at = t * x_blocks + b;
-			vec factor = vec_mul(scale, vec_set1(scales[at]));
-			ivec s;
+		for (uint32_t t = 0; t < tile; t += step) {
+			ivec s[2];
 
-			if (type == DN_TYPE_Q8_0)
-				s = dot_bytes(q, xt, ivec_set1(BYTES_OFFSET ? biases[at] * 16 : 0));
-			else
-				s = dot_nibbles(q, xt,
-						ivec_set1(type == DN_TYPE_Q4_0 ? biases[at] : 0));
-			acc[t] = vec_fma(factor, vec_from_int(s), acc[t]);
-			if (type == DN_TYPE_Q4_1)
-				acc[t] = vec_fma(minimum, vec_set1(sums[at]), acc[t]);
+			s[0] = block_start(p->x->biases, at, type);
+			if (HAS_PAIR) {
+				s[1] = block_start(p->x->biases, at + x_blocks, type);
+				pair_dot(w.q, xt, xt + stride, s);
+				acc[t + 1] =
+					block_add(acc[t + 1], &w, s[1], p->x, at + x_blocks, type);
+			} else {
+				s[0] = block_dot(&w, xt, s[0], type);
+			}
+			acc[t] = block_add(acc[t], &w, s[0], p->x, at, type);
+			xt += step * stride;
+			at += step * x_blocks;
+			/* Two additions a row: else compilers keep, and spill, a pointer each. */
+			__asm__("" : "+r"(xt), "+r"(at));
 		}
 	}
 	for (uint32_t t = 0; t < tile; t++)
-		store_some(p->y + (row + t) * p->y_stride + group * DN_GROUP + half * VEC, acc[t],
-			   DN_MIN(p->w->rows - group * DN_GROUP - half * VEC, (uint32_t)VEC));
+		store_part(p, row + t, group, part, acc[t]);
 }
 
 /* Rows of X from `row`, `tile` of them, times one group in float32. */
-INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t half,
+INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
 			  const uint32_t tile, const enum dn_type type)
 {
 	const size_t step = type == DN_TYPE_F16 ? 2 : 4;
-	const uint8_t *w = p->w->data + group * p->w->group_bytes + half * VEC * step;
+	const uint8_t *w = p->w->data + group * p->w->group_bytes + part * VEC * step;
 	const float *x = p->x->values + row * p->x->stride;
 	const uint32_t columns = p->x->columns;
 	vec acc[4][4];
@@ -113,38 +213,42 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 	for (uint32_t t = 0; t < tile; t++) {
 		vec sum = vec_add(vec_add(acc[t][0], acc[t][1]), vec_add(acc[t][2], acc[t][3]));
 
-		store_some(p->y + (row + t) * p->y_stride + group * DN_GROUP + half * VEC, sum,
-			   DN_MIN(p->w->rows - group * DN_GROUP - half * VEC, (uint32_t)VEC));
+		store_some(p->y + (row + t) * p->y_stride + group * DN_GROUP + part * VEC, sum,
+			   DN_MIN(p->w->rows - group * DN_GROUP - part * VEC, (uint32_t)VEC));
 	}
 }
 
-/* All rows of X times groups [first, first + count). */
+/* All rows of X times a group. */
+INLINE void product_group(const struct dn_product *p, uint32_t group, const enum dn_type type)
+{
+	const bool is_float = type == DN_TYPE_F16 || type == DN_TYPE_F32;
+	const uint32_t parts =
+		DN_MIN(DN_DIV_ROUND_UP(p->w->rows - group * DN_GROUP, VEC), (uint32_t)PARTS);
+	const uint32_t tiled = p->n / 4 * 4;
+
+	for (uint32_t part = 0; part < parts; part++) {
+		uint32_t row = 0;
+
+		for (; !is_float && row + TILE <= tiled; row += TILE)
+			product_tile(p, group, row, part, TILE, type);
+		for (; row < tiled; row += 4) {
+			if (is_float)
+				product_float(p, group, row, part, 4, type);
+			else
+				product_tile(p, group, row, part, 4, type);
+		}
+		for (; is_float && row < p->n; row++)
+			product_float(p, group, row, part, 1, type);
+	}
+	for (uint32_t row = tiled; !is_float && row < p->n; row++)
+		product_row(p, group, row, type);
+}
+
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
 		       const enum dn_type type)
 {
-	const bool is_float = type == DN_TYPE_F16 || type == DN_TYPE_F32;
-
-	for (uint32_t group = first; group < first + count; group++) {
-		for (uint32_t half = 0; half < DN_GROUP / VEC; half++) {
-			uint32_t row = 0;
-
-			if (group * DN_GROUP + half * VEC >= p->w->rows)
-				break;
-			if (is_float) {
-				for (; row + 4 <= p->n; row += 4)
-					product_float(p, group, row, half, 4, type);
-				for (; row < p->n; row++)
-					product_float(p, group, row, half, 1, type);
-				continue;
-			}
-			for (; row + TILE <= p->n; row += TILE)
-				product_quantised(p, group, row, half, TILE, type);
-			for (; row + 4 <= p->n; row += 4)
-				product_quantised(p, group, row, half, 4, type);
-			for (; row < p->n; row++)
-				product_quantised(p, group, row, half, 1, type);
-		}
-	}
+	for (uint32_t group = first; group < first + count; group++)
+		product_group(p, group, type);
 }
 
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)

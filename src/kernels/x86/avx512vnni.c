@@ -96,6 +96,14 @@ static inline ivec ivec_bytes(ivec v)
 	return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
 }
 
+static inline ivec ivec_four(const int8_t *x)
+{
+	int32_t four;
+
+	memcpy(&four, x, sizeof(four));
+	return _mm512_set1_epi32(four);
+}
+
 /* Two chains hide the latency of the instruction; integer sums have no order to keep. */
 static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
 {
@@ -103,11 +111,8 @@ static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
 	ivec odd = _mm512_setzero_si512();
 
 	for (int j = 0; j < 8; j += 2) {
-		int32_t four[2];
-
-		memcpy(four, x + 4 * j, sizeof(four));
-		even = _mm512_dpbusd_epi32(even, w[j], _mm512_set1_epi32(four[0]));
-		odd = _mm512_dpbusd_epi32(odd, w[j + 1], _mm512_set1_epi32(four[1]));
+		even = _mm512_dpbusd_epi32(even, w[j], ivec_four(x + 4 * j));
+		odd = _mm512_dpbusd_epi32(odd, w[j + 1], ivec_four(x + 4 * j + 4));
 	}
 	return _mm512_add_epi32(even, odd);
 }

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* Armv8.2 with the dot product (SDOT). */
+
+#include "kernels/arm/dotprod-vectors.h"
+
+#define TILE 8
+
+#include "kernels/vector-ops.inc.h"
+#include "kernels/product.inc.h"
+
+const struct dn_kernels dn_kernels_dotprod = DN_KERNELS_TABLE(DN_LEVEL_DOTPROD, "dotprod", true);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* The vectors of the Arm levels: a quarter of a group each. Their dot products differ. */
+#ifndef DUNLIN_KERNELS_NEON_VECTORS_H
+#define DUNLIN_KERNELS_NEON_VECTORS_H
+
+#include <arm_neon.h>
+
+#include "kernels/level.h"
+
+#define VEC	     4
+#define ROWS	     4
+#define BYTES_OFFSET 0
+
+typedef float32x4_t vec;
+typedef int8x16_t ivec;
+
+static inline vec vec_load(const float *p)
+{
+	return vld1q_f32(p);
+}
+static inline void vec_store(float *p, vec v)
+{
+	vst1q_f32(p, v);
+}
+static inline vec vec_set1(float x)
+{
+	return vdupq_n_f32(x);
+}
+static inline vec vec_add(vec a, vec b)
+{
+	return vaddq_f32(a, b);
+}
+static inline vec vec_sub(vec a, vec b)
+{
+	return vsubq_f32(a, b);
+}
+static inline vec vec_mul(vec a, vec b)
+{
+	return vmulq_f32(a, b);
+}
+static inline vec vec_div(vec a, vec b)
+{
+	return vdivq_f32(a, b);
+}
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+	return vfmaq_f32(c, a, b);
+}
+/* As on x86 and in C's a > b ? a : b, the second operand where either is no number. */
+static inline vec vec_max(vec a, vec b)
+{
+	return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+static inline vec vec_min(vec a, vec b)
+{
+	return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+static inline vec vec_keep_ge(vec v, vec x, vec t)
+{
+	return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vcgeq_f32(x, t)));
+}
+static inline vec vec_shift_exponent(vec p, vec t)
+{
+	return vreinterpretq_f32_s32(
+		vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
+}
+static inline vec vec_load_half(const uint16_t *p)
+{
+	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+/* To nearest even, as FPCR says when a program starts. */
+static inline void vec_store_half(uint16_t *p, vec v)
+{
+	vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+}
+static inline vec vec_from_int(ivec v)
+{
+	return vcvtq_f32_s32(vreinterpretq_s32_s8(v));
+}
+static inline ivec ivec_load(const uint8_t *p)
+{
+	return vreinterpretq_s8_u8(vld1q_u8(p));
+}
+static inline ivec ivec_set1(int32_t x)
+{
+	return vreinterpretq_s8_s32(vdupq_n_s32(x));
+}
+static inline ivec ivec_nibbles_low(ivec v)
+{
+	return vandq_s8(v, vdupq_n_s8(15));
+}
+static inline ivec ivec_nibbles_high(ivec v)
+{
+	return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(v), 4));
+}
+static inline ivec ivec_bytes(ivec v)
+{
+	return v;
+}
+
+#endif /* DUNLIN_KERNELS_NEON_VECTORS_H */
