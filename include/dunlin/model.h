@@ -47,13 +47,19 @@ struct dn_model_info {
  * @fd: a GGUF file; borrowed for the model's life
  * @ret_model: owned by the caller
  *
- * Return: 0, or a negative errno (-ENOTSUP names the architecture, type or tokenizer that is not
- * known; -EINVAL the field that is wrong).
+ * Return: 0, or a negative errno; the message names the field that is wrong.
  */
 DN_API DN_MUST_CHECK int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err);
 DN_API struct dn_model *dn_model_free(struct dn_model *model);
 DN_API void dn_model_get_info(const struct dn_model *model, struct dn_model_info *ret_info);
-/* NULL where the file has no vocabulary. Borrowed. */
+/*
+ * A file whose weights or vocabulary this version does not know still opens, so that it can be
+ * inspected. Each returns 0, or -ENOTSUP or -ENOENT with the reason why it cannot run, or why it
+ * has no tokenizer.
+ */
+DN_API DN_MUST_CHECK int dn_model_runs(const struct dn_model *model, struct dn_error *err);
+DN_API DN_MUST_CHECK int dn_model_tokenizes(const struct dn_model *model, struct dn_error *err);
+/* NULL where dn_model_tokenizes() fails. Borrowed. */
 DN_API const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *model);
 
 enum dn_kv_type {
@@ -139,8 +145,8 @@ DN_API uint32_t dn_sequence_length(const struct dn_sequence *sequence);
 /* Forget all but the first @length tokens. */
 DN_API void dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
 /*
- * Make @to (empty) begin with the first @length tokens of @from: whole blocks are shared, a
- * partial last one is copied. -ENOSPC when the cache has no block for that.
+ * Make @to (empty) begin with the first @length tokens of @from. Their blocks are shared; whoever
+ * writes into a partial last one first copies it.
  */
 DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct dn_sequence *from,
 					   uint32_t length, struct dn_error *err);

@@ -19,6 +19,8 @@
 #define DN_LIKELY(x) __builtin_expect(!!(x), 1)
 #define DN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+#define DN_HUGE_PAGE ((size_t)2 << 20)
+
 /* Overflow-checked arithmetic: false, and *ret undefined, when the result does not fit. */
 #define dn_mul_ok(a, b, ret) (!__builtin_mul_overflow(a, b, ret))
 #define dn_add_ok(a, b, ret) (!__builtin_add_overflow(a, b, ret))

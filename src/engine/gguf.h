@@ -94,6 +94,8 @@ DN_DEFINE_CLEANUP(struct dn_gguf *, dn_gguf_free)
 
 uint32_t dn_gguf_version(const struct dn_gguf *gguf);
 uint64_t dn_gguf_file_size(const struct dn_gguf *gguf);
+/* Bytes of header: what of the mapping is ever touched. */
+uint64_t dn_gguf_header_size(const struct dn_gguf *gguf);
 
 size_t dn_gguf_n_entries(const struct dn_gguf *gguf);
 const struct dn_gguf_entry *dn_gguf_entry(const struct dn_gguf *gguf, size_t index);
@@ -113,8 +115,8 @@ DN_MUST_CHECK int dn_gguf_get_f64(const struct dn_gguf *gguf, const char *key, d
 				  struct dn_error *err);
 DN_MUST_CHECK int dn_gguf_get_bool(const struct dn_gguf *gguf, const char *key, bool *ret,
 				   struct dn_error *err);
-DN_MUST_CHECK int dn_gguf_get_text(const struct dn_gguf *gguf, const char *key,
-				   struct dn_text *ret, struct dn_error *err);
+DN_MUST_CHECK int dn_gguf_get_text(const struct dn_gguf *gguf, const char *key, struct dn_text *ret,
+				   struct dn_error *err);
 DN_MUST_CHECK int dn_gguf_get_array(const struct dn_gguf *gguf, const char *key,
 				    enum dn_gguf_type type, struct dn_gguf_array *ret,
 				    struct dn_error *err);
@@ -123,8 +125,8 @@ DN_MUST_CHECK int dn_gguf_get_array(const struct dn_gguf *gguf, const char *key,
 struct dn_text dn_gguf_next_text(const uint8_t **cursor);
 
 /* Reads @size bytes of the file at @offset, whole: a file cut short since opening is -EIO. */
-DN_MUST_CHECK int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size,
-			       uint64_t offset, struct dn_error *err);
+DN_MUST_CHECK int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size, uint64_t offset,
+			       struct dn_error *err);
 
 /* Gives the kernel back the pages of the header that were touched (the mapping stays valid). */
 void dn_gguf_drop_pages(const struct dn_gguf *gguf);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* From a file's header to a model that knows its weights. */
+
+#include "engine/model.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/text.h"
+#include "engine/tokenizer/tokenizer.h"
+
+static int bind_arch(struct dn_model *m, struct dn_error *err)
+{
+	struct dn_text name = { "", 0 };
+	const char *known;
+	size_t n_tensors = dn_gguf_n_tensors(m->gguf);
+	int r;
+
+	r = dn_gguf_get_text(m->gguf, "general.architecture", &name, err);
+	if (r < 0)
+		return r;
+	(void)dn_text_printable(name.data, name.size, m->architecture, sizeof(m->architecture));
+	if (n_tensors == 0)
+		return dn_error_set(err, ENOENT, "the file has a vocabulary but no weights");
+	if (r == 0)
+		return dn_error_set(err, EINVAL, "the file lacks general.architecture");
+	m->arch = dn_arch_find(name, &known);
+	if (!m->arch)
+		return dn_error_set(err, ENOTSUP,
+				    "the architecture '%s' is not known; this version runs: %s",
+				    m->architecture, known);
+	/* One more than the tensors: a family that asks twice is told so by the count below. */
+	m->max_weights = n_tensors;
+	m->weights = calloc(n_tensors, sizeof(*m->weights));
+	if (!m->weights)
+		return dn_error_memory(err, "the list of weights", n_tensors * sizeof(*m->weights));
+	r = dn_bind_hparams(m, err);
+	if (r < 0)
+		return r;
+	m->layers = calloc(m->hparams.n_layers, sizeof(*m->layers));
+	if (!m->layers)
+		return dn_error_memory(err, "the layers", m->hparams.n_layers * sizeof(*m->layers));
+	return m->arch->bind(m, err);
+}
+
+/* A tensor that nobody asked for means that the file is of another kind than it says. */
+static int check_all_bound(const struct dn_model *m, struct dn_error *err)
+{
+	for (size_t i = 0; i < dn_gguf_n_tensors(m->gguf); i++) {
+		const struct dn_gguf_tensor *t = dn_gguf_tensor(m->gguf, i);
+		size_t at = 0;
+
+		while (at < m->n_weights && m->weights[at].tensor != t)
+			at++;
+		if (at == m->n_weights)
+			return dn_error_set(err, ENOTSUP,
+					    "tensor '%.*s' is not part of the architecture '%s' "
+					    "as this version knows it",
+					    (int)DN_MIN(t->name.size, (size_t)96), t->name.data,
+					    m->arch->name);
+	}
+	return 0;
+}
+
+static int place_weights(struct dn_model *m, struct dn_error *err)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < m->n_weights; i++) {
+		m->weights[i].offset = total;
+		if (!dn_add_ok(total, DN_ROUND_UP(m->weights[i].bytes, (size_t)64), &total))
+			return dn_error_set(err, E2BIG, "the weights do not fit the address space");
+	}
+	m->region_bytes = total;
+	return 0;
+}
+
+/* What cannot run stays inspectable: the reason is kept for who wants to run it. */
+static int understand(struct dn_model *m, struct dn_error *err)
+{
+	int r;
+
+	r = bind_arch(m, &m->runs);
+	if (r >= 0 && m->n_weights != dn_gguf_n_tensors(m->gguf))
+		r = check_all_bound(m, &m->runs);
+	if (r >= 0)
+		r = place_weights(m, &m->runs);
+	if (r == -ENOMEM) {
+		*err = m->runs;
+		return r;
+	}
+	r = dn_tokenizer_new(m->gguf, &m->tokenizer, &m->tokenizes);
+	if (r == -ENOMEM) {
+		*err = m->tokenizes;
+		return r;
+	}
+	if (r >= 0 && !m->tokenizer)
+		(void)dn_error_set(&m->tokenizes, ENOENT, "the file has no vocabulary");
+	if (m->tokenizer && !m->runs.code &&
+	    dn_tokenizer_size(m->tokenizer) > m->hparams.vocabulary)
+		(void)dn_error_set(&m->runs, EINVAL,
+				   "the vocabulary has %u tokens but the embedding %u rows",
+				   dn_tokenizer_size(m->tokenizer), m->hparams.vocabulary);
+	return 0;
+}
+
+int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err)
+{
+	struct dn_error own = DN_ERROR_INIT;
+	struct dn_model *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!err)
+		err = &own;
+	if (!m)
+		return dn_error_memory(err, "a model", sizeof(*m));
+	r = dn_gguf_open(fd, &m->gguf, err);
+	if (r >= 0)
+		r = understand(m, err);
+	if (r < 0) {
+		dn_model_free(m);
+		return r;
+	}
+	*ret_model = m;
+	return 0;
+}
+
+struct dn_model *dn_model_free(struct dn_model *m)
+{
+	if (!m)
+		return NULL;
+	if (m->region)
+		(void)munmap(m->region, DN_ROUND_UP(m->region_bytes, DN_HUGE_PAGE));
+	dn_tokenizer_free(m->tokenizer);
+	free(m->layers);
+	free(m->weights);
+	dn_gguf_free(m->gguf);
+	free(m);
+	return NULL;
+}
+
+static int stored_error(const struct dn_error *stored, struct dn_error *err)
+{
+	if (!stored->code)
+		return 0;
+	if (err)
+		*err = *stored;
+	return -stored->code;
+}
+
+int dn_model_runs(const struct dn_model *m, struct dn_error *err)
+{
+	return stored_error(&m->runs, err);
+}
+
+int dn_model_tokenizes(const struct dn_model *m, struct dn_error *err)
+{
+	return stored_error(&m->tokenizes, err);
+}
+
+const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *m)
+{
+	return m->tokenizer;
+}
+
+size_t dn_model_weights_bytes(const struct dn_model *m)
+{
+	return m->region_bytes;
+}
+
+/* The type that holds most of the weights' bytes. */
+static const char *main_type(const struct dn_gguf *gguf)
+{
+	uint64_t bytes[DN_TYPE_COUNT] = { 0 };
+	size_t best = 0;
+
+	for (size_t i = 0; i < dn_gguf_n_tensors(gguf); i++)
+		bytes[dn_gguf_tensor(gguf, i)->type] += dn_gguf_tensor(gguf, i)->size;
+	for (size_t i = 1; i < DN_TYPE_COUNT; i++)
+		if (bytes[i] > bytes[best])
+			best = i;
+	return bytes[best] ? dn_type_info((uint32_t)best)->name : "none";
+}
+
+static void count_weights(const struct dn_model *m, struct dn_model_info *info)
+{
+	for (size_t i = 0; i < dn_gguf_n_tensors(m->gguf); i++) {
+		const struct dn_gguf_tensor *t = dn_gguf_tensor(m->gguf, i);
+
+		info->parameters += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
+		info->weight_bytes += t->size;
+	}
+	for (size_t i = 0; i < m->n_weights; i++) {
+		const struct dn_weight *w = &m->weights[i];
+		const bool looked_up = w->matrix == &m->globals.embedding && !m->globals.tied;
+
+		if (!looked_up)
+			info->bytes_per_token += w->tensor->size;
+		if (w->matrix && w->matrix != &m->globals.embedding &&
+		    w->matrix != &m->globals.output)
+			info->operations_per_token += 2ULL * w->matrix->rows * w->matrix->columns;
+	}
+}
+
+void dn_model_get_info(const struct dn_model *m, struct dn_model_info *ret_info)
+{
+	const struct dn_hparams *h = &m->hparams;
+	struct dn_text name = { NULL, 0 };
+	struct dn_text chat_template = { NULL, 0 };
+	struct dn_error ignored; /* a wrong type here is as good as nothing */
+
+	if (dn_gguf_get_text(m->gguf, "general.name", &name, &ignored) <= 0)
+		name.data = NULL;
+	if (dn_gguf_get_text(m->gguf, "tokenizer.chat_template", &chat_template, &ignored) <= 0)
+		chat_template.data = NULL;
+	*ret_info = (struct dn_model_info){
+		.architecture = m->architecture,
+		.name = name.data,
+		.name_size = name.size,
+		.chat_template = chat_template.data,
+		.chat_template_size = chat_template.size,
+		.n_layers = h->n_layers,
+		.dim = h->dim,
+		.n_heads = h->n_heads,
+		.n_kv_heads = h->n_kv_heads,
+		.head_dim = h->head_dim,
+		.ffn_dim = h->ffn_dim,
+		.vocabulary = h->vocabulary  ? h->vocabulary
+			      : m->tokenizer ? dn_tokenizer_size(m->tokenizer)
+					     : 0,
+		.trained_context = h->trained_context,
+		.quantisation = main_type(m->gguf),
+	};
+	count_weights(m, ret_info);
+}

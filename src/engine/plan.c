@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* What a context will take, before anything is allocated. */
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "engine/context.h"
+#include "engine/tokenizer/tokenizer.h"
+
+#define DEFAULT_CONTEXT 4096U
+#define DEFAULT_BATCH	256U
+#define DEFAULT_OUTPUTS 8U
+#define BATCH_MAX	4096U
+#define SEQUENCES_MAX	1024U
+#define THREADS_MAX	64U
+#define CONTEXT_MAX	(1U << 24)
+#define CONTEXT_LEAST	64U /* what a context shrinks to at most, to fit */
+
+/*
+ * Program, libraries, stacks and small allocations of parent and worker: measured, see
+ * docs/performance.md, and rounded up.
+ */
+#define PROCESS_BYTES ((uint64_t)12 << 20)
+
+static int check(const char *name, uint32_t value, uint32_t most, struct dn_error *err)
+{
+	if (value > most)
+		return dn_error_set(err, EINVAL, "%s is %u; it must be at most %u", name, value,
+				    most);
+	return 0;
+}
+
+int dn_context_options_fill(const struct dn_model *m, const struct dn_context_options *options,
+			    struct dn_context_options *ret_filled, struct dn_error *err)
+{
+	struct dn_context_options o = { .struct_size = sizeof(o) };
+	int r;
+
+	if (options && options->struct_size != sizeof(o))
+		return dn_error_set(err, EINVAL, "options of %zu bytes; this library's have %zu",
+				    options->struct_size, sizeof(o));
+	if (options)
+		o = *options;
+	o.threads = o.threads ? o.threads : 1;
+	o.sequences = o.sequences ? o.sequences : 1;
+	o.outputs = o.outputs ? o.outputs : DEFAULT_OUTPUTS;
+	o.batch = o.batch ? o.batch : DEFAULT_BATCH;
+	if (!o.context)
+		o.context = DN_MIN(m->hparams.trained_context, DEFAULT_CONTEXT);
+	r = check("threads", o.threads, THREADS_MAX, err);
+	if (r >= 0)
+		r = check("sequences", o.sequences, SEQUENCES_MAX, err);
+	if (r >= 0)
+		r = check("batch", o.batch, BATCH_MAX, err);
+	if (r >= 0)
+		r = check("context", o.context, CONTEXT_MAX, err);
+	if (r >= 0)
+		r = check("kv", (uint32_t)o.kv, DN_KV_F32, err);
+	if (r < 0)
+		return r;
+	o.outputs = DN_MIN(o.outputs, o.batch);
+	*ret_filled = o;
+	return 0;
+}
+
+uint32_t dn_context_blocks(const struct dn_context_options *o)
+{
+	/* Each sequence may have to copy one shared block before it writes. */
+	return o->sequences * (DN_DIV_ROUND_UP(o->context, DN_KV_BLOCK) + 1);
+}
+
+static void add_up(const struct dn_model *m, const struct dn_context_options *o,
+		   struct dn_memory_plan *plan)
+{
+	const uint64_t blocks = dn_context_blocks(o);
+	struct dn_context counted = {
+		.model = (struct dn_model *)m,
+		.batch = o->batch,
+		.outputs = o->outputs,
+		.max_sequences = o->sequences * DN_SEQUENCES_PER_CONTEXT,
+		.length = o->context,
+	};
+
+	plan->context = o->context;
+	plan->weights = DN_ROUND_UP((uint64_t)m->region_bytes, DN_HUGE_PAGE);
+	plan->cache = blocks * (dn_kv_block_bytes(&m->hparams, o->kv) + 2 * sizeof(uint32_t));
+	plan->workspace = dn_workspace_lay(&counted, o->threads, NULL);
+	plan->total = plan->weights + plan->cache + plan->workspace + plan->tables + plan->process;
+}
+
+int dn_model_plan(const struct dn_model *m, const struct dn_context_options *options,
+		  struct dn_memory_plan *ret_plan, struct dn_error *err)
+{
+	struct dn_memory_plan plan = { .process = PROCESS_BYTES };
+	struct dn_context_options o;
+	int r;
+
+	r = dn_model_runs(m, err);
+	if (r < 0)
+		return r;
+	r = dn_context_options_fill(m, options, &o, err);
+	if (r < 0)
+		return r;
+	plan.tables = dn_gguf_header_size(m->gguf) + dn_tokenizer_memory(m->gguf);
+	add_up(m, &o, &plan);
+	while (o.memory && plan.total > o.memory && !(options && options->context) &&
+	       o.context > CONTEXT_LEAST) {
+		o.context = DN_MAX(o.context / 2, CONTEXT_LEAST);
+		add_up(m, &o, &plan);
+	}
+	if (o.memory && plan.total > o.memory)
+		return dn_error_set(err, ENOMEM,
+				    "%llu MiB are needed (weights %llu, cache %llu for %u tokens) "
+				    "but the budget is %llu MiB",
+				    (unsigned long long)(plan.total + (1 << 20) - 1) >> 20,
+				    (unsigned long long)plan.weights >> 20,
+				    (unsigned long long)plan.cache >> 20, plan.context,
+				    (unsigned long long)o.memory >> 20);
+	*ret_plan = plan;
+	return 0;
+}
