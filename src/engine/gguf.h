@@ -77,12 +77,16 @@ struct dn_gguf_entry {
 
 /**
  * dn_gguf_open() - map a model file and check everything its header says
- * @fd: borrowed; read with the mapping here, tensor data later with dn_gguf_read()
+ * @fd: a regular file, borrowed until dn_gguf_free(): its header is mapped here, tensor data is
+ *	read later with dn_gguf_read()
  * @ret_gguf: owned by the caller
  *
  * Refuses wrong magic, versions other than 2 and 3, big-endian files (by name), counts, strings,
  * arrays and dimensions beyond the file or their limits, duplicate keys and tensors, unknown
- * types, alignments that are no power of two, tensors that overlap or leave the file.
+ * types, alignments that are no power of two, tensors that overlap or leave the file. Takes time
+ * and memory by the size of the header, never by what it claims. The file must not be cut short
+ * while it is open: the kernel ends a process that reads a mapping past its file's end (models in
+ * the store never change; a sealed memfd cannot).
  *
  * Return: 0, or a negative errno; the message names the field, its offset, and the limit.
  */
