@@ -304,3 +304,8 @@ void dn_gguf_drop_pages(const struct dn_gguf *gguf)
 	/* Advice: where the kernel does not take it, nothing is lost but memory. */
 	(void)madvise((void *)(uintptr_t)gguf->map, gguf->map_size, MADV_DONTNEED);
 }
+
+uint64_t dn_gguf_header_size(const struct dn_gguf *gguf)
+{
+	return gguf->map_size;
+}
