@@ -3,9 +3,9 @@
 #ifndef DUNLIN_BASE_BASE_H
 #define DUNLIN_BASE_BASE_H
 
-#include <stdbool.h> /* IWYU pragma: export */
-#include <stddef.h> /* IWYU pragma: export */
-#include <stdint.h> /* IWYU pragma: export */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -36,14 +36,12 @@
 	})
 
 /* Defines name_cleanup() for pointers whose destructor is name(). */
-/* NOLINTBEGIN(bugprone-macro-parentheses): a type takes no parentheses. */
 #define DN_DEFINE_CLEANUP(type, name)                                                              \
 	static inline void name##_cleanup(type *pointer)                                           \
 	{                                                                                          \
 		if (*pointer)                                                                      \
 			name(*pointer);                                                            \
 	}
-/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void dn_free_cleanup(void *pointer)
 {
