@@ -2,9 +2,12 @@
 
 #include "base/buffer.h"
 
+#include "base/base.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int dn_buffer_reserve(struct dn_buffer *buffer, size_t more)
