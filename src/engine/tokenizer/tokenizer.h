@@ -14,8 +14,8 @@
  *
  * Return: 0, or a negative errno (-ENOTSUP names a kind or pre-tokenizer that is not known).
  */
-DN_MUST_CHECK int dn_tokenizer_new(const struct dn_gguf *gguf,
-				   struct dn_tokenizer **ret_tokenizer, struct dn_error *err);
+DN_MUST_CHECK int dn_tokenizer_new(const struct dn_gguf *gguf, struct dn_tokenizer **ret_tokenizer,
+				   struct dn_error *err);
 struct dn_tokenizer *dn_tokenizer_free(struct dn_tokenizer *tokenizer);
 /* Bytes that the tables take, for the memory plan; computed from counts, before allocation. */
 size_t dn_tokenizer_memory(const struct dn_gguf *gguf);

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of this room share: tables that are built once, then only read. */
+#ifndef DUNLIN_ENGINE_TOKENIZER_INTERNAL_H
+#define DUNLIN_ENGINE_TOKENIZER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer/index.h"
+#include "engine/tokenizer/tokenizer.h"
+
+#define DN_TOKENS_MAX	   ((uint32_t)1 << 20)
+#define DN_TOKEN_BYTES_MAX 1024
+#define DN_MERGES_MAX	   (((uint32_t)1 << 21) - 2)
+#define DN_ENCODE_TEXT_MAX ((size_t)64 << 20)
+
+/* One token; its text lies at @offset of the file's array of tokens. */
+struct dn_vocab_entry {
+	uint32_t offset;
+	uint16_t size;
+	uint8_t kind;
+	bool ends;
+};
+
+/**
+ * struct dn_vocabulary - tokens by id and by text
+ * @base: the array of tokens in the mapping, borrowed
+ * @max_size: bytes of the longest text as the file spells it
+ * @longest: bytes of the longest text that decoding can give
+ */
+struct dn_vocabulary {
+	const char *base;
+	struct dn_vocab_entry *entries;
+	uint32_t n_tokens;
+	uint32_t max_size;
+	uint32_t longest;
+	struct dn_index index;
+};
+
+/* Token texts as raw bytes, made when somebody first asks: most programs never do. */
+struct dn_spelling {
+	pthread_mutex_t lock;
+	atomic_bool ready;
+	char *bytes;
+	uint32_t *offsets;
+};
+
+struct dn_merge {
+	uint32_t left;
+	uint32_t right;
+	uint32_t result;
+};
+
+/**
+ * struct dn_bpe - byte pair encoding over byte-level tokens
+ * @merges: by rank; a lower rank goes first
+ * @index: rank by the pair of token ids
+ * @bytes: the token of each byte, DN_TOKEN_NONE where the vocabulary lacks it
+ * @whole_words: a word that is a token is that token, whatever the merges say
+ */
+struct dn_bpe {
+	struct dn_merge *merges;
+	uint32_t n_merges;
+	struct dn_index index;
+	uint32_t bytes[256];
+	bool whole_words;
+};
+
+/**
+ * struct dn_specials - tokens that are recognised in text before it is split into words
+ * @tokens: ids in the order of their texts
+ * @shorter: for each, the longest other one that it begins with; DN_TOKEN_NONE without
+ * @first: where the tokens that begin with each byte start
+ */
+struct dn_specials {
+	uint32_t *tokens;
+	uint32_t *shorter;
+	uint32_t n;
+	uint32_t first[257];
+};
+
+struct dn_pretokenizer;
+
+struct dn_tokenizer {
+	struct dn_vocabulary vocabulary;
+	struct dn_bpe bpe;
+	struct dn_specials specials;
+	struct dn_pretokenizer *pretokenizer;
+	struct dn_spelling *spelling;
+	uint32_t bos;
+	uint32_t eos;
+	bool adds_bos;
+};
+
+/* Where tokens go; counts those beyond @max too. */
+struct dn_token_sink {
+	uint32_t *tokens;
+	size_t max;
+	size_t count;
+};
+
+static inline void dn_token_sink_put(struct dn_token_sink *sink, uint32_t token)
+{
+	if (sink->count < sink->max)
+		sink->tokens[sink->count] = token;
+	sink->count++;
+}
+
+static inline struct dn_text dn_vocabulary_text(const struct dn_vocabulary *vocabulary,
+						uint32_t token)
+{
+	const struct dn_vocab_entry *entry = &vocabulary->entries[token];
+
+	return (struct dn_text){ vocabulary->base + entry->offset, entry->size };
+}
+
+/* vocabulary.c */
+DN_MUST_CHECK int dn_vocabulary_read(struct dn_vocabulary *vocabulary, const struct dn_gguf *gguf,
+				     struct dn_error *err);
+void dn_vocabulary_done(struct dn_vocabulary *vocabulary);
+/* DN_TOKEN_NONE where no token has that text. */
+uint32_t dn_vocabulary_find(const struct dn_vocabulary *vocabulary, const char *text, size_t size);
+/* The same, but never a token that text alone must not become (control, unknown). */
+uint32_t dn_vocabulary_find_plain(const struct dn_vocabulary *vocabulary, const char *text,
+				  size_t size);
+
+/* Tables of hundreds of thousands of entries miss the cache: queries in blocks share the wait. */
+#define DN_VOCABULARY_BLOCK 32
+
+struct dn_vocabulary_query {
+	const char *text;
+	size_t size;
+	uint64_t hash;
+	uint32_t token;
+};
+
+/* Sets each query's token, as dn_vocabulary_find() would; fastest for about a block of them. */
+void dn_vocabulary_find_many(const struct dn_vocabulary *vocabulary,
+			     struct dn_vocabulary_query *queries, size_t n);
+/* Whether the token is recognised only where the caller allows special tokens. */
+bool dn_vocabulary_is_guarded(const struct dn_vocabulary *vocabulary, uint32_t token);
+
+/* markers.c: which tokens end an answer, and control tokens that files call something else. */
+DN_MUST_CHECK int dn_markers_apply(struct dn_vocabulary *vocabulary, const struct dn_gguf *gguf,
+				   uint32_t eos, struct dn_error *err);
+
+/* alphabet.c: GPT-2's spelling of bytes as printable characters. */
+size_t dn_alphabet_spell(uint8_t byte, char out[2]);
+/*
+ * The raw bytes of a spelt text; characters outside the alphabet stay as they are. Never more
+ * bytes than @size. Returns their number.
+ */
+size_t dn_alphabet_decode(const char *text, size_t size, char *out);
+
+/* merges.c */
+DN_MUST_CHECK int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
+				 const struct dn_gguf *gguf, struct dn_error *err);
+void dn_merges_done(struct dn_bpe *bpe);
+
+static inline uint64_t dn_merge_hash(uint32_t left, uint32_t right)
+{
+	return dn_hash_mix((uint64_t)left << 32 | right);
+}
+
+static inline uint32_t dn_merge_find(const struct dn_bpe *bpe, uint32_t left, uint32_t right)
+{
+	uint64_t hash = dn_merge_hash(left, right);
+	uint32_t rank;
+
+	for (uint32_t i = 0; i < DN_INDEX_PROBES; i++) {
+		int seen = dn_index_probe(&bpe->index, hash, i, &rank);
+
+		if (seen == DN_INDEX_EMPTY)
+			break;
+		if (seen == DN_INDEX_MAYBE && bpe->merges[rank].left == left &&
+		    bpe->merges[rank].right == right)
+			return rank;
+	}
+	return UINT32_MAX;
+}
+
+/* bpe.c: the state of one call, so that no word allocates. */
+struct dn_bpe_scratch {
+	struct dn_bpe_symbol *symbols;
+	uint64_t *heap;
+	size_t capacity;
+};
+
+DN_MUST_CHECK int dn_bpe_word(const struct dn_tokenizer *tokenizer, struct dn_bpe_scratch *scratch,
+			      const char *word, size_t size, struct dn_token_sink *sink,
+			      struct dn_error *err);
+void dn_bpe_scratch_done(struct dn_bpe_scratch *scratch);
+
+/* specials.c */
+DN_MUST_CHECK int dn_specials_build(struct dn_specials *specials,
+				    const struct dn_vocabulary *vocabulary, struct dn_error *err);
+void dn_specials_done(struct dn_specials *specials);
+
+typedef int dn_plain_fn(void *data, const char *text, size_t size, struct dn_error *err);
+
+/* Cuts @text at special tokens; what lies between them goes to @plain, in order. */
+DN_MUST_CHECK int dn_specials_split(const struct dn_tokenizer *tokenizer, const char *text,
+				    size_t size, bool guarded, struct dn_token_sink *sink,
+				    dn_plain_fn *plain, void *data, struct dn_error *err);
+
+/* pretokenizer.c */
+struct dn_pretokenizer_scratch;
+
+DN_MUST_CHECK int dn_pretokenizer_new(struct dn_text name, struct dn_pretokenizer **ret,
+				      struct dn_error *err);
+struct dn_pretokenizer *dn_pretokenizer_free(struct dn_pretokenizer *pretokenizer);
+bool dn_pretokenizer_whole_words(const struct dn_pretokenizer *pretokenizer);
+bool dn_pretokenizer_adds_bos(const struct dn_pretokenizer *pretokenizer);
+DN_MUST_CHECK int dn_pretokenizer_scratch_new(size_t text_size,
+					      struct dn_pretokenizer_scratch **ret,
+					      struct dn_error *err);
+struct dn_pretokenizer_scratch *
+dn_pretokenizer_scratch_free(struct dn_pretokenizer_scratch *scratch);
+/* Gives @word each word of the text, all bytes in order. */
+DN_MUST_CHECK int dn_pretokenizer_split(const struct dn_pretokenizer *pretokenizer,
+					struct dn_pretokenizer_scratch *scratch, const char *text,
+					size_t size, dn_plain_fn *word, void *data,
+					struct dn_error *err);
+
+/* detokenizer.c */
+DN_MUST_CHECK int dn_spelling_new(const struct dn_vocabulary *vocabulary, struct dn_spelling **ret,
+				  struct dn_error *err);
+struct dn_spelling *dn_spelling_free(struct dn_spelling *spelling);
+/* Bytes that the token's text takes at most when invalid sequences become U+FFFD. */
+uint32_t dn_detokenizer_bound(const char *text, size_t size);
+
+#endif /* DUNLIN_ENGINE_TOKENIZER_INTERNAL_H */
