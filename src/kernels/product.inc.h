@@ -3,7 +3,8 @@
  * The products of a level, written once in terms of its vectors.
  *
  * On top of what vector-ops.inc.h asks for, the including file defines `ivec` (4 * VEC bytes),
- * ivec_load, ivec_nibbles_low, ivec_nibbles_high, vec_from_int, ivec_set1 (int32 lanes), and the
+ * ivec_load, ivec_nibbles_low, ivec_nibbles_high, and on int32 lanes vec_from_int, ivec_set1, ivec_or
+ * and ivec_bits(v, shift, mask), which is (v >> shift) & mask; and the
  * dot products of a block of 32 columns, w[8] holding four columns of VEC rows each:
  *   ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)	w in 0 … 15
  *   ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)	w in -128 … 127, or with
@@ -45,14 +46,64 @@ struct weights {
 	vec minimum;
 };
 
-INLINE void load_weights(struct weights *w, const uint8_t *block, uint32_t part,
+/* Bytes of a group that 32 columns take. */
+INLINE size_t weights_bytes(const enum dn_type type)
+{
+	return (size_t)DN_GROUP * (type == DN_TYPE_Q8_0	  ? 34
+				   : type == DN_TYPE_Q4_0 ? 18
+				   : type == DN_TYPE_Q4_K ? 18
+							  : 20);
+}
+
+INLINE bool has_minimum(const enum dn_type type)
+{
+	return type == DN_TYPE_Q4_1 || type == DN_TYPE_Q4_K;
+}
+
+/* Block `b` of a Q4_K group: its scales are packed as blocks.c says. */
+INLINE void load_q4_k(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part)
+{
+	const size_t word = (size_t)4 * DN_GROUP;
+	const uint8_t *at =
+		group + b / 8 * 8 * weights_bytes(DN_TYPE_Q4_K) + (size_t)4 * VEC * part;
+	const uint8_t *quants = at + (3 + b % 8 / 2 * 8) * word;
+	const uint16_t *halves = (const uint16_t *)(at + 35 * word - (size_t)2 * VEC * part);
+	const ivec low = ivec_load(at);
+	const ivec middle = ivec_load(at + word);
+	const uint32_t shift = b % 4 * 8;
+	ivec scale = ivec_bits(low, shift, 63);
+	ivec minimum = ivec_bits(middle, shift, 63);
+
+	if (b % 8 >= 4) {
+		const ivec high = ivec_load(at + 2 * word);
+
+		scale = ivec_or(ivec_bits(high, shift, 15), ivec_bits(low, shift + 2, 48));
+		minimum = ivec_or(ivec_bits(high, shift + 4, 15), ivec_bits(middle, shift + 2, 48));
+	}
+	w->scale = vec_mul(vec_load_half(halves), vec_from_int(scale));
+	w->minimum = vec_sub(vec_set1(0.0f),
+			     vec_mul(vec_load_half(halves + DN_GROUP), vec_from_int(minimum)));
+	for (uint32_t j = 0; j < 8; j++) {
+		ivec quant = ivec_load(quants + j * word);
+
+		w->q[j] = b % 2 ? ivec_nibbles_high(quant) : ivec_nibbles_low(quant);
+	}
+}
+
+/* 32 columns, block `b` of VEC rows of a group. */
+INLINE void load_weights(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part,
 			 const enum dn_type type)
 {
 	const uint32_t words = type == DN_TYPE_Q8_0 ? 8 : 4;
+	const uint8_t *block = group + b * weights_bytes(type);
 	const uint8_t *quants = block + (size_t)part * 4 * VEC;
 	const uint16_t *scales =
 		(const uint16_t *)(block + (size_t)4 * DN_GROUP * words) + part * VEC;
 
+	if (type == DN_TYPE_Q4_K) {
+		load_q4_k(w, group, b, part);
+		return;
+	}
 	for (uint32_t j = 0; j < 4; j++) {
 		ivec word = ivec_load(quants + (size_t)4 * DN_GROUP * j);
 
@@ -86,7 +137,7 @@ INLINE vec block_add(vec acc, const struct weights *w, ivec s, const struct dn_a
 		     size_t at, const enum dn_type type)
 {
 	acc = vec_fma(vec_mul(w->scale, vec_set1(x->scales[at])), vec_from_int(s), acc);
-	if (type == DN_TYPE_Q4_1)
+	if (has_minimum(type))
 		acc = vec_fma(w->minimum, vec_set1(x->sums[at]), acc);
 	return acc;
 }
@@ -100,16 +151,11 @@ INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group,
 		store_some(p->y + row * p->y_stride + first, acc, p->w->rows - first);
 }
 
-INLINE size_t weights_bytes(const enum dn_type type)
-{
-	return (size_t)DN_GROUP * (type == DN_TYPE_Q8_0 ? 34 : type == DN_TYPE_Q4_1 ? 20 : 18);
-}
-
 /* One row of X times a group, all its parts at once: then the weights are read in order. */
 INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
 			const enum dn_type type)
 {
-	const uint8_t *block = p->w->data + group * p->w->group_bytes;
+	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * p->x->quants_stride;
 	size_t at = row * (p->x->quants_stride / DN_BLOCK);
 	vec acc[PARTS];
@@ -118,18 +164,18 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 		acc[part] = vec_set1(0.0f);
 	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, at++, x += DN_BLOCK) {
 		for (uint32_t line = 0; line < weights_bytes(type); line += 64)
-			__builtin_prefetch(block + PREFETCH_AHEAD + line);
+			__builtin_prefetch(weights + b * weights_bytes(type) + PREFETCH_AHEAD +
+					   line);
 #pragma GCC unroll 4
 		for (uint32_t part = 0; part < PARTS; part++) {
 			struct weights w;
 
-			load_weights(&w, block, part, type);
+			load_weights(&w, weights, b, part, type);
 			acc[part] = block_add(
 				acc[part], &w,
 				block_dot(&w, x, block_start(p->x->biases, at, type), type), p->x,
 				at, type);
 		}
-		block += weights_bytes(type);
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
 		store_part(p, row, group, part, acc[part]);
@@ -142,7 +188,7 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 	const uint32_t step = HAS_PAIR ? 2 : 1;
 	const size_t stride = p->x->quants_stride;
 	const size_t x_blocks = stride / DN_BLOCK;
-	const uint8_t *block = p->w->data + group * p->w->group_bytes;
+	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * stride;
 	size_t first = row * x_blocks;
 	vec acc[TILE];
@@ -154,8 +200,7 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 		size_t at = first;
 		struct weights w;
 
-		load_weights(&w, block, part, type);
-		block += weights_bytes(type);
+		load_weights(&w, weights, b, part, type);
 		if (HAS_PAIR)
 			pair_weights(w.q);
 #pragma GCC unroll 16
@@ -262,6 +307,9 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 		break;
 	case DN_TYPE_Q8_0:
 		product_of(p, first, count, DN_TYPE_Q8_0);
+		break;
+	case DN_TYPE_Q4_K:
+		product_of(p, first, count, DN_TYPE_Q4_K);
 		break;
 	case DN_TYPE_F16:
 		product_of(p, first, count, DN_TYPE_F16);

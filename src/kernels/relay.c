@@ -4,33 +4,39 @@
 
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/half.h"
 
 /**
  * struct block_shape - how a type's block in the file becomes a part of a group
- * @halves: F16 scales (and minima) at the head of the block
- * @words: words of quants behind them
+ * @words: words of four bytes
+ * @halves: F16 scales (and minima), in front of the words, or behind them
  */
 struct block_shape {
-	uint8_t halves;
 	uint8_t words;
+	uint8_t halves;
+	bool behind;
 };
 
 static struct block_shape block_shape(enum dn_type type)
 {
 	switch (type) {
 	case DN_TYPE_Q4_0:
-		return (struct block_shape){ 1, 4 };
+		return (struct block_shape){ 4, 1, false };
 	case DN_TYPE_Q4_1:
-		return (struct block_shape){ 2, 4 };
+		return (struct block_shape){ 4, 2, false };
 	case DN_TYPE_Q8_0:
-		return (struct block_shape){ 1, 8 };
+		return (struct block_shape){ 8, 1, false };
+	case DN_TYPE_Q4_K:
+		return (struct block_shape){ 35, 2, false };
+	case DN_TYPE_Q6_K:
+		return (struct block_shape){ 52, 1, true };
 	case DN_TYPE_F16:
-		return (struct block_shape){ 1, 0 };
+		return (struct block_shape){ 0, 1, false };
 	case DN_TYPE_F32:
-		return (struct block_shape){ 0, 1 };
+		return (struct block_shape){ 1, 0, false };
 	default:
-		return (struct block_shape){ 0, 0 };
+		return (struct block_shape){ 0, 0, false };
 	}
 }
 
@@ -54,21 +60,22 @@ size_t dn_relay_group_bytes(enum dn_type type, uint32_t columns)
 }
 
 /* One row's blocks into its lane of the group. Inlined for each shape, so the loops unroll. */
-static inline __attribute__((always_inline)) void relay_lane(const uint8_t *row, size_t n_blocks,
-							     uint32_t lane, uint8_t *out,
-							     const uint32_t halves,
-							     const uint32_t words)
+static inline __attribute__((always_inline)) void
+relay_lane(const uint8_t *row, size_t n_blocks, uint32_t lane, uint8_t *out, const uint32_t words,
+	   const uint32_t halves, const bool behind)
 {
-	const size_t in_bytes = 2 * halves + 4 * words;
+	const size_t bytes = 4 * words + 2 * halves;
 
-	for (size_t b = 0; b < n_blocks; b++, row += in_bytes, out += in_bytes * DN_GROUP) {
-		uint8_t *scales = out + (size_t)4 * DN_GROUP * words;
+	for (size_t b = 0; b < n_blocks; b++, row += bytes, out += bytes * DN_GROUP) {
+		const uint8_t *word = row + (behind ? 0 : 2 * halves);
+		const uint8_t *half = row + (behind ? 4 * words : 0);
+		uint8_t *to = out + (size_t)4 * lane;
 
 		for (uint32_t j = 0; j < words; j++)
-			memcpy(out + (size_t)4 * (DN_GROUP * j + lane), row + 2 * halves + 4 * j,
-			       4);
+			memcpy(to + (size_t)4 * DN_GROUP * j, word + 4 * j, 4);
+		to = out + (size_t)4 * DN_GROUP * words + (size_t)2 * lane;
 		for (uint32_t j = 0; j < halves; j++)
-			memcpy(scales + (size_t)2 * (DN_GROUP * j + lane), row + 2 * j, 2);
+			memcpy(to + (size_t)2 * DN_GROUP * j, half + 2 * j, 2);
 	}
 }
 
@@ -84,57 +91,64 @@ void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint3
 		memset(out, 0, dn_relay_group_bytes(type, columns));
 	for (uint32_t lane = 0; lane < n_rows; lane++, row += row_bytes) {
 		if (shape.words == 4 && shape.halves == 2)
-			relay_lane(row, n_blocks, lane, out, 2, 4);
+			relay_lane(row, n_blocks, lane, out, 4, 2, false);
 		else if (shape.words == 4)
-			relay_lane(row, n_blocks, lane, out, 1, 4);
+			relay_lane(row, n_blocks, lane, out, 4, 1, false);
 		else if (shape.words == 8)
-			relay_lane(row, n_blocks, lane, out, 1, 8);
+			relay_lane(row, n_blocks, lane, out, 8, 1, false);
 		else
-			relay_lane(row, n_blocks, lane, out, shape.halves, shape.words);
+			relay_lane(row, n_blocks, lane, out, shape.words, shape.halves,
+				   shape.behind);
 	}
 }
 
-static float half_at(const uint8_t *at)
+void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t column, uint8_t *out)
 {
-	uint16_t half;
+	const struct block_shape shape = block_shape(matrix->type);
+	const struct dn_type_info *info = dn_type_info(matrix->type);
+	const uint32_t lane = row % DN_GROUP;
+	const uint8_t *from = matrix->data + (size_t)(row / DN_GROUP) * matrix->group_bytes +
+			      (size_t)column / info->columns * info->bytes * DN_GROUP;
+	uint8_t *words = out + (shape.behind ? 0 : 2 * shape.halves);
+	uint8_t *halves = out + (shape.behind ? 4 * shape.words : 0);
 
-	memcpy(&half, at, sizeof(half));
-	return dn_half_to_float(half);
+	for (uint32_t j = 0; j < shape.words; j++)
+		memcpy(words + (size_t)4 * j, from + (size_t)4 * (DN_GROUP * j + lane), 4);
+	from += (size_t)4 * DN_GROUP * shape.words;
+	for (uint32_t j = 0; j < shape.halves; j++)
+		memcpy(halves + (size_t)2 * j, from + (size_t)2 * (DN_GROUP * j + lane), 2);
+}
+
+static void row_of_floats(const struct dn_matrix *matrix, uint32_t row, float *out)
+{
+	const size_t lane = row % DN_GROUP;
+	const uint8_t *group = matrix->data + (size_t)(row / DN_GROUP) * matrix->group_bytes;
+
+	for (uint32_t c = 0; c < matrix->columns; c++) {
+		const size_t at = (size_t)c * DN_GROUP + lane;
+
+		if (matrix->type == DN_TYPE_F16)
+			out[c] = dn_half_to_float(((const uint16_t *)group)[at]);
+		else
+			out[c] = ((const float *)group)[at];
+	}
 }
 
 void dn_relay_row(const struct dn_matrix *matrix, uint32_t row, float *out)
 {
-	const struct block_shape shape = block_shape(matrix->type);
-	const uint32_t lane = row % DN_GROUP;
-	const uint8_t *block = matrix->data + (size_t)(row / DN_GROUP) * matrix->group_bytes;
-	const size_t block_bytes = (size_t)DN_GROUP * (2U * shape.halves + 4U * shape.words);
-	const uint32_t block_columns = dn_type_info(matrix->type)->columns;
+	const uint32_t columns = dn_type_info(matrix->type)->columns;
+	uint8_t bytes[DN_FILE_BLOCK_MAX];
+	struct dn_block block;
 
-	for (uint32_t c = 0; c < matrix->columns; c += block_columns, block += block_bytes) {
-		const uint8_t *scales = block + (size_t)4 * DN_GROUP * shape.words;
-		float scale = shape.halves ? half_at(scales + (size_t)2 * lane) : 1.0f;
-		float minimum =
-			shape.halves == 2 ? half_at(scales + (size_t)2 * (DN_GROUP + lane)) : 0.0f;
-
-		switch (matrix->type) {
-		case DN_TYPE_F32:
-			memcpy(&out[c], block + (size_t)4 * lane, 4);
-			break;
-		case DN_TYPE_F16:
-			out[c] = scale;
-			break;
-		default:
-			for (uint32_t i = 0; i < DN_BLOCK; i++) {
-				uint32_t k = shape.words == 4 ? i % 16 : i;
-				uint8_t byte = block[4 * (DN_GROUP * (k / 4) + lane) + k % 4];
-				int quant = shape.words == 8 ? (int8_t)byte
-					    : i < 16	     ? byte & 15
-							     : byte >> 4;
-
-				if (matrix->type == DN_TYPE_Q4_0)
-					quant -= 8;
-				out[c + i] = scale * (float)quant + minimum;
-			}
-		}
+	if (columns == 1) {
+		row_of_floats(matrix, row, out);
+		return;
+	}
+	for (uint32_t c = 0; c < matrix->columns; c += DN_BLOCK) {
+		if (c % columns == 0)
+			dn_relay_block(matrix, row, c, bytes);
+		dn_block_unpack(matrix->type, bytes, c % columns / DN_BLOCK, &block);
+		for (uint32_t i = 0; i < DN_BLOCK; i++)
+			out[c + i] = block.scales[i / 16] * (float)block.quants[i] + block.minimum;
 	}
 }

@@ -85,6 +85,16 @@ static inline ivec ivec_set1(int32_t x)
 {
 	return vreinterpretq_s8_s32(vdupq_n_s32(x));
 }
+static inline ivec ivec_or(ivec a, ivec b)
+{
+	return vorrq_s8(a, b);
+}
+static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
+{
+	uint32x4_t shifted = vshlq_u32(vreinterpretq_u32_s8(v), vdupq_n_s32(-(int32_t)shift));
+
+	return vreinterpretq_s8_u32(vandq_u32(shifted, vdupq_n_u32((uint32_t)mask)));
+}
 static inline ivec ivec_nibbles_low(ivec v)
 {
 	return vandq_s8(v, vdupq_n_s8(15));

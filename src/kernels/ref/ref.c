@@ -22,7 +22,7 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 }
 
 /* Columns a stretch: a group's rows are dequantised into it, then used by every row of X. */
-#define STRETCH 32
+#define STRETCH 256 /* a multiple of every type's block */
 
 static void dequantise(const struct dn_matrix *w, uint32_t group, uint32_t column, uint32_t n,
 		       float out[DN_GROUP][STRETCH])

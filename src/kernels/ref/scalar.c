@@ -4,7 +4,9 @@
  * CPUs that have none of them. Its products are written plainly, apart from theirs.
  */
 
+#include "kernels/blocks.h"
 #include "kernels/level.h"
+#include "kernels/relay.h"
 
 #define VEC  1
 #define ROWS 1
@@ -71,67 +73,58 @@ static inline void vec_store_half(uint16_t *p, vec v)
 
 #include "kernels/vector-ops.inc.h"
 
-static float half_at(const uint8_t *at)
-{
-	uint16_t half;
-
-	memcpy(&half, at, sizeof(half));
-	return dn_half_to_float(half);
-}
-
-/* The exact sum of a block's products, the type's offset taken off. */
-static int32_t block_sum(enum dn_type type, const uint8_t *quants, uint32_t lane, const int8_t *x)
+/* The exact sum of the products of @n columns. */
+static int32_t dot(const int8_t *quants, const int8_t *x, uint32_t n)
 {
 	int32_t sum = 0;
 
-	for (uint32_t i = 0; i < DN_BLOCK; i++) {
-		uint32_t k = type == DN_TYPE_Q8_0 ? i : i % 16;
-		uint8_t byte = quants[4 * (DN_GROUP * (k / 4) + lane) + k % 4];
-		int32_t w = type == DN_TYPE_Q8_0 ? (int8_t)byte : i < 16 ? byte & 15 : byte >> 4;
-
-		sum += (type == DN_TYPE_Q4_0 ? w - 8 : w) * x[i];
-	}
+	for (uint32_t i = 0; i < n; i++)
+		sum += quants[i] * x[i];
 	return sum;
 }
 
 static float row_quantised(const struct dn_matrix *w, uint32_t row, const struct dn_activations *x,
 			   uint32_t n)
 {
-	const uint32_t lane = row % DN_GROUP;
-	const uint32_t words = w->type == DN_TYPE_Q8_0 ? 8 : 4;
-	const size_t block_bytes =
-		(size_t)DN_GROUP * (4 * words + (w->type == DN_TYPE_Q4_1 ? 4 : 2));
-	const uint8_t *block = w->data + row / DN_GROUP * w->group_bytes;
+	const uint32_t columns = dn_type_info(w->type)->columns;
 	const int8_t *quants = x->quants + n * x->quants_stride;
+	size_t at = n * (x->quants_stride / DN_BLOCK);
+	uint8_t bytes[DN_FILE_BLOCK_MAX];
+	struct dn_block b;
 	float acc = 0.0f;
 
-	for (uint32_t b = 0; b < w->columns / DN_BLOCK; b++, block += block_bytes) {
-		const uint8_t *scales = block + (size_t)4 * DN_GROUP * words;
-		const size_t at = n * (x->quants_stride / DN_BLOCK) + b;
-		int32_t sum = block_sum(w->type, block, lane, quants + (size_t)b * DN_BLOCK);
+	for (uint32_t c = 0; c < w->columns; c += DN_BLOCK, at++) {
+		if (c % columns == 0)
+			dn_relay_block(w, row, c, bytes);
+		dn_block_unpack(w->type, bytes, c % columns / DN_BLOCK, &b);
+		if (w->type == DN_TYPE_Q6_K) {
+			for (uint32_t i = 0; i < 2; i++) {
+				int32_t sum = dot(b.quants + 16 * i, quants + c + 16 * i, 16);
 
-		acc = fmaf(half_at(scales + (size_t)2 * lane) * x->scales[at], (float)sum, acc);
-		if (w->type == DN_TYPE_Q4_1)
-			acc = fmaf(half_at(scales + (size_t)2 * (DN_GROUP + lane)), x->sums[at],
-				   acc);
+				acc = fmaf(b.scales[i] * x->scales[at], (float)sum, acc);
+			}
+			continue;
+		}
+		acc = fmaf(b.scales[0] * x->scales[at], (float)dot(b.quants, quants + c, DN_BLOCK),
+			   acc);
+		if (w->type == DN_TYPE_Q4_1 || w->type == DN_TYPE_Q4_K)
+			acc = fmaf(b.minimum, x->sums[at], acc);
 	}
 	return acc;
 }
 
 static float row_float(const struct dn_matrix *w, uint32_t row, const float *x)
 {
-	const uint32_t lane = row % DN_GROUP;
+	const size_t lane = row % DN_GROUP;
 	const uint8_t *group = w->data + row / DN_GROUP * w->group_bytes;
 	float acc[4] = { 0 };
 
 	for (uint32_t c = 0; c < w->columns; c++) {
-		size_t at = (size_t)c * DN_GROUP + lane;
-		float weight;
+		const size_t at = (size_t)c * DN_GROUP + lane;
+		float weight = w->type == DN_TYPE_F16
+				       ? dn_half_to_float(((const uint16_t *)group)[at])
+				       : ((const float *)group)[at];
 
-		if (w->type == DN_TYPE_F16)
-			weight = half_at(group + 2 * at);
-		else
-			memcpy(&weight, group + 4 * at, sizeof(weight));
 		acc[c % 4] = fmaf(weight, x[c], acc[c % 4]);
 	}
 	return (acc[0] + acc[1]) + (acc[2] + acc[3]);

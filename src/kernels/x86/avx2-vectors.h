@@ -82,6 +82,15 @@ static inline ivec ivec_set1(int32_t x)
 {
 	return _mm256_set1_epi32(x);
 }
+static inline ivec ivec_or(ivec a, ivec b)
+{
+	return _mm256_or_si256(a, b);
+}
+static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
+{
+	return _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128((int32_t)shift)),
+				_mm256_set1_epi32(mask));
+}
 static inline ivec ivec_nibbles_low(ivec v)
 {
 	return _mm256_and_si256(v, _mm256_set1_epi8(15));
