@@ -3,12 +3,14 @@
  * The products of a level, written once in terms of its vectors.
  *
  * On top of what vector-ops.inc.h asks for, the including file defines `ivec` (4 * VEC bytes),
- * ivec_load, ivec_nibbles_low, ivec_nibbles_high, and on int32 lanes vec_from_int, ivec_set1, ivec_or
+ * ivec_load, ivec_nibbles_low, ivec_nibbles_high, and on int32 lanes vec_from_int, ivec_set1, ivec_or,
+ * ivec_add, ivec_sub, ivec_left(v, shift), ivec_byte(v, index) (a signed byte of each lane),
  * and ivec_bits(v, shift, mask), which is (v >> shift) & mask; and the
  * dot products of a block of 32 columns, w[8] holding four columns of VEC rows each:
  *   ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)	w in 0 … 15
  *   ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)	w in -128 … 127, or with
  *     BYTES_OFFSET 128 w in 0 … 255 as ivec_bytes() makes them
+ *   ivec dot_half(const ivec w[4], const int8_t *x, ivec start)	16 columns, w in 0 … 63
  * and TILE, the rows of X that fit its registers, a multiple of 4. With HAS_PAIR, instructions take
  * two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	the block in the form that these want, in place
@@ -16,6 +18,7 @@
  *
  * Order: for each block of columns in turn an exact integer sum s, then
  *   acc = fma(w_scale * x_scale, s, acc), and with a minimum acc = fma(w_minimum, x_sum, acc);
+ * Q6_K has two scales a block, so that its two halves are two such sums;
  * for F16 and F32 four chains acc[c % 4] = fma(w, x, acc[c % 4]), (a0 + a1) + (a2 + a3).
  */
 
@@ -43,16 +46,22 @@ INLINE void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s
 struct weights {
 	ivec q[8];
 	vec scale;
-	vec minimum;
+	vec minimum; /* of Q6_K: the scale of the last sixteen columns */
 };
 
 /* Bytes of a group that 32 columns take. */
 INLINE size_t weights_bytes(const enum dn_type type)
 {
-	return (size_t)DN_GROUP * (type == DN_TYPE_Q8_0	  ? 34
-				   : type == DN_TYPE_Q4_0 ? 18
-				   : type == DN_TYPE_Q4_K ? 18
-							  : 20);
+	switch (type) {
+	case DN_TYPE_Q8_0:
+		return (size_t)DN_GROUP * 34;
+	case DN_TYPE_Q4_1:
+		return (size_t)DN_GROUP * 20;
+	case DN_TYPE_Q6_K: /* 210 for 256 columns, rounded up: for prefetching */
+		return (size_t)DN_GROUP * 27;
+	default: /* Q4_0, Q4_K */
+		return (size_t)DN_GROUP * 18;
+	}
 }
 
 INLINE bool has_minimum(const enum dn_type type)
@@ -90,6 +99,47 @@ INLINE void load_q4_k(struct weights *w, const uint8_t *group, uint32_t b, uint3
 	}
 }
 
+/* Block `b` of a Q6_K group: nibbles, pairs of high bits, int8 scales, as blocks.c says. */
+INLINE void load_q6_k(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part)
+{
+	const size_t word = (size_t)4 * DN_GROUP;
+	const uint8_t *first = group + (size_t)(b / 8) * DN_GROUP * 210;
+	const uint8_t *at = first + (size_t)4 * VEC * part;
+	const uint32_t run = b % 4;
+	const uint8_t *low = at + (b % 8 / 4 * 16 + run % 2 * 8) * word;
+	const uint8_t *high = at + (32 + b % 8 / 4 * 8) * word;
+	const ivec scales = ivec_load(at + (48 + b % 8 / 2) * word);
+	const vec scale = vec_load_half((const uint16_t *)(first + 52 * word) + VEC * part);
+
+	for (uint32_t j = 0; j < 8; j++) {
+		ivec nibbles = ivec_load(low + j * word);
+		ivec bits = ivec_load(high + j * word);
+
+		/* The run's pair of bits to where a nibble's neighbours are. */
+		bits = run < 2 ? ivec_left(bits, 4 - 2 * run) : ivec_bits(bits, 2 * run - 4, -1);
+		nibbles = run < 2 ? ivec_nibbles_low(nibbles) : ivec_nibbles_high(nibbles);
+		w->q[j] = ivec_or(nibbles, ivec_bits(bits, 0, 0x30303030));
+	}
+	w->scale = vec_mul(scale, vec_from_int(ivec_byte(scales, b % 2 * 2)));
+	w->minimum = vec_mul(scale, vec_from_int(ivec_byte(scales, b % 2 * 2 + 1)));
+}
+
+/* Both halves of a Q6_K block: weights are 32 too large, which the halves' own sums of X undo. */
+INLINE vec add_q6_k(vec acc, const struct weights *w, const int8_t *x,
+		    const struct dn_activations *activations, size_t at)
+{
+	const ivec offset = ivec_set1(0x20202020);
+	const ivec offsets[4] = { offset, offset, offset, offset };
+	const vec x_scale = vec_set1(activations->scales[at]);
+	const ivec first = dot_half(offsets, x, ivec_set1(0));
+	const ivec last = ivec_add(ivec_set1(activations->biases[at] * 4), first);
+	const ivec s = ivec_sub(dot_half(w->q, x, ivec_set1(0)), first);
+
+	acc = vec_fma(vec_mul(w->scale, x_scale), vec_from_int(s), acc);
+	return vec_fma(vec_mul(w->minimum, x_scale), vec_from_int(dot_half(w->q + 4, x + 16, last)),
+		       acc);
+}
+
 /* 32 columns, block `b` of VEC rows of a group. */
 INLINE void load_weights(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part,
 			 const enum dn_type type)
@@ -102,6 +152,10 @@ INLINE void load_weights(struct weights *w, const uint8_t *group, uint32_t b, ui
 
 	if (type == DN_TYPE_Q4_K) {
 		load_q4_k(w, group, b, part);
+		return;
+	}
+	if (type == DN_TYPE_Q6_K) {
+		load_q6_k(w, group, b, part);
 		return;
 	}
 	for (uint32_t j = 0; j < 4; j++) {
@@ -142,6 +196,16 @@ INLINE vec block_add(vec acc, const struct weights *w, ivec s, const struct dn_a
 	return acc;
 }
 
+/* acc += a block's product with one row of X. */
+INLINE vec add_block(vec acc, const struct weights *w, const int8_t *x,
+		     const struct dn_activations *activations, size_t at, const enum dn_type type)
+{
+	if (type == DN_TYPE_Q6_K)
+		return add_q6_k(acc, w, x, activations, at);
+	return block_add(acc, w, block_dot(w, x, block_start(activations->biases, at, type), type),
+			 activations, at, type);
+}
+
 INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group, uint32_t part,
 		       vec acc)
 {
@@ -171,10 +235,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 			struct weights w;
 
 			load_weights(&w, weights, b, part, type);
-			acc[part] = block_add(
-				acc[part], &w,
-				block_dot(&w, x, block_start(p->x->biases, at, type), type), p->x,
-				at, type);
+			acc[part] = add_block(acc[part], &w, x, p->x, at, type);
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
@@ -185,7 +246,8 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
 			 const uint32_t tile, const enum dn_type type)
 {
-	const uint32_t step = HAS_PAIR ? 2 : 1;
+	const bool pairs = HAS_PAIR && type != DN_TYPE_Q6_K;
+	const uint32_t step = pairs ? 2 : 1;
 	const size_t stride = p->x->quants_stride;
 	const size_t x_blocks = stride / DN_BLOCK;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
@@ -201,22 +263,21 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 		struct weights w;
 
 		load_weights(&w, weights, b, part, type);
-		if (HAS_PAIR)
+		if (pairs)
 			pair_weights(w.q);
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t += step) {
-			ivec s[2];
+			if (pairs) {
+				ivec s[2] = { block_start(p->x->biases, at, type),
+					      block_start(p->x->biases, at + x_blocks, type) };
 
-			s[0] = block_start(p->x->biases, at, type);
-			if (HAS_PAIR) {
-				s[1] = block_start(p->x->biases, at + x_blocks, type);
 				pair_dot(w.q, xt, xt + stride, s);
+				acc[t] = block_add(acc[t], &w, s[0], p->x, at, type);
 				acc[t + 1] =
 					block_add(acc[t + 1], &w, s[1], p->x, at + x_blocks, type);
 			} else {
-				s[0] = block_dot(&w, xt, s[0], type);
+				acc[t] = add_block(acc[t], &w, xt, p->x, at, type);
 			}
-			acc[t] = block_add(acc[t], &w, s[0], p->x, at, type);
 			xt += step * stride;
 			at += step * x_blocks;
 			/* Two additions a row: else compilers keep, and spill, a pointer each. */
@@ -310,6 +371,9 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 		break;
 	case DN_TYPE_Q4_K:
 		product_of(p, first, count, DN_TYPE_Q4_K);
+		break;
+	case DN_TYPE_Q6_K:
+		product_of(p, first, count, DN_TYPE_Q6_K);
 		break;
 	case DN_TYPE_F16:
 		product_of(p, first, count, DN_TYPE_F16);

@@ -25,4 +25,15 @@ static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
 }
 #define dot_bytes dot_nibbles
 
+static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+{
+	const ivec x0 = vld1q_s8(x);
+	int32x4_t sum = vreinterpretq_s32_s8(start);
+
+	sum = vdotq_laneq_s32(sum, w[0], x0, 0);
+	sum = vdotq_laneq_s32(sum, w[1], x0, 1);
+	sum = vdotq_laneq_s32(sum, w[2], x0, 2);
+	return vreinterpretq_s8_s32(vdotq_laneq_s32(sum, w[3], x0, 3));
+}
+
 #endif /* DUNLIN_KERNELS_DOTPROD_VECTORS_H */

@@ -95,6 +95,24 @@ static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
 
 	return vreinterpretq_s8_u32(vandq_u32(shifted, vdupq_n_u32((uint32_t)mask)));
 }
+static inline ivec ivec_add(ivec a, ivec b)
+{
+	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b)));
+}
+static inline ivec ivec_sub(ivec a, ivec b)
+{
+	return vreinterpretq_s8_s32(vsubq_s32(vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b)));
+}
+static inline ivec ivec_left(ivec v, uint32_t shift)
+{
+	return vreinterpretq_s8_s32(
+		vshlq_s32(vreinterpretq_s32_s8(v), vdupq_n_s32((int32_t)shift)));
+}
+static inline ivec ivec_byte(ivec v, uint32_t index)
+{
+	return vreinterpretq_s8_s32(
+		vshrq_n_s32(vreinterpretq_s32_s8(ivec_left(v, 24 - 8 * index)), 24));
+}
 static inline ivec ivec_nibbles_low(ivec v)
 {
 	return vandq_s8(v, vdupq_n_s8(15));

@@ -47,6 +47,22 @@ static inline ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)
 	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start), vpaddq_s32(low, high)));
 }
 
+/* Four products of 63 * 127 fit 16 bits. */
+static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+{
+	int8x16_t four = ivec_four(x);
+	int16x8_t low = vmull_s8(vget_low_s8(w[0]), vget_low_s8(four));
+	int16x8_t high = vmull_high_s8(w[0], four);
+
+	for (int j = 1; j < 4; j++) {
+		four = ivec_four(x + 4 * j);
+		low = vmlal_s8(low, vget_low_s8(w[j]), vget_low_s8(four));
+		high = vmlal_high_s8(high, w[j], four);
+	}
+	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start),
+					      vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))));
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 

@@ -91,6 +91,22 @@ static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
 	return _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128((int32_t)shift)),
 				_mm256_set1_epi32(mask));
 }
+static inline ivec ivec_add(ivec a, ivec b)
+{
+	return _mm256_add_epi32(a, b);
+}
+static inline ivec ivec_sub(ivec a, ivec b)
+{
+	return _mm256_sub_epi32(a, b);
+}
+static inline ivec ivec_left(ivec v, uint32_t shift)
+{
+	return _mm256_sll_epi32(v, _mm_cvtsi32_si128((int32_t)shift));
+}
+static inline ivec ivec_byte(ivec v, uint32_t index)
+{
+	return _mm256_srai_epi32(ivec_left(v, 24 - 8 * index), 24);
+}
 static inline ivec ivec_nibbles_low(ivec v)
 {
 	return _mm256_and_si256(v, _mm256_set1_epi8(15));

@@ -33,6 +33,19 @@ static inline ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)
 	return start;
 }
 
+/* Two pairs of 63 * 127 fit 16 bits, four do not. */
+static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+{
+	for (int j = 0; j < 4; j += 2) {
+		ivec pairs =
+			_mm256_add_epi16(_mm256_maddubs_epi16(w[j], ivec_four(x + 4 * j)),
+					 _mm256_maddubs_epi16(w[j + 1], ivec_four(x + 4 * j + 4)));
+
+		start = _mm256_add_epi32(start, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+	}
+	return start;
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 

@@ -91,6 +91,22 @@ static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
 	return _mm512_and_si512(_mm512_srl_epi32(v, _mm_cvtsi32_si128((int32_t)shift)),
 				_mm512_set1_epi32(mask));
 }
+static inline ivec ivec_add(ivec a, ivec b)
+{
+	return _mm512_add_epi32(a, b);
+}
+static inline ivec ivec_sub(ivec a, ivec b)
+{
+	return _mm512_sub_epi32(a, b);
+}
+static inline ivec ivec_left(ivec v, uint32_t shift)
+{
+	return _mm512_sll_epi32(v, _mm_cvtsi32_si128((int32_t)shift));
+}
+static inline ivec ivec_byte(ivec v, uint32_t index)
+{
+	return _mm512_srai_epi32(ivec_left(v, 24 - 8 * index), 24);
+}
 static inline ivec ivec_nibbles_low(ivec v)
 {
 	return _mm512_and_si512(v, _mm512_set1_epi8(15));
@@ -126,6 +142,13 @@ static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
 	return _mm512_add_epi32(even, odd);
 }
 #define dot_bytes dot_nibbles
+
+static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+{
+	for (int j = 0; j < 4; j++)
+		start = _mm512_dpbusd_epi32(start, w[j], ivec_four(x + 4 * j));
+	return start;
+}
 
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"

@@ -38,6 +38,13 @@ static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
 }
 #define dot_bytes dot_nibbles
 
+static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+{
+	for (int j = 0; j < 4; j++)
+		start = DPBUSD(start, w[j], ivec_four(x + 4 * j));
+	return start;
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 
