@@ -4,42 +4,47 @@
  *
  * A SOCK_SEQPACKET socket pair; the worker finds its end as descriptor 3. Every packet is one
  * struct dn_frame of DN_FRAME_SIZE bytes, in the machine's byte order, with at most one
- * descriptor attached; unused bytes are zero. What does not fit a frame goes as a sealed memfd
- * ("attachment") whose length in bytes is @attachment.
+ * descriptor attached; bytes that a type does not use are zero, and both sides check that, as they
+ * check every field (src/worker/frames.h). What does not fit a frame goes as a sealed memfd
+ * ("attachment") whose length in bytes is @attachment; no bytes, no descriptor.
  *
- * The worker speaks first (HELLO). Requests have a number chosen by the parent, never 0; every
- * frame about a request carries it. Each request ends with exactly one of its closing frames or
- * with ERROR. Any worker program that speaks this can be plugged in.
+ * The worker speaks first (HELLO); the parent need not wait for it. Requests have a number chosen
+ * by the parent, never 0 and never used twice; every frame about a request carries it. Each request
+ * ends with exactly one of its closing frames or with ERROR (ECANCELED where SCORE or LOGITS were
+ * cancelled). Only SUBMIT, SCORE and LOGITS take time, and those are computed side by side, a step
+ * at a time. HELLO and STEP have request 0, and so has an ERROR about the channel itself, which
+ * ends it. Any worker program that speaks this can be plugged in.
  */
 #ifndef DUNLIN_CHANNEL_H
 #define DUNLIN_CHANNEL_H
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION 1
-#define DN_CHANNEL_FD 3
-#define DN_FRAME_SIZE 1024
-#define DN_FRAME_TEXT_MAX 512
-#define DN_FRAME_STOP_MAX 4
+#define DN_CHANNEL_VERSION  1
+#define DN_CHANNEL_FD	    3
+#define DN_FRAME_SIZE	    1024
+#define DN_FRAME_BODY	    (DN_FRAME_SIZE - 32)
+#define DN_FRAME_TEXT_MAX   512
+#define DN_FRAME_STOP_MAX   4
 #define DN_FRAME_STOP_BYTES 64
-#define DN_FRAME_BIAS_MAX 32
-#define DN_FRAME_TOP_MAX 20
+#define DN_FRAME_BIAS_MAX   32
+#define DN_FRAME_TOP_MAX    20
 
 /* To the worker (1 to 99), and from it (100 and up). */
 enum dn_frame_type {
-	DN_FRAME_LOAD = 1,       /* attached: the model file; -> LOADED */
-	DN_FRAME_DESCRIBE = 2,   /* -> TEXT (attached: text or JSON) */
-	DN_FRAME_TOKENIZE = 3,   /* attached: text; -> TOKENS (attached: uint32 ids) */
+	DN_FRAME_LOAD = 1,	 /* attached: the model file; -> LOADED */
+	DN_FRAME_DESCRIBE = 2,	 /* -> TEXT (attached: text or JSON) */
+	DN_FRAME_TOKENIZE = 3,	 /* attached: text; -> TOKENS (attached: uint32 ids) */
 	DN_FRAME_DETOKENIZE = 4, /* attached: uint32 ids; -> TEXT */
-	DN_FRAME_RENDER = 5,     /* attached: JSON variables of the chat template; -> TEXT */
-	DN_FRAME_SUBMIT = 6,     /* attached: prompt; -> ACCEPTED, OUTPUT..., DONE */
-	DN_FRAME_CANCEL = 7,     /* @request is the one to cancel; it ends with DONE */
-	DN_FRAME_SCORE = 8,      /* attached: uint32 ids; -> SCORED */
-	DN_FRAME_LOGITS = 9,     /* attached: uint32 ids; -> LOGITS_OUT (attached: float32 rows) */
-	DN_FRAME_SNAPSHOT = 10,  /* of a kept sequence; -> SNAPSHOT_OUT (attached) */
-	DN_FRAME_RESTORE = 11,   /* attached: a snapshot; -> RESTORED */
-	DN_FRAME_FORGET = 12,    /* drops a kept sequence; -> FORGOTTEN */
-	DN_FRAME_TEMPLATE = 13,  /* attached: template source, replaces the model's; -> READY */
+	DN_FRAME_RENDER = 5,	 /* attached: JSON variables of the chat template; -> TEXT */
+	DN_FRAME_SUBMIT = 6,	 /* attached: prompt; -> ACCEPTED, OUTPUT..., DONE */
+	DN_FRAME_CANCEL = 7,	 /* @request is the one to cancel; no frame of its own comes back */
+	DN_FRAME_SCORE = 8,	 /* attached: uint32 ids; -> SCORED */
+	DN_FRAME_LOGITS = 9, /* attached: uint32 ids; -> LOGITS_OUT... (attached: float32 rows) */
+	DN_FRAME_SNAPSHOT = 10, /* of a kept sequence; -> SNAPSHOT_OUT (attached) */
+	DN_FRAME_RESTORE = 11,	/* attached: a snapshot, kept under this number; -> RESTORED */
+	DN_FRAME_FORGET = 12,	/* drops a kept sequence; -> FORGOTTEN */
+	DN_FRAME_TEMPLATE = 13, /* attached: template source, replaces the model's; -> READY */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -60,39 +65,49 @@ enum dn_frame_type {
 
 /* How far LOAD goes. */
 enum dn_load_depth {
-	DN_LOAD_HEADER = 0, /* header and vocabulary: describe, tokenize, render */
-	DN_LOAD_WEIGHTS = 1,
+	DN_LOAD_FILE = 0,    /* the container alone, of any architecture: describe */
+	DN_LOAD_HEADER = 1,  /* vocabulary and template too: tokenize, detokenize, render */
+	DN_LOAD_WEIGHTS = 2, /* all: submit, score, logits */
 };
+
+/* What LOAD may ask for; a model's own limits come on top. */
+#define DN_LOAD_THREADS_MAX   64
+#define DN_LOAD_CONTEXT_MAX   (1U << 24)
+#define DN_LOAD_SEQUENCES_MAX 64
+#define DN_LOAD_BATCH_MAX     4096
+#define DN_LOAD_OUTPUTS_MAX   4096
 
 struct dn_frame_load {
 	uint32_t depth;
 	uint32_t threads;
 	uint32_t context;   /* 0: default */
 	uint32_t sequences; /* 0: one */
-	uint32_t batch;     /* 0: default */
+	uint32_t batch;	    /* 0: default */
 	uint32_t outputs;   /* 0: default */
-	uint32_t kv;        /* enum dn_kv_type */
+	uint32_t kv;	    /* enum dn_kv_type */
 	uint32_t report_steps;
 	uint64_t memory; /* bytes; 0: unbounded */
-	char level[16];  /* empty: the best */
+	char level[16];	 /* empty: the best */
 };
 
 struct dn_frame_hello {
 	uint32_t version;
-	uint32_t sandbox_held;  /* bits of the measures that hold */
+	uint32_t sandbox_held;	 /* bits of the measures that hold (src/sandbox/jail.h) */
 	uint32_t sandbox_absent; /* bits of those that do not */
 	char program[32];
 };
 
 struct dn_frame_loaded {
+	uint32_t depth;
 	uint32_t vocabulary;
-	uint32_t context;
+	uint32_t context; /* 0 below DN_LOAD_WEIGHTS, as the four 64-bit numbers below */
 	uint32_t batch;
 	uint32_t has_template;
 	uint32_t has_vocabulary;
-	uint32_t bos;
+	uint32_t bos; /* UINT32_MAX: none */
 	uint32_t eos;
 	uint32_t adds_bos;
+	uint32_t reserved;
 	uint64_t load_ns;
 	uint64_t planned_bytes;
 	uint64_t bytes_per_token;
@@ -100,7 +115,7 @@ struct dn_frame_loaded {
 	char level[16];
 	char architecture[32];
 	char quantisation[16];
-	char name[128];
+	char name[128]; /* printable UTF-8 */
 };
 
 enum dn_describe_format {
@@ -110,13 +125,14 @@ enum dn_describe_format {
 
 struct dn_frame_describe {
 	uint32_t format;
-	uint32_t all; /* every tensor and every metadata entry */
-	struct dn_frame_load plan; /* options whose memory is to be planned */
+	uint32_t all;		   /* every tensor and every metadata entry */
+	struct dn_frame_load plan; /* options whose memory is to be planned; @depth is not used */
 };
 
 struct dn_frame_encode {
 	uint32_t special; /* recognise, or give back, special tokens */
-	int64_t now;      /* RENDER: strftime_now(); negative: the clock */
+	uint32_t reserved;
+	int64_t now; /* RENDER: strftime_now(), seconds since 1970 as UTC; negative: the clock */
 };
 
 enum dn_prompt_kind {
@@ -129,8 +145,8 @@ struct dn_frame_submit {
 	uint32_t prompt_kind;
 	uint32_t max_tokens; /* 0: as the context allows */
 	uint32_t ignore_eos;
-	uint32_t keep;      /* keep the sequence under this request's number, for @continues */
-	uint64_t continues; /* a kept request whose longest common prefix is used again; 0: none */
+	uint32_t keep;	    /* keep the sequence under this request's number, for @continues */
+	uint64_t continues; /* a kept sequence whose longest common prefix is used again; 0: none */
 	uint64_t seed;
 	float temperature;
 	uint32_t top_k;
@@ -143,7 +159,9 @@ struct dn_frame_submit {
 	uint32_t logprobs; /* 0: none; n: of the token and of the n - 1 most likely */
 	uint32_t n_stop;
 	uint32_t n_bias;
-	uint32_t special; /* show control tokens */
+	uint32_t show_special;  /* control tokens give their text, else none */
+	uint32_t parse_special; /* they are recognised in a DN_PROMPT_TEXT */
+	uint32_t branch; /* leave @continues kept and share its blocks; else it is used up */
 	char stop[DN_FRAME_STOP_MAX][DN_FRAME_STOP_BYTES]; /* NUL-terminated */
 	struct {
 		uint32_t token;
@@ -182,18 +200,36 @@ struct dn_frame_done {
 	uint32_t prompt_tokens;
 	uint32_t reused_tokens;
 	uint32_t output_tokens;
-	uint64_t prefill_ns;
-	uint64_t decode_ns;
-	uint64_t cpu_ns; /* CPU time of the worker since the request was accepted */
-	uint64_t first_token_ns;
+	uint64_t prefill_ns;	 /* from acceptance to the first token */
+	uint64_t decode_ns;	 /* from the first token to the last */
+	uint64_t prefill_cpu_ns; /* CPU time of the worker in these, all its threads and requests */
+	uint64_t decode_cpu_ns;
 };
 
 struct dn_frame_score {
 	uint32_t first; /* score the predictions of tokens @first to the last; at least 1 */
 };
 
+/* Rows come in order; the frame whose @first + @count is @total closes the request. */
+struct dn_frame_rows {
+	uint32_t first;
+	uint32_t count;
+	uint32_t total;
+	uint32_t columns;
+};
+
+/* SNAPSHOT, FORGET: of which kept sequence. */
+struct dn_frame_sequence {
+	uint64_t kept;
+};
+
+struct dn_frame_restored {
+	uint32_t tokens;
+};
+
 struct dn_frame_scored {
 	uint32_t n_scored;
+	uint32_t reserved;
 	double negative_log_likelihood; /* sum, natural logarithm */
 };
 
@@ -226,9 +262,12 @@ struct dn_frame {
 		struct dn_frame_done done;
 		struct dn_frame_score score;
 		struct dn_frame_scored scored;
+		struct dn_frame_rows rows;
+		struct dn_frame_sequence sequence;
+		struct dn_frame_restored restored;
 		struct dn_frame_step step;
 		struct dn_frame_error error;
-		uint8_t bytes[DN_FRAME_SIZE - 32];
+		uint8_t bytes[DN_FRAME_BODY];
 	} u;
 };
 

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* dunlin bench: how fast a model is here, beside what the machine itself can do. */
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/bench.h"
+#include "worker/frames.h"
+
+#define FIELD(member) offsetof(struct dn_bench_options, member)
+
+static const struct dn_option options[] = {
+	{ "prompt", 'p', DN_OPTION_U32, FIELD(prompt), 1, 1 << 20, "N",
+	  "tokens of the prompt (default: 256)" },
+	{ "generate", 'n', DN_OPTION_U32, FIELD(generate), 2, 1 << 20, "N",
+	  "tokens of the answer (default: 64)" },
+	{ "repetitions", 'r', DN_OPTION_U32, FIELD(repetitions), 1, DN_BENCH_REPETITIONS_MAX, "N",
+	  "runs, after one that does not count (default: 5)" },
+	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "as one JSON object" },
+	DN_OPTION_THREADS(struct dn_bench_options),
+	DN_OPTION_KV(struct dn_bench_options),
+	DN_OPTION_MEMORY(struct dn_bench_options),
+	DN_OPTION_SANDBOX(struct dn_bench_options),
+};
+
+static void set_defaults(void *data)
+{
+	struct dn_bench_options *bench = data;
+
+	bench->prompt = 256;
+	bench->generate = 64;
+	bench->repetitions = 5;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a;
+	double y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Median, extremes, and the spread between them in parts of the median. */
+static struct dn_spread spread_of(double *values, size_t n)
+{
+	struct dn_spread spread = { 0 };
+
+	qsort(values, n, sizeof(*values), compare_doubles);
+	spread.min = values[0];
+	spread.max = values[n - 1];
+	spread.median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	spread.spread = spread.median > 0 ? (spread.max - spread.min) / spread.median : 0;
+	return spread;
+}
+
+/* Ids that repeat after a long time only: no two prompts of a run share a prefix. */
+static void fill_prompt(uint32_t *ids, uint32_t n, uint32_t vocabulary, uint32_t run)
+{
+	uint64_t state = 0x9e3779b97f4a7c15U * (run + 1);
+
+	for (uint32_t i = 0; i < n; i++) {
+		state = state * 6364136223846793005U + 1442695040888963407U;
+		ids[i] = (uint32_t)(state >> 33) % vocabulary;
+	}
+}
+
+static int run_once(struct dn_client *client, const struct dn_bench_options *bench,
+		    const uint32_t *ids, struct dn_frame_done *ret_done, struct dn_error *err)
+{
+	struct dn_frame frame;
+	uint64_t request;
+	int r;
+
+	dn_client_request(client, &frame, DN_FRAME_SUBMIT);
+	request = frame.request;
+	frame.u.submit.prompt_kind = DN_PROMPT_TOKENS;
+	frame.u.submit.max_tokens = bench->generate;
+	frame.u.submit.ignore_eos = 1;
+	frame.u.submit.top_p = 1;
+	frame.u.submit.repeat_penalty = 1;
+	r = dn_client_send(client, &frame, ids, bench->prompt * sizeof(uint32_t), err);
+	while (r >= 0) {
+		DN_AUTO_FD int fd = -1;
+
+		r = dn_client_receive(client, &frame, &fd, err);
+		if (r < 0)
+			return r;
+		if (frame.request != request)
+			return dn_error_set(err, EPROTO, "the worker answered another request");
+		if (frame.type == DN_FRAME_ERROR)
+			return dn_client_failure(&frame, err);
+		if (frame.type == DN_FRAME_DONE) {
+			*ret_done = frame.u.done;
+			return 0;
+		}
+	}
+	return r;
+}
+
+static void fill_rates(const struct dn_frame_done *done, double *ret_prefill, double *ret_decode,
+		       double *ret_cpu)
+{
+	double decoded = (double)done->output_tokens - 1;
+
+	*ret_prefill = (double)done->prompt_tokens * 1e9 / fmax((double)done->prefill_ns, 1);
+	*ret_decode = decoded * 1e9 / fmax((double)done->decode_ns, 1);
+	*ret_cpu = (double)done->decode_cpu_ns / 1e9 / fmax(decoded, 1);
+}
+
+static int measure(struct dn_client *client, const struct dn_bench_options *bench,
+		   struct dn_bench_result *result, struct dn_error *err)
+{
+	double prefill[DN_BENCH_REPETITIONS_MAX];
+	double decode[DN_BENCH_REPETITIONS_MAX];
+	double cpu[DN_BENCH_REPETITIONS_MAX];
+	DN_AUTO_FREE uint32_t *ids = malloc(bench->prompt * sizeof(uint32_t));
+	struct dn_frame_done done = { 0 };
+
+	if (!ids)
+		return dn_error_memory(err, "a prompt", bench->prompt * sizeof(uint32_t));
+	/* The first run, 0, warms caches and clocks. */
+	for (uint32_t run = 0; run <= bench->repetitions; run++) {
+		uint32_t at = run > 0 ? run - 1 : 0;
+		int r;
+
+		fill_prompt(ids, bench->prompt, client->loaded.vocabulary, run);
+		r = run_once(client, bench, ids, &done, err);
+		if (r < 0)
+			return r;
+		if (done.output_tokens < 2)
+			return dn_error_set(err, EINVAL, "the context of %u tokens ended the run",
+					    client->loaded.context);
+		fill_rates(&done, &prefill[at], &decode[at], &cpu[at]);
+		if (dn_cli_fancy())
+			fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ", run,
+				bench->repetitions, prefill[at], decode[at]);
+	}
+	if (dn_cli_fancy())
+		fprintf(stderr, "\r\033[K");
+	result->prefill = spread_of(prefill, bench->repetitions);
+	result->decode = spread_of(decode, bench->repetitions);
+	result->cpu_per_token = spread_of(cpu, bench->repetitions);
+	return 0;
+}
+
+/* The worker's peak as the kernel counts it; 0 where it does not tell. */
+static uint64_t peak_bytes(const struct dn_client *client)
+{
+	char path[64];
+	char line[256];
+	unsigned long long kib = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)client->child.pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, "VmHWM:", 6) == 0)
+			kib = strtoull(line + 6, NULL, 10);
+	(void)fclose(file);
+	return kib * 1024;
+}
+
+static int bench_model(const struct dn_invocation *invocation, struct dn_bench_result *result,
+		       struct dn_error *err)
+{
+	const struct dn_bench_options *bench = invocation->values;
+	DN_AUTO_CLIENT struct dn_client client = DN_CLIENT_INIT;
+	struct dn_model_options model = bench->model;
+	struct dn_frame_load load;
+	uint64_t begin = dn_cli_now();
+	int r;
+
+	model.context = bench->prompt + bench->generate;
+	dn_client_load_options(&model, &load);
+	result->threads = load.threads;
+	r = dn_client_open(&client, invocation->args[0], &model, &load, err);
+	if (r < 0)
+		return r;
+	result->start_ms = (double)(dn_cli_now() - begin) / 1e6;
+	result->loaded = client.loaded;
+	r = measure(&client, bench, result, err);
+	if (r < 0)
+		return r;
+	result->peak_bytes = peak_bytes(&client);
+	return 0;
+}
+
+static int run(struct dn_invocation *invocation)
+{
+	const struct dn_bench_options *bench = invocation->values;
+	struct dn_bench_result result = { 0 };
+	struct dn_error err = DN_ERROR_INIT;
+	int r;
+
+	r = bench_model(invocation, &result, &err);
+	/* The machine's own limits, once the worker is gone and the cores are free. */
+	if (r >= 0)
+		r = dn_bench_machine(&result, &err);
+	if (r >= 0)
+		r = bench->json ? dn_bench_print_json(bench, &result, &err)
+				: dn_bench_print(bench, &result);
+	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;
+}
+
+const struct dn_verb dn_verb_bench = {
+	.name = "bench",
+	.arguments = "MODEL",
+	.summary = "Measure how fast a model is here, beside the machine's limits.",
+	.details =
+		"Prefill is limited by arithmetic, decode by memory: each token reads all weights\n"
+		"once. The spread is (max - min) / median over the runs.\n",
+	.options = options,
+	.n_options = DN_ARRAY_SIZE(options),
+	.min_args = 1,
+	.max_args = 1,
+	.values_size = sizeof(struct dn_bench_options),
+	.defaults = set_defaults,
+	.run = run,
+};

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of "dunlin bench" share. */
+#ifndef DUNLIN_CLI_BENCH_H
+#define DUNLIN_CLI_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#define DN_BENCH_REPETITIONS_MAX 100
+
+struct dn_bench_options {
+	struct dn_model_options model;
+	uint32_t prompt;
+	uint32_t generate;
+	uint32_t repetitions;
+	bool json;
+};
+
+struct dn_spread {
+	double median;
+	double min;
+	double max;
+	double spread; /* (max - min) / median */
+};
+
+struct dn_bench_result {
+	struct dn_frame_loaded loaded;
+	uint32_t threads;
+	double start_ms;	  /* from the worker's start to a loaded model */
+	struct dn_spread prefill; /* tokens a second */
+	struct dn_spread decode;
+	struct dn_spread cpu_per_token; /* seconds */
+	uint64_t peak_bytes;
+	double read_bandwidth; /* bytes a second, all threads; 0: not known */
+	double int8_peak;      /* operations a second, all threads; 0: not known */
+};
+
+/* Measures what the machine can do, with as many threads. */
+DN_MUST_CHECK int dn_bench_machine(struct dn_bench_result *result, struct dn_error *err);
+DN_MUST_CHECK int dn_bench_print(const struct dn_bench_options *bench,
+				 const struct dn_bench_result *result);
+DN_MUST_CHECK int dn_bench_print_json(const struct dn_bench_options *bench,
+				      const struct dn_bench_result *result, struct dn_error *err);
+
+#endif /* DUNLIN_CLI_BENCH_H */

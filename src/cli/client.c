@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker process and the conversation with it. */
+
+#include "cli/client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "worker/frames.h"
+
+#define END_WAIT_MS 2000
+
+int dn_client_start(struct dn_client *client, bool no_sandbox, struct dn_error *err)
+{
+	char *const jailed[] = { "dunlin", "worker", NULL };
+	char *const free_running[] = { "dunlin", "worker", "--no-sandbox", NULL };
+	DN_AUTO_CHANNEL struct dn_channel theirs = DN_CHANNEL_INIT;
+	struct dn_spawn_descriptor descriptors[2];
+	struct dn_spawn_options options = {
+		.path = "/proc/self/exe",
+		.program_fd = -1,
+		.arguments = no_sandbox ? free_running : jailed,
+		.descriptors = descriptors,
+		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+	};
+	int r;
+
+	r = dn_channel_pair(&client->channel, &theirs, err);
+	if (r < 0)
+		return r;
+	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CHANNEL_FD };
+	/* For the last words of a sanitizer or of the C library; the worker itself has none. */
+	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	return dn_spawn(&options, &client->child, err);
+}
+
+/* The worker closed its end: say how it ended. */
+static int bury(struct dn_client *client, struct dn_error *err)
+{
+	struct dn_child_end end;
+
+	if (dn_child_wait(&client->child, END_WAIT_MS, &end, NULL) > 0)
+		return dn_error_set(err, EOWNERDEAD, "the worker ended: %s", end.words);
+	dn_child_done(&client->child);
+	return dn_error_set(err, EOWNERDEAD, "the worker closed its channel");
+}
+
+void dn_client_stop(struct dn_client *client)
+{
+	struct dn_child_end end;
+
+	/* The worker sees the end of the channel, and goes; at most one step later. */
+	dn_channel_done(&client->channel);
+	if (client->child.pid > 0 && dn_child_wait(&client->child, END_WAIT_MS, &end, NULL) <= 0)
+		dn_child_done(&client->child);
+}
+
+void dn_client_request(struct dn_client *client, struct dn_frame *frame, enum dn_frame_type type)
+{
+	dn_frame_init(frame, type, ++client->last_request);
+}
+
+/* A worker that is gone is the reason, whatever the socket says. */
+static int send_frame(struct dn_client *client, const struct dn_frame *frame, int fd,
+		      struct dn_error *err)
+{
+	int r = dn_channel_send(&client->channel, frame, sizeof(*frame), fd, err);
+
+	return r == -EPIPE ? bury(client, err) : r;
+}
+
+int dn_client_send(struct dn_client *client, struct dn_frame *frame, const void *data, size_t size,
+		   struct dn_error *err)
+{
+	DN_AUTO_FD int fd = -1;
+	int r = dn_attach(data, size, &fd, err);
+
+	if (r < 0)
+		return r;
+	frame->attachment = size;
+	return send_frame(client, frame, fd, err);
+}
+
+static int wait_frame(struct dn_client *client, struct dn_error *err)
+{
+	struct pollfd fds[2] = {
+		{ .fd = client->channel.fd, .events = POLLIN },
+		{ .fd = client->interrupt_fd, .events = POLLIN },
+	};
+	struct signalfd_siginfo signal_info;
+	int r;
+
+	do
+		r = poll(fds, client->interrupt_fd >= 0 ? 2 : 1, -1);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return dn_error_errno(err, errno, "wait for the worker");
+	if (client->interrupt_fd >= 0 && fds[1].revents &&
+	    read(client->interrupt_fd, &signal_info, sizeof(signal_info)) > 0)
+		return dn_error_set(err, EINTR, "interrupted");
+	return 0;
+}
+
+static int greet(struct dn_client *client, const struct dn_frame *frame, struct dn_error *err)
+{
+	if (client->greeted || frame->type != DN_FRAME_HELLO)
+		return dn_error_set(err, EPROTO, "the worker does not begin with HELLO");
+	if (frame->u.hello.version != DN_CHANNEL_VERSION)
+		return dn_error_set(err, EPROTO,
+				    "the worker speaks version %u of the channel, this program %d",
+				    frame->u.hello.version, DN_CHANNEL_VERSION);
+	client->hello = frame->u.hello;
+	client->greeted = true;
+	return 0;
+}
+
+int dn_client_receive(struct dn_client *client, struct dn_frame *ret_frame, int *ret_fd,
+		      struct dn_error *err)
+{
+	for (;;) {
+		DN_AUTO_FD int fd = -1;
+		int r;
+
+		if (client->interrupt_fd >= 0) {
+			r = wait_frame(client, err);
+			if (r < 0)
+				return r;
+		}
+		r = dn_channel_receive(&client->channel, ret_frame, sizeof(*ret_frame), &fd, err);
+		if (r == 0 || r == -ECONNRESET)
+			return bury(client, err);
+		if (r == -EBADMSG)
+			return dn_error_prefix(err, -EPROTO, "the worker sent nonsense");
+		if (r < 0)
+			return r;
+		r = dn_frame_check(ret_frame, DN_FRAME_FROM_WORKER, fd >= 0, err);
+		if (r < 0)
+			return dn_error_prefix(err, -EPROTO, "the worker sent nonsense");
+		if (ret_frame->type == DN_FRAME_ERROR && ret_frame->request == 0)
+			return dn_error_set(err, EPROTO, "the worker: %s",
+					    ret_frame->u.error.message);
+		if (client->greeted) {
+			*ret_fd = dn_steal_fd(&fd);
+			return 0;
+		}
+		r = greet(client, ret_frame, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+int dn_client_failure(const struct dn_frame *frame, struct dn_error *err)
+{
+	int code = frame->u.error.code;
+
+	/* What a request failed with is not to be taken for the worker's own end. */
+	if (code == EOWNERDEAD || code == EPROTO || code == EINTR)
+		code = EIO;
+	return dn_error_set(err, code, "%s", frame->u.error.message);
+}
+
+int dn_client_expect(struct dn_client *client, uint64_t request, enum dn_frame_type type,
+		     struct dn_frame *ret_frame, int *ret_fd, struct dn_error *err)
+{
+	DN_AUTO_FD int fd = -1;
+	int r;
+
+	r = dn_client_receive(client, ret_frame, &fd, err);
+	if (r < 0)
+		return r;
+	if (ret_frame->type == DN_FRAME_ERROR && ret_frame->request == request)
+		return dn_client_failure(ret_frame, err);
+	if (ret_frame->type != type || ret_frame->request != request)
+		return dn_error_set(err, EPROTO, "the worker answered %s to request %llu",
+				    dn_frame_name(ret_frame->type), (unsigned long long)request);
+	if (ret_fd)
+		*ret_fd = dn_steal_fd(&fd);
+	return 0;
+}
+
+int dn_client_ask(struct dn_client *client, struct dn_frame *frame, const void *data, size_t size,
+		  enum dn_frame_type answer, struct dn_mapped *ret_mapped, struct dn_error *err)
+{
+	struct dn_frame reply;
+	DN_AUTO_FD int fd = -1;
+	int r;
+
+	r = dn_client_send(client, frame, data, size, err);
+	if (r < 0)
+		return r;
+	r = dn_client_expect(client, frame->request, answer, &reply, &fd, err);
+	if (r < 0)
+		return r;
+	r = dn_mapped_open(fd, reply.attachment, ret_mapped, err);
+	return r == -EBADMSG ? dn_error_prefix(err, -EPROTO, "the worker sent nonsense") : r;
+}
+
+void dn_client_load_options(const struct dn_model_options *options, struct dn_frame_load *ret_load)
+{
+	memset(ret_load, 0, sizeof(*ret_load));
+	ret_load->depth = DN_LOAD_WEIGHTS;
+	ret_load->threads = options->threads ? options->threads : dn_cli_default_threads();
+	ret_load->context = options->context;
+	ret_load->kv = options->kv;
+	ret_load->memory = options->memory;
+}
+
+int dn_client_load(struct dn_client *client, int model_fd, const struct dn_frame_load *load,
+		   struct dn_error *err)
+{
+	struct dn_frame frame;
+	uint64_t request;
+	int r;
+
+	dn_client_request(client, &frame, DN_FRAME_LOAD);
+	frame.u.load = *load;
+	request = frame.request;
+	r = send_frame(client, &frame, model_fd, err);
+	if (r < 0)
+		return r;
+	r = dn_client_expect(client, request, DN_FRAME_LOADED, &frame, NULL, err);
+	if (r < 0)
+		return r;
+	client->loaded = frame.u.loaded;
+	return 0;
+}
+
+int dn_client_open(struct dn_client *client, const char *model,
+		   const struct dn_model_options *options, const struct dn_frame_load *load,
+		   struct dn_error *err)
+{
+	DN_AUTO_FD int fd = -1;
+	int r;
+
+	/* First of all the process: it gets ready while the file is looked up. */
+	r = dn_client_start(client, options->no_sandbox, err);
+	if (r < 0)
+		return r;
+	r = dn_cli_open_model(model, &fd, err);
+	if (r < 0)
+		return r;
+	r = dn_client_load(client, fd, load, err);
+	return r < 0 && r != -EOWNERDEAD && r != -EPROTO && r != -EINTR
+		       ? dn_error_prefix(err, r, "model '%.128s'", model)
+		       : r;
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* dunlin run: a prompt in, an answer out. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cli/run.h"
+
+#define FIELD(member) offsetof(struct dn_run_options, member)
+
+static const struct dn_option options[] = {
+	{ "max-tokens", 'n', DN_OPTION_U32, FIELD(max_tokens), 1, DN_LOAD_CONTEXT_MAX, "N",
+	  "tokens of an answer, at most (default: what the context holds)" },
+	{ "system", 's', DN_OPTION_TEXT, FIELD(system), 0, 0, "TEXT", "a system message" },
+	{ "file", 'f', DN_OPTION_TEXT, FIELD(file), 0, 0, "FILE", "take the prompt from a file" },
+	{ "raw", 0, DN_OPTION_FLAG, FIELD(raw), 0, 0, NULL,
+	  "the prompt as it is: no chat template, special tokens recognised" },
+	{ "ignore-eos", 0, DN_OPTION_FLAG, FIELD(ignore_eos), 0, 0, NULL,
+	  "go on where the model would end" },
+	{ "temperature", 0, DN_OPTION_FLOAT, FIELD(temperature), 0, 100, "X",
+	  "randomness; 0: always the most likely token (default: 0.8)" },
+	{ "top-k", 0, DN_OPTION_U32, FIELD(top_k), 0, DN_LOAD_CONTEXT_MAX, "N",
+	  "choose among the N most likely; 0: all (default: 40)" },
+	{ "top-p", 0, DN_OPTION_FLOAT, FIELD(top_p), 0, 1, "X",
+	  "choose among the likeliest that make up X together (default: 0.95)" },
+	{ "min-p", 0, DN_OPTION_FLOAT, FIELD(min_p), 0, 1, "X",
+	  "drop what is X times less likely than the first (default: 0.05)" },
+	{ "repeat-penalty", 0, DN_OPTION_FLOAT, FIELD(repeat_penalty), 0.01, 100, "X",
+	  "divide logits of recent tokens; 1: off (default: 1)" },
+	{ "frequency-penalty", 0, DN_OPTION_FLOAT, FIELD(frequency_penalty), -100, 100, "X",
+	  "subtract for each time a token is recent (default: 0)" },
+	{ "presence-penalty", 0, DN_OPTION_FLOAT, FIELD(presence_penalty), -100, 100, "X",
+	  "subtract once for recent tokens (default: 0)" },
+	{ "penalty-last", 0, DN_OPTION_U32, FIELD(penalty_last), 0, 4096, "N",
+	  "how many tokens are recent (default: 64)" },
+	{ "logit-bias", 0, DN_OPTION_BIAS, FIELD(biases), 0, DN_FRAME_BIAS_MAX, "ID=BIAS",
+	  "add to a token's logit; may be repeated" },
+	{ "stop", 0, DN_OPTION_LIST, FIELD(stops), 0, DN_FRAME_STOP_MAX, "TEXT",
+	  "end where the answer has this text; may be repeated" },
+	{ "seed", 0, DN_OPTION_OPTIONAL, FIELD(seed), 0, 0x1p53, "N",
+	  "of the random choices (default: random)" },
+	{ "logprobs", 0, DN_OPTION_OPTIONAL, FIELD(logprobs), 0, DN_FRAME_TOP_MAX, "N",
+	  "with --json: log-probabilities, and those of the N most likely tokens" },
+	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "the answer as one JSON object" },
+	{ "stats", 0, DN_OPTION_FLAG, FIELD(stats), 0, 0, NULL, "figures on stderr" },
+	DN_OPTION_THREADS(struct dn_run_options),
+	DN_OPTION_CONTEXT(struct dn_run_options),
+	DN_OPTION_KV(struct dn_run_options),
+	DN_OPTION_MEMORY(struct dn_run_options),
+	DN_OPTION_SANDBOX(struct dn_run_options),
+};
+
+static void set_defaults(void *data)
+{
+	struct dn_run_options *run = data;
+
+	run->temperature = 0.8F;
+	run->top_k = 40;
+	run->top_p = 0.95F;
+	run->min_p = 0.05F;
+	run->repeat_penalty = 1;
+	run->penalty_last = 64;
+}
+
+/* What the table cannot say. Return: 0, or -EINVAL after a message. */
+static int check_usage(const struct dn_invocation *invocation)
+{
+	const struct dn_run_options *run = invocation->values;
+	const char *wrong = NULL;
+	bool prompted = invocation->n_args > 1 || run->file || !isatty(STDIN_FILENO);
+
+	if (invocation->n_args > 1 && run->file)
+		wrong = "takes either a PROMPT or --file";
+	else if (run->raw && run->system)
+		wrong = "--raw has no place for --system";
+	else if (run->json && !prompted)
+		wrong = "--json takes a prompt: PROMPT, --file, or a pipe";
+	else if (run->logprobs.given && !run->json)
+		wrong = "--logprobs takes --json";
+	for (uint32_t i = 0; i < run->stops.count; i++)
+		if (run->stops.items[i][0] == '\0' ||
+		    strlen(run->stops.items[i]) >= DN_FRAME_STOP_BYTES)
+			wrong = "--stop takes 1 to 63 bytes";
+	if (wrong)
+		fprintf(stderr, "dunlin: run: %s\n", wrong);
+	return wrong ? -EINVAL : 0;
+}
+
+/* From the argument, the file, or standard input; a file's last line end is not part of it. */
+static int read_prompt(const struct dn_invocation *invocation, struct dn_buffer *prompt,
+		       struct dn_error *err)
+{
+	const struct dn_run_options *run = invocation->values;
+	int r;
+
+	if (invocation->n_args > 1 && strcmp(invocation->args[1], "-") != 0) {
+		r = dn_buffer_append_text(prompt, invocation->args[1]);
+		return r < 0 ? dn_error_memory(err, "the prompt", prompt->size) : 0;
+	}
+	r = run->file ? dn_cli_read_file(run->file, prompt, err)
+		      : dn_cli_read_all(STDIN_FILENO, "standard input", prompt, err);
+	if (r < 0)
+		return r;
+	if (!run->raw && prompt->size > 0 && prompt->data[prompt->size - 1] == '\n')
+		prompt->data[--prompt->size] = '\0';
+	if (prompt->size == 0)
+		return dn_error_set(err, EINVAL, "the prompt is empty");
+	return 0;
+}
+
+/* The prompt as the frame wants it: text, or the variables of the chat template. */
+static int make_prompt(const struct dn_run_options *run, const struct dn_buffer *prompt, bool raw,
+		       char **ret_text, size_t *ret_size, struct dn_error *err)
+{
+	json_t *messages;
+	int r = 0;
+
+	if (raw) {
+		*ret_text = malloc(prompt->size + 1);
+		if (!*ret_text)
+			return dn_error_memory(err, "the prompt", prompt->size);
+		memcpy(*ret_text, prompt->data, prompt->size);
+		*ret_size = prompt->size;
+		return 0;
+	}
+	messages = json_array();
+	if (run->system)
+		r = dn_run_add_message(messages, "system", run->system, strlen(run->system), err);
+	if (r >= 0)
+		r = dn_run_add_message(messages, "user", prompt->data, prompt->size, err);
+	if (r >= 0) {
+		*ret_text = dn_run_variables(messages);
+		if (!*ret_text)
+			r = dn_error_memory(err, "the prompt", prompt->size);
+		else
+			*ret_size = strlen(*ret_text);
+	}
+	json_decref(messages);
+	return r;
+}
+
+static int answer_once(struct dn_client *client, const struct dn_invocation *invocation,
+		       const struct dn_buffer *prompt, uint64_t begin_ns, struct dn_answer *answer,
+		       struct dn_error *err)
+{
+	const struct dn_run_options *run = invocation->values;
+	bool raw = run->raw || !client->loaded.has_template;
+	DN_AUTO_FREE char *text = NULL;
+	struct dn_frame frame;
+	size_t size = 0;
+	int r;
+
+	if (raw && !run->raw)
+		dn_cli_note(invocation->verb,
+			    "the model has no chat template; the prompt goes as it is (--raw)");
+	r = make_prompt(run, prompt, raw, &text, &size, err);
+	if (r < 0)
+		return r;
+	dn_run_submit(client, run, &frame);
+	frame.u.submit.prompt_kind = raw ? DN_PROMPT_TEXT : DN_PROMPT_CHAT;
+	frame.u.submit.parse_special = raw;
+	answer->quiet = run->json;
+	r = dn_run_answer(client, &frame, text, size, answer, err);
+	if (!run->json && !answer->ends_line && answer->text.size > 0) {
+		struct dn_error ignored = DN_ERROR_INIT;
+		int w = dn_cli_write("\n", 1, r < 0 ? &ignored : err);
+
+		r = r < 0 ? r : w;
+	}
+	if (r >= 0 && run->json)
+		r = dn_run_print_json(client, run, answer, begin_ns, err);
+	if (r >= 0 && run->stats)
+		dn_run_print_stats(answer, begin_ns);
+	return r;
+}
+
+/* SIGINT comes by descriptor from here on; the worker ignores it. */
+static int catch_interrupts(struct dn_error *err)
+{
+	sigset_t signals;
+	int fd;
+
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+		return dn_error_errno(err, errno, "block SIGINT");
+	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? dn_error_errno(err, errno, "take SIGINT") : fd;
+}
+
+static int start(const struct dn_invocation *invocation, struct dn_client *client,
+		 struct dn_error *err)
+{
+	const struct dn_run_options *run = invocation->values;
+	struct dn_frame_load load;
+
+	dn_client_load_options(&run->model, &load);
+	return dn_client_open(client, invocation->args[0], &run->model, &load, err);
+}
+
+static int run_verb(const struct dn_invocation *invocation, bool *ret_cancelled,
+		    struct dn_error *err)
+{
+	struct dn_run_options *run = invocation->values;
+	DN_AUTO_CLIENT struct dn_client client = DN_CLIENT_INIT;
+	DN_AUTO_BUFFER struct dn_buffer prompt = DN_BUFFER_INIT(DN_CLI_TEXT_MAX);
+	DN_AUTO_ANSWER struct dn_answer answer = DN_ANSWER_INIT;
+	DN_AUTO_FD int interrupts = -1;
+	uint64_t begin = dn_cli_now();
+	bool interactive = invocation->n_args < 2 && !run->file && isatty(STDIN_FILENO);
+	uint32_t seed;
+	int r;
+
+	if (!run->seed.given) {
+		if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+			return dn_error_errno(err, errno, "get a random seed");
+		run->seed.value = seed;
+	}
+	/* A prompt that is still to come through a pipe needs no model yet. */
+	if (!interactive) {
+		r = read_prompt(invocation, &prompt, err);
+		if (r < 0)
+			return r;
+	}
+	interrupts = catch_interrupts(err);
+	if (interrupts < 0)
+		return interrupts;
+	client.interrupt_fd = interrupts;
+	r = start(invocation, &client, err);
+	if (r < 0)
+		return r;
+	if (interactive)
+		return dn_run_interactive(&client, invocation->verb, run, err);
+	r = answer_once(&client, invocation, &prompt, begin, &answer, err);
+	*ret_cancelled = answer.interrupted;
+	return r;
+}
+
+static int run_main(struct dn_invocation *invocation)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	bool cancelled = false;
+	int r;
+
+	if (check_usage(invocation) < 0)
+		return DN_EXIT_USAGE;
+	r = run_verb(invocation, &cancelled, &err);
+	if (r < 0)
+		return dn_cli_fail(invocation->verb, r, &err);
+	return cancelled ? DN_EXIT_INTERRUPTED : DN_EXIT_OK;
+}
+
+const struct dn_verb dn_verb_run = {
+	.name = "run",
+	.arguments = "MODEL [PROMPT]",
+	.summary = "Answer a prompt, or hold a conversation.",
+	.details = "Without PROMPT and --file, the prompt is what a pipe gives; at a terminal a\n"
+		   "conversation begins, with line editing and history. Ctrl-C ends an answer,\n"
+		   "/bye or Ctrl-D the conversation.\n",
+	.options = options,
+	.n_options = DN_ARRAY_SIZE(options),
+	.min_args = 1,
+	.max_args = 2,
+	.values_size = sizeof(struct dn_run_options),
+	.defaults = set_defaults,
+	.run = run_main,
+};

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* What the worker's files share. */
+#ifndef DUNLIN_WORKER_INTERNAL_H
+#define DUNLIN_WORKER_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include <dunlin/channel.h>
+#include <dunlin/error.h>
+#include <dunlin/model.h>
+#include <dunlin/sampler.h>
+#include <dunlin/template.h>
+#include <dunlin/tokenizer.h>
+
+#include "base/base.h"
+#include "base/buffer.h"
+#include "engine/gguf.h"
+#include "engine/model.h"
+#include "sandbox/channel.h"
+#include "worker/attachment.h"
+#include "worker/frames.h"
+#include "worker/worker.h"
+
+/* Sequences that a context has places for, for each of its whole contexts. */
+#define DN_WORKER_PLACES_PER_SEQUENCE 4
+#define DN_WORKER_OUTPUTS_DEFAULT     8
+
+enum dn_place_state {
+	DN_PLACE_FREE = 0,
+	DN_PLACE_PREFILL, /* tokens of the prompt are still to be computed */
+	DN_PLACE_DECODE,  /* the last token is to be computed, its follower chosen */
+	DN_PLACE_KEPT,	  /* no request any more, a cache to continue from */
+};
+
+enum dn_place_kind {
+	DN_PLACE_GENERATE,
+	DN_PLACE_SCORE,
+	DN_PLACE_LOGITS,
+};
+
+/**
+ * struct dn_place - a sequence and the request that it belongs to
+ * @request: its number; that of the request that was, once kept
+ * @age: order of arrival
+ * @tokens: room for @capacity ids; the prompt, then what was chosen
+ * @target: how many of them are to be in the cache before the prompt is done
+ * @rows: SCORE: predictions scored; LOGITS: rows sent
+ */
+struct dn_place {
+	enum dn_place_state state;
+	enum dn_place_kind kind;
+	uint64_t request;
+	uint64_t age;
+	struct dn_sequence *sequence;
+	uint32_t *tokens;
+	uint32_t capacity;
+	uint32_t n_tokens;
+	uint32_t n_prompt;
+	uint32_t n_reused;
+	uint32_t n_output;
+	uint32_t max_output;
+	uint32_t target;
+	bool ignore_eos;
+	bool keep;
+	bool special;
+	uint32_t logprobs;
+	struct dn_sampler *sampler;
+	struct dn_stop *stop;
+	struct dn_detokenizer detokenizer;
+	uint32_t first_scored;
+	uint32_t rows;
+	double negative_log_likelihood;
+	uint64_t accepted_ns;
+	uint64_t accepted_cpu_ns;
+	uint64_t first_ns;
+	uint64_t first_cpu_ns;
+	uint64_t last_ns;
+	uint64_t last_cpu_ns;
+};
+
+/* A special token that may be recognised in text of the template. */
+struct dn_special {
+	const char *text;
+	uint32_t size;
+	uint32_t token;
+};
+
+struct dn_worker {
+	struct dn_channel *channel; /* borrowed */
+	bool broken;		    /* the channel cannot be written any more */
+	bool report_steps;
+	uint32_t depth; /* enum dn_load_depth */
+	int model_fd;
+	struct dn_model *model;
+	const struct dn_tokenizer *tokenizer; /* the model's; NULL without vocabulary */
+	struct dn_context *context;
+	uint32_t vocabulary;
+	uint32_t length; /* tokens a sequence may have */
+	uint32_t batch;
+	uint32_t outputs;
+	const char *template_source; /* borrowed from the file */
+	size_t template_size;
+	struct dn_template *template; /* parsed at its first use */
+	struct dn_special *specials;  /* sorted by first byte, longest first; made at first use */
+	size_t n_specials;
+	struct dn_place *places;
+	struct dn_batch_item *items; /* of a step; as many as places */
+	struct dn_place **chosen;    /* whose items they are */
+	uint32_t n_places;
+	uint32_t turn;
+	uint64_t ages;
+	char *text; /* of one token */
+	size_t text_size;
+	struct dn_frame out;
+};
+
+/* loop.c: every function that sends marks the worker as broken when the parent is gone. */
+void dn_worker_send(struct dn_worker *worker, const struct dn_frame *frame, int fd);
+/* Sends a frame with @size bytes attached, or none; ERROR instead where memory is short. */
+void dn_worker_send_bytes(struct dn_worker *worker, struct dn_frame *frame, const void *data,
+			  size_t size);
+void dn_worker_send_error(struct dn_worker *worker, uint64_t request, int r,
+			  const struct dn_error *err);
+/*
+ * dispatch.c: answers a checked frame; takes @fd over (-1: none). Failures of a request are told
+ * to the parent.
+ */
+void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd);
+void dn_worker_done(struct dn_worker *worker);
+
+typedef int dn_worker_handler(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+			      struct dn_error *err);
+
+/* load.c */
+dn_worker_handler dn_worker_load;
+/* The engine's options from the frame's; @ret_options borrows the level's name. */
+void dn_worker_context_options(const struct dn_frame_load *load,
+			       struct dn_context_options *ret_options);
+/* describe.c */
+dn_worker_handler dn_worker_describe;
+/* describe-text.c: the same for a person. */
+DN_MUST_CHECK int dn_describe_text(const json_t *json, struct dn_buffer *text);
+/* text.c */
+dn_worker_handler dn_worker_tokenize;
+dn_worker_handler dn_worker_detokenize;
+dn_worker_handler dn_worker_render;
+dn_worker_handler dn_worker_template;
+/* request.c */
+dn_worker_handler dn_worker_submit;
+dn_worker_handler dn_worker_score;
+dn_worker_handler dn_worker_logits;
+dn_worker_handler dn_worker_cancel;
+/* kept.c */
+dn_worker_handler dn_worker_snapshot;
+dn_worker_handler dn_worker_restore;
+dn_worker_handler dn_worker_forget;
+
+/* text.c: a tokenizer or the reason why there is none. */
+DN_MUST_CHECK int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err);
+/*
+ * Renders the chat template with JSON variables. bos_token and eos_token are the model's own: with
+ * @force whatever the variables say, else where they are missing.
+ */
+DN_MUST_CHECK int dn_worker_render_json(struct dn_worker *worker, const char *json, size_t size,
+					int64_t now, bool force, struct dn_rendered *ret_rendered,
+					struct dn_error *err);
+
+/*
+ * prompt.c: the ids of a prompt, at most @capacity of them into @tokens; @ret_count tells how many
+ * there are, however many fit.
+ */
+DN_MUST_CHECK int dn_worker_encode_text(struct dn_worker *worker, const char *text, size_t size,
+					bool special, uint32_t *tokens, size_t capacity,
+					size_t *ret_count, struct dn_error *err);
+DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
+					const struct dn_rendered *rendered, uint32_t *tokens,
+					size_t capacity, size_t *ret_count, struct dn_error *err);
+
+/* place.c */
+struct dn_place *dn_place_find(struct dn_worker *worker, uint64_t request, bool kept);
+/* A free place with an empty sequence, if need be that of the oldest kept one. */
+DN_MUST_CHECK int dn_place_new(struct dn_worker *worker, uint32_t capacity,
+			       struct dn_place **ret_place, struct dn_error *err);
+void dn_place_free(struct dn_place *place);
+/* Frees the sequence kept for the longest; false where none is kept. */
+bool dn_place_evict(struct dn_worker *worker);
+
+/* step.c: whether any request wants a step; one step of all that do. */
+bool dn_worker_busy(const struct dn_worker *worker);
+void dn_worker_step(struct dn_worker *worker);
+
+/* generate.c: what a row of logits means for a request; its end. */
+void dn_generate_row(struct dn_worker *worker, struct dn_place *place, const float *logits);
+void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
+			enum dn_finish_reason reason);
+
+uint64_t dn_worker_now(void);
+uint64_t dn_worker_cpu(void);
+
+#endif /* DUNLIN_WORKER_INTERNAL_H */

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* Kept sequences leave as snapshots, come back from them, or are forgotten. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "worker/internal.h"
+
+#define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
+#define SNAPSHOT_VERSION 1
+
+/* Before the cache's own bytes: which tokens it is of. */
+struct snapshot_header {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t vocabulary;
+	uint32_t n_tokens;
+};
+
+static int find_kept(struct dn_worker *worker, uint64_t kept, struct dn_place **ret_place,
+		     struct dn_error *err)
+{
+	*ret_place = dn_place_find(worker, kept, true);
+	if (!*ret_place)
+		return dn_error_set(err, ENOENT, "no sequence is kept under number %llu",
+				    (unsigned long long)kept);
+	return 0;
+}
+
+int dn_worker_forget(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		     struct dn_error *err)
+{
+	struct dn_place *place;
+	int r;
+
+	(void)fd;
+	r = find_kept(worker, frame->u.sequence.kept, &place, err);
+	if (r < 0)
+		return r;
+	dn_place_free(place);
+	dn_frame_init(&worker->out, DN_FRAME_FORGOTTEN, frame->request);
+	dn_worker_send(worker, &worker->out, -1);
+	return 0;
+}
+
+/* All of it, or a failure. */
+static int write_all(int fd, const void *data, size_t size, struct dn_error *err)
+{
+	const char *at = data;
+
+	while (size > 0) {
+		ssize_t n = write(fd, at, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return dn_error_errno(err, errno, "write a snapshot");
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int read_all(int fd, void *data, size_t size, struct dn_error *err)
+{
+	char *at = data;
+
+	while (size > 0) {
+		ssize_t n = read(fd, at, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return dn_error_errno(err, errno, "read a snapshot");
+		if (n == 0)
+			return dn_error_set(err, EINVAL, "the snapshot ends too early");
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int dn_worker_snapshot(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		       struct dn_error *err)
+{
+	struct dn_place *place;
+	struct snapshot_header header;
+	DN_AUTO_FD int out = -1;
+	struct stat st;
+	int r;
+
+	(void)fd;
+	r = find_kept(worker, frame->u.sequence.kept, &place, err);
+	if (r < 0)
+		return r;
+	header = (struct snapshot_header){ SNAPSHOT_MAGIC, SNAPSHOT_VERSION, worker->vocabulary,
+					   place->n_tokens };
+	out = memfd_create("dunlin-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (out < 0)
+		return dn_error_errno(err, errno, "make memory for a snapshot");
+	r = write_all(out, &header, sizeof(header), err);
+	if (r >= 0)
+		r = write_all(out, place->tokens, place->n_tokens * sizeof(uint32_t), err);
+	if (r >= 0)
+		r = dn_sequence_save(place->sequence, out, err);
+	if (r < 0)
+		return r;
+	if (fstat(out, &st) < 0 ||
+	    fcntl(out, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		return dn_error_errno(err, errno, "seal a snapshot");
+	dn_frame_init(&worker->out, DN_FRAME_SNAPSHOT_OUT, frame->request);
+	worker->out.attachment = (uint64_t)st.st_size;
+	dn_worker_send(worker, &worker->out, out);
+	return 0;
+}
+
+static int restore_into(struct dn_worker *worker, struct dn_place *place, int fd, uint32_t n_tokens,
+			struct dn_error *err)
+{
+	int r;
+
+	r = read_all(fd, place->tokens, n_tokens * sizeof(uint32_t), err);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < n_tokens; i++)
+		if (place->tokens[i] >= worker->vocabulary)
+			return dn_error_set(err, EINVAL,
+					    "token %u of the snapshot is %u; the model has %u", i,
+					    place->tokens[i], worker->vocabulary);
+	r = dn_sequence_restore(place->sequence, fd, err);
+	if (r < 0)
+		return r;
+	if (dn_sequence_length(place->sequence) != n_tokens)
+		return dn_error_set(err, EINVAL, "the snapshot names %u tokens and holds %u",
+				    n_tokens, dn_sequence_length(place->sequence));
+	return 0;
+}
+
+int dn_worker_restore(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		      struct dn_error *err)
+{
+	DN_AUTO_MAPPED struct dn_mapped mapped = { NULL, 0 };
+	struct snapshot_header header;
+	struct dn_place *place;
+	int r;
+
+	if (!worker->context)
+		return dn_error_set(err, EINVAL, "no weights are loaded");
+	/* Only to have it checked: sealed, and as large as announced. */
+	r = dn_mapped_open(*fd, frame->attachment, &mapped, err);
+	if (r < 0)
+		return r;
+	if (lseek(*fd, 0, SEEK_SET) < 0)
+		return dn_error_errno(err, errno, "read a snapshot");
+	r = read_all(*fd, &header, sizeof(header), err);
+	if (r < 0)
+		return r;
+	if (header.magic != SNAPSHOT_MAGIC || header.version != SNAPSHOT_VERSION)
+		return dn_error_set(err, EINVAL, "this is no snapshot of version %d",
+				    SNAPSHOT_VERSION);
+	if (header.vocabulary != worker->vocabulary)
+		return dn_error_set(err, EINVAL, "the snapshot is of another model");
+	if (header.n_tokens > worker->length)
+		return dn_error_set(err, E2BIG,
+				    "the snapshot has %u tokens, the context room for %u",
+				    header.n_tokens, worker->length);
+	r = dn_place_new(worker, worker->length, &place, err);
+	if (r < 0)
+		return r;
+	r = restore_into(worker, place, *fd, header.n_tokens, err);
+	if (r < 0) {
+		dn_place_free(place);
+		return r;
+	}
+	place->state = DN_PLACE_KEPT;
+	place->request = frame->request;
+	place->n_tokens = header.n_tokens;
+	dn_frame_init(&worker->out, DN_FRAME_RESTORED, frame->request);
+	worker->out.u.restored.tokens = header.n_tokens;
+	dn_worker_send(worker, &worker->out, -1);
+	return 0;
+}

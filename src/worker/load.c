@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* LOAD: as much of a model file as the parent asks for, once a worker. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "worker/internal.h"
+
+static int make_places(struct dn_worker *worker, uint32_t sequences, struct dn_error *err)
+{
+	uint32_t n = DN_WORKER_PLACES_PER_SEQUENCE * DN_MAX(sequences, 1U);
+
+	worker->places = calloc(n, sizeof(*worker->places));
+	worker->items = calloc(n, sizeof(*worker->items));
+	worker->chosen = calloc(n, sizeof(struct dn_place *));
+	if (!worker->places || !worker->items || !worker->chosen)
+		return dn_error_memory(err, "requests", n * sizeof(*worker->places));
+	worker->n_places = n;
+	return 0;
+}
+
+static int load_weights(struct dn_worker *worker, const struct dn_frame_load *load,
+			uint64_t *ret_planned, struct dn_error *err)
+{
+	struct dn_context_options options;
+	struct dn_memory_plan plan;
+	int r;
+
+	dn_worker_context_options(load, &options);
+	r = dn_model_plan(worker->model, &options, &plan, err);
+	if (r < 0)
+		return r;
+	r = dn_context_new(worker->model, &options, &worker->context, err);
+	if (r < 0)
+		return r;
+	worker->length = dn_context_length(worker->context);
+	worker->batch = dn_context_batch(worker->context);
+	worker->outputs = options.outputs;
+	worker->report_steps = load->report_steps;
+	*ret_planned = plan.total;
+	return make_places(worker, load->sequences, err);
+}
+
+void dn_worker_context_options(const struct dn_frame_load *load,
+			       struct dn_context_options *ret_options)
+{
+	*ret_options = (struct dn_context_options){
+		.struct_size = sizeof(*ret_options),
+		.level = load->level[0] != '\0' ? load->level : NULL,
+		.threads = load->threads,
+		.context = load->context,
+		.sequences = load->sequences,
+		.batch = load->batch,
+		.outputs = load->outputs ? load->outputs : DN_WORKER_OUTPUTS_DEFAULT,
+		.kv = (enum dn_kv_type)load->kv,
+		.memory = load->memory,
+	};
+}
+
+static int take_tokenizer(struct dn_worker *worker, struct dn_error *err)
+{
+	worker->tokenizer = dn_model_tokenizer(worker->model);
+	if (!worker->tokenizer)
+		return 0;
+	worker->text_size = dn_tokenizer_longest(worker->tokenizer) + 8;
+	worker->text = malloc(worker->text_size);
+	return worker->text ? 0 : dn_error_memory(err, "a token's text", worker->text_size);
+}
+
+static void copy_name(char *field, size_t size, const char *name)
+{
+	dn_frame_set_text(field, size, name, name ? strlen(name) : 0);
+}
+
+static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned, uint64_t ns)
+{
+	struct dn_frame_loaded *loaded = &worker->out.u.loaded;
+	struct dn_model_info info;
+
+	dn_model_get_info(worker->model, &info);
+	dn_frame_init(&worker->out, DN_FRAME_LOADED, request);
+	loaded->depth = worker->depth;
+	loaded->vocabulary = worker->vocabulary;
+	loaded->has_template = worker->template_source != NULL || worker->template != NULL;
+	loaded->has_vocabulary = worker->tokenizer != NULL;
+	loaded->bos = worker->tokenizer ? dn_tokenizer_bos(worker->tokenizer) : DN_TOKEN_NONE;
+	loaded->eos = worker->tokenizer ? dn_tokenizer_eos(worker->tokenizer) : DN_TOKEN_NONE;
+	loaded->adds_bos = worker->tokenizer && dn_tokenizer_adds_bos(worker->tokenizer);
+	loaded->load_ns = ns;
+	if (worker->context) {
+		loaded->context = worker->length;
+		loaded->batch = worker->batch;
+		loaded->planned_bytes = planned;
+		loaded->bytes_per_token = info.bytes_per_token;
+		loaded->operations_per_token = info.operations_per_token;
+		copy_name(loaded->level, sizeof(loaded->level), dn_context_level(worker->context));
+	}
+	copy_name(loaded->architecture, sizeof(loaded->architecture), info.architecture);
+	copy_name(loaded->quantisation, sizeof(loaded->quantisation), info.quantisation);
+	dn_frame_set_text(loaded->name, sizeof(loaded->name), info.name, info.name_size);
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+static int load(struct dn_worker *worker, const struct dn_frame_load *load_frame,
+		uint64_t *ret_planned, struct dn_error *err)
+{
+	struct dn_model_info info;
+	int r;
+
+	r = dn_model_open(worker->model_fd, &worker->model, err);
+	if (r < 0)
+		return r;
+	dn_model_get_info(worker->model, &info);
+	worker->vocabulary = info.vocabulary;
+	worker->template_source = info.chat_template;
+	worker->template_size = info.chat_template_size;
+	r = take_tokenizer(worker, err);
+	if (r < 0)
+		return r;
+	worker->depth = load_frame->depth;
+	if (load_frame->depth == DN_LOAD_WEIGHTS)
+		return load_weights(worker, load_frame, ret_planned, err);
+	return 0;
+}
+
+int dn_worker_load(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		   struct dn_error *err)
+{
+	uint64_t begin = dn_worker_now();
+	uint64_t planned = 0;
+	int r;
+
+	if (worker->model_fd >= 0)
+		return dn_error_set(err, EALREADY, "this worker has a model already");
+	/* Kept whatever happens: a worker that failed to load has nothing else to try. */
+	worker->model_fd = dn_steal_fd(fd);
+	r = load(worker, &frame->u.load, &planned, err);
+	if (r < 0)
+		return r;
+	answer(worker, frame->request, planned, dn_worker_now() - begin);
+	return 0;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One step: a token of each sequence that generates, then chunks of waiting prompts in their order
+ * of arrival, up to the limits of tokens and of rows.
+ */
+
+#include <errno.h>
+#include <time.h>
+
+#include "worker/internal.h"
+
+struct step {
+	size_t n_items;
+	uint32_t tokens_left;
+	uint32_t rows_left;
+	uint32_t prefill;
+	uint32_t decode;
+};
+
+uint64_t dn_worker_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+uint64_t dn_worker_cpu(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static bool runs(const struct dn_place *place)
+{
+	return place->state == DN_PLACE_PREFILL || place->state == DN_PLACE_DECODE;
+}
+
+bool dn_worker_busy(const struct dn_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->n_places; i++)
+		if (runs(&worker->places[i]))
+			return true;
+	return false;
+}
+
+static void add_item(struct dn_worker *worker, struct step *step, struct dn_place *place,
+		     uint32_t n_tokens, enum dn_logits_wanted wanted)
+{
+	uint32_t rows = wanted == DN_LOGITS_ALL ? n_tokens : wanted == DN_LOGITS_LAST;
+
+	worker->chosen[step->n_items] = place;
+	worker->items[step->n_items++] = (struct dn_batch_item){
+		.sequence = place->sequence,
+		.tokens = place->tokens + dn_sequence_length(place->sequence),
+		.n_tokens = n_tokens,
+		.wanted = wanted,
+	};
+	step->tokens_left -= n_tokens;
+	step->rows_left -= rows;
+	if (place->state == DN_PLACE_DECODE)
+		step->decode += n_tokens;
+	else
+		step->prefill += n_tokens;
+}
+
+/* From @turn on, so that all get theirs where there are more of them than a step takes. */
+static void add_decodes(struct dn_worker *worker, struct step *step)
+{
+	for (uint32_t i = 0; i < worker->n_places; i++) {
+		uint32_t at = (worker->turn + i) % worker->n_places;
+
+		if (worker->places[at].state != DN_PLACE_DECODE)
+			continue;
+		if (step->tokens_left == 0 || step->rows_left == 0) {
+			worker->turn = at;
+			return;
+		}
+		add_item(worker, step, &worker->places[at], 1, DN_LOGITS_LAST);
+	}
+}
+
+/* The next tokens of a prompt, and which of them give logits. */
+static void add_chunk(struct dn_worker *worker, struct step *step, struct dn_place *place)
+{
+	uint32_t length = dn_sequence_length(place->sequence);
+	uint32_t chunk = DN_MIN(place->target - length, step->tokens_left);
+	uint32_t silent = place->kind == DN_PLACE_SCORE ? place->first_scored - 1 : 0;
+	enum dn_logits_wanted wanted = DN_LOGITS_NONE;
+
+	if (place->kind == DN_PLACE_GENERATE) {
+		if (length + chunk == place->target && step->rows_left == 0)
+			chunk--;
+		else if (length + chunk == place->target)
+			wanted = DN_LOGITS_LAST;
+	} else if (length < silent) {
+		chunk = DN_MIN(chunk, silent - length);
+	} else {
+		chunk = DN_MIN(chunk, step->rows_left);
+		wanted = DN_LOGITS_ALL;
+	}
+	if (chunk > 0)
+		add_item(worker, step, place, chunk, wanted);
+}
+
+static void add_prompts(struct dn_worker *worker, struct step *step)
+{
+	uint64_t after = 0;
+
+	while (step->tokens_left > 0) {
+		struct dn_place *next = NULL;
+
+		for (uint32_t i = 0; i < worker->n_places; i++) {
+			struct dn_place *place = &worker->places[i];
+
+			if (place->state == DN_PLACE_PREFILL && place->age > after &&
+			    (!next || place->age < next->age))
+				next = place;
+		}
+		if (!next)
+			return;
+		after = next->age;
+		add_chunk(worker, step, next);
+	}
+}
+
+static void fail(struct dn_worker *worker, struct dn_place *place, int r,
+		 const struct dn_error *err)
+{
+	uint64_t request = place->request;
+
+	dn_place_free(place);
+	dn_worker_send_error(worker, request, r, err);
+}
+
+/*
+ * The cache is full: what is kept goes first, then the last of the step waits for another. Who
+ * alone still finds no room ends: what it has is all that it can get.
+ */
+static int make_room(struct dn_worker *worker, struct step *step, int r, struct dn_error *err)
+{
+	struct dn_place *place = worker->chosen[0];
+
+	if (dn_place_evict(worker))
+		return 1;
+	if (step->n_items > 1) {
+		const struct dn_batch_item *last = &worker->items[--step->n_items];
+
+		if (worker->chosen[step->n_items]->state == DN_PLACE_DECODE)
+			step->decode -= last->n_tokens;
+		else
+			step->prefill -= last->n_tokens;
+		return 1;
+	}
+	if (place->state == DN_PLACE_DECODE)
+		dn_generate_finish(worker, place, DN_FINISH_CONTEXT);
+	else
+		fail(worker, place, r, err);
+	return 0;
+}
+
+static void score_rows(struct dn_worker *worker, struct dn_place *place, uint32_t first,
+		       uint32_t n_rows, uint32_t row)
+{
+	for (uint32_t i = 0; i < n_rows; i++) {
+		const float *logits = dn_context_logits(worker->context, row + i);
+
+		place->negative_log_likelihood -=
+			dn_logprob(logits, worker->vocabulary, place->tokens[first + i + 1]);
+		place->rows++;
+	}
+	if (dn_sequence_length(place->sequence) < place->target)
+		return;
+	dn_frame_init(&worker->out, DN_FRAME_SCORED, place->request);
+	worker->out.u.scored.n_scored = place->rows;
+	worker->out.u.scored.negative_log_likelihood = place->negative_log_likelihood;
+	dn_place_free(place);
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+static void send_rows(struct dn_worker *worker, struct dn_place *place, uint32_t first,
+		      uint32_t n_rows, uint32_t row)
+{
+	size_t row_size = (size_t)worker->vocabulary * sizeof(float);
+
+	dn_frame_init(&worker->out, DN_FRAME_LOGITS_OUT, place->request);
+	worker->out.u.rows = (struct dn_frame_rows){
+		.first = first,
+		.count = n_rows,
+		.total = place->target,
+		.columns = worker->vocabulary,
+	};
+	/* Rows of a step follow each other. */
+	if (dn_sequence_length(place->sequence) == place->target)
+		dn_place_free(place);
+	dn_worker_send_bytes(worker, &worker->out, dn_context_logits(worker->context, row),
+			     n_rows * row_size);
+}
+
+static void deliver(struct dn_worker *worker, const struct step *step)
+{
+	uint32_t row = 0;
+
+	for (size_t i = 0; i < step->n_items && !worker->broken; i++) {
+		const struct dn_batch_item *item = &worker->items[i];
+		struct dn_place *place = worker->chosen[i];
+		uint32_t first = dn_sequence_length(place->sequence) - item->n_tokens;
+		uint32_t n_rows = item->wanted == DN_LOGITS_ALL ? item->n_tokens
+								: item->wanted == DN_LOGITS_LAST;
+
+		if (n_rows > 0 && place->kind == DN_PLACE_GENERATE)
+			dn_generate_row(worker, place, dn_context_logits(worker->context, row));
+		else if (n_rows > 0 && place->kind == DN_PLACE_SCORE)
+			score_rows(worker, place, first, n_rows, row);
+		else if (n_rows > 0)
+			send_rows(worker, place, first, n_rows, row);
+		row += n_rows;
+	}
+}
+
+static void report(struct dn_worker *worker, const struct step *step, uint64_t ns)
+{
+	dn_frame_init(&worker->out, DN_FRAME_STEP, 0);
+	worker->out.u.step = (struct dn_frame_step){
+		.prefill_tokens = step->prefill,
+		.decode_tokens = step->decode,
+		.step_ns = ns,
+	};
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+void dn_worker_step(struct dn_worker *worker)
+{
+	struct step step = {
+		.tokens_left = worker->batch,
+		.rows_left = worker->outputs,
+	};
+	struct dn_error err = DN_ERROR_INIT;
+	uint64_t begin = dn_worker_now();
+	int r;
+
+	add_decodes(worker, &step);
+	add_prompts(worker, &step);
+	if (step.n_items == 0)
+		return;
+	for (;;) {
+		r = dn_context_step(worker->context, worker->items, step.n_items, &err);
+		if (r >= 0)
+			break;
+		if (r == -ENOSPC) {
+			if (make_room(worker, &step, r, &err) == 0)
+				return;
+			continue;
+		}
+		/* Not to happen: nothing of what was asked for can be trusted to work again. */
+		for (size_t i = 0; i < step.n_items; i++)
+			fail(worker, worker->chosen[i], r, &err);
+		return;
+	}
+	if (worker->report_steps)
+		report(worker, &step, dn_worker_now() - begin);
+	deliver(worker, &step);
+}
