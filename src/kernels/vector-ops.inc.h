@@ -60,10 +60,7 @@ static inline float exp_one(float x)
 	return lanes[0];
 }
 
-/*
- * Runs `body` on vectors at i, then on the elements left over, padded with zeros: a row's last
- * elements take the same operations as the others. `load` and `save` see a pointer and an offset.
- */
+/* A row's last elements are padded with zeros and take the same operations as the others. */
 #define FOR_VECTORS(n, i) for (uint32_t i = 0; i < (n); i += VEC)
 
 static inline vec load_some(const float *x, uint32_t left)
@@ -307,25 +304,55 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 	return total + lanes_sum(lanes);
 }
 
+/* Rows that share their loads where fewer than ROWS are left. */
+#define FEW_ROWS (ROWS < 2 ? 1 : 2)
+
+static inline __attribute__((always_inline)) void
+score_rows(const struct dn_attention *a, const void *keys, uint32_t token, const bool half)
+{
+	uint32_t r = 0;
+
+	for (; r + ROWS <= a->n_rows; r += ROWS)
+		score_tile(a, keys, r, token, a->scratch, ROWS, half);
+	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
+		score_tile(a, keys, r, token, a->scratch, FEW_ROWS, half);
+	for (; r < a->n_rows; r++)
+		score_tile(a, keys, r, token, a->scratch, 1, half);
+}
+
+static inline __attribute__((always_inline)) void
+value_rows(const struct dn_attention *a, const void *values, uint32_t n_tokens, float *sums,
+	   uint32_t dim, const uint32_t vectors, const bool half)
+{
+	const uint32_t padded = DN_ROUND_UP(a->head_dim, LANES);
+	const float *weights = a->scratch;
+	uint32_t r = 0;
+
+	for (; r + ROWS <= a->n_rows; r += ROWS)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, ROWS, vectors, half);
+	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, FEW_ROWS, vectors, half);
+	for (; r < a->n_rows; r++)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, 1, vectors, half);
+}
+
 static inline __attribute__((always_inline)) void attend_block(const struct dn_attention *a,
 							       const uint8_t *block, uint32_t start,
 							       float *maxima, float *totals,
 							       const bool half)
 {
 	const uint32_t padded = DN_ROUND_UP(a->head_dim, LANES);
-	float *scores = a->scratch;
 	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
 	uint32_t most = 0;
-	uint32_t r;
+	uint32_t d = 0;
 
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t += 2 * VEC) {
-		for (r = 0; r + ROWS <= a->n_rows; r += ROWS)
-			score_tile(a, block + a->keys, r, t, scores, ROWS, half);
-		for (; r < a->n_rows; r++)
-			score_tile(a, block + a->keys, r, t, scores, 1, half);
-	}
-	for (r = 0; r < a->n_rows; r++) {
-		float *row = scores + (size_t)r * DN_KV_BLOCK;
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t += 2 * VEC)
+		score_rows(a, block + a->keys, t, half);
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
 		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
 		uint32_t to = a->end[r] > start ? DN_MIN(a->end[r] - start, DN_KV_BLOCK) : 0;
 
@@ -337,25 +364,10 @@ static inline __attribute__((always_inline)) void attend_block(const struct dn_a
 					  padded, totals[r]);
 		most = DN_MAX(most, to);
 	}
-	for (uint32_t d = 0; d < padded; d += 2 * VEC) {
-		const bool two = d + VEC < padded;
-
-		for (r = 0; r + ROWS <= a->n_rows && two; r += ROWS)
-			value_tile(block + a->values, padded, most,
-				   scores + (size_t)r * DN_KV_BLOCK, sums + (size_t)r * padded, d,
-				   ROWS, 2, half);
-		for (; r < a->n_rows; r++) {
-			if (two)
-				value_tile(block + a->values, padded, most,
-					   scores + (size_t)r * DN_KV_BLOCK,
-					   sums + (size_t)r * padded, d, 1, 2, half);
-			else
-				value_tile(block + a->values, padded, most,
-					   scores + (size_t)r * DN_KV_BLOCK,
-					   sums + (size_t)r * padded, d, 1, 1, half);
-		}
-		r = 0;
-	}
+	for (; d + 2 * VEC <= padded; d += 2 * VEC)
+		value_rows(a, block + a->values, most, sums, d, 2, half);
+	if (d < padded)
+		value_rows(a, block + a->values, most, sums, d, 1, half);
 }
 
 static void attend(const struct dn_attention *a)
