@@ -90,10 +90,18 @@ apt_update()
 	fi
 }
 
-# install_packages PACKAGE...: says what, then does it.
+# install_packages PACKAGE...: says what, then does it; what apt has to say only where it fails.
 install_packages()
 {
-	say "Installing with apt: $*"
-	apt_get install "$@" || die 1 "apt could not install them. Is there a network (or a" \
-		"mirror in /etc/apt/sources.list)? By hand: apt-get install $*"
+	local log
+
+	say "Installing with apt (a minute or two): $*"
+	log=$(mktemp)
+	if ! apt_get install "$@" 2>"$log"; then
+		tail -n 15 "$log" >&2
+		rm -f "$log"
+		die 1 "apt could not install them (above). Is there a network (or a mirror in" \
+			"/etc/apt)? By hand: apt-get install $*"
+	fi
+	rm -f "$log"
 }
