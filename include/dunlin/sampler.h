@@ -11,7 +11,7 @@ DN_BEGIN_DECLS
 
 struct dn_sampler;
 
-#define DN_LOGIT_BIAS_MAX 64
+#define DN_LOGIT_BIAS_MAX   64
 #define DN_TOP_LOGPROBS_MAX 20
 
 struct dn_logit_bias {
@@ -34,6 +34,16 @@ struct dn_logit_bias {
  * @biases, @n_biases: borrowed for dn_sampler_new()
  *
  * Order, as users of llama.cpp know it: bias, penalties, top-k, top-p, min-p, temperature.
+ * top-p keeps the fewest tokens that reach its share of what top-k kept; min-p those with at
+ * least its part of the best one's probability. Ties go to the lower id everywhere.
+ *
+ * Ranges: temperature 0 to 100; top_p and min_p 0 to 1; repeat_penalty 0.01 to 100;
+ * frequency_penalty and presence_penalty -100 to 100; bias at most 100; vocabulary 1 to 2^20.
+ *
+ * Random numbers: xoshiro256++ seeded by splitmix64, one 64-bit number for each token that is
+ * drawn (none where temperature is 0). Probabilities are integers, exp((logit - largest) /
+ * temperature) in units of 2^-43, and the draw walks the kept tokens by id: the same token on
+ * every machine.
  */
 struct dn_sampler_options {
 	size_t struct_size;
@@ -90,7 +100,8 @@ DN_API void dn_sampler_accept(struct dn_sampler *sampler, uint32_t token);
 
 /**
  * dn_sampler_sample() - choose the next token
- * @logits: float32[vocabulary]; borrowed, not changed; NaN counts as minus infinity
+ * @logits: float32[vocabulary]; borrowed, not changed; NaN counts as minus infinity, and
+ *   plus infinity as the largest float; where no token is possible, token 0 is chosen
  * @n_top: how many most likely tokens to report, at most DN_TOP_LOGPROBS_MAX
  * @want_logprob: fill @ret_sample->logprob
  *
@@ -99,30 +110,36 @@ DN_API void dn_sampler_accept(struct dn_sampler *sampler, uint32_t token);
 DN_API void dn_sampler_sample(struct dn_sampler *sampler, const float *logits, uint32_t n_top,
 			      int want_logprob, struct dn_sample *ret_sample);
 
-/* log softmax of one token, summed in one fixed order. */
+/* log softmax of one token, summed in one fixed order; minus infinity where none is possible. */
 DN_API double dn_logprob(const float *logits, uint32_t vocabulary, uint32_t token);
 
 /*
  * Stop strings across token borders. Feed it the text of each token; it holds back what may be
  * the beginning of a stop string, and releases what cannot be.
  */
-#define DN_STOP_MAX 16
+#define DN_STOP_MAX	  16
 #define DN_STOP_BYTES_MAX 256
 struct dn_stop;
 
-/* @strings: borrowed for the call; at most DN_STOP_MAX, each of 1 to DN_STOP_BYTES_MAX bytes. */
-DN_API DN_MUST_CHECK int dn_stop_new(const char *const *strings, size_t n, struct dn_stop **ret_stop,
-				     struct dn_error *err);
+/* @strings: borrowed for the call; at most DN_STOP_MAX, each of 1 to DN_STOP_BYTES_MAX bytes
+ * of UTF-8. */
+DN_API DN_MUST_CHECK int dn_stop_new(const char *const *strings, size_t n,
+				     struct dn_stop **ret_stop, struct dn_error *err);
 DN_API struct dn_stop *dn_stop_free(struct dn_stop *stop);
 /*
  * Takes @size bytes in, gives what may be shown: *@ret_out points into @stop and is valid until
  * the next call. At most DN_STOP_BYTES_MAX + @size bytes; @size at most 4096.
- * Returns 1 when a stop string was met (what is before it is given, nothing after), else 0.
+ * Returns 1 when a stop string was met (what is before it is given, nothing after), else 0;
+ * -E2BIG when @size is above its limit. Of several, the one that begins first counts.
+ * Whole UTF-8 sequences in give whole sequences out.
  */
 DN_API int dn_stop_feed(struct dn_stop *stop, const char *text, size_t size, const char **ret_out,
 			size_t *ret_size);
-/* What was held back, at the end of an answer that met no stop string. */
-DN_API void dn_stop_flush(struct dn_stop *stop, const char **ret_out, size_t *ret_size);
+/*
+ * What was held back, at the end of an answer. Returns 1 when a stop string was met after all:
+ * one that was complete, but lay inside of what might have become a longer one that began sooner.
+ */
+DN_API int dn_stop_flush(struct dn_stop *stop, const char **ret_out, size_t *ret_size);
 
 DN_END_DECLS
 
