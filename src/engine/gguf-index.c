@@ -6,6 +6,8 @@
 
 #include "engine/gguf-internal.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 
 static inline uint64_t rotate(uint64_t value, unsigned int bits)

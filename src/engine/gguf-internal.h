@@ -3,9 +3,11 @@
 #ifndef DUNLIN_ENGINE_GGUF_INTERNAL_H
 #define DUNLIN_ENGINE_GGUF_INTERNAL_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <dunlin/error.h>
@@ -13,6 +15,8 @@
 #include "base/base.h"
 #include "base/text.h"
 #include "engine/gguf.h"
+#include "kernels/types.h"
+/* IWYU pragma: end_exports */
 
 /*
  * What no honest file comes near. The largest vocabularies of today (262,144 tokens and their

@@ -23,8 +23,10 @@ static int too_short(struct gguf_reader *reader, uint64_t size, const char *what
 
 int gguf_take(struct gguf_reader *reader, uint64_t size, const char *what, const uint8_t **ret)
 {
-	if (size > reader->end - reader->at)
-		return too_short(reader, size, what);
+	if (size > reader->end - reader->at) {
+		(void)too_short(reader, size, what);
+		return -EINVAL;
+	}
 	*ret = reader->gguf->map + reader->at;
 	reader->at += size;
 	return 0;

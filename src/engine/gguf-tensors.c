@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 /* Types that other programs write and this one does not read, so that a message can name them. */
 static const char *foreign_type(uint32_t type)

@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -120,7 +123,7 @@ static bool load_integer(const struct dn_gguf_entry *entry, struct integer *ret)
 		*ret = (struct integer){ gguf_load_u64(p), false };
 		return true;
 	case DN_GGUF_I8:
-		value = (int8_t)p[0];
+		value = (int64_t)(p[0] ^ 0x80) - 0x80;
 		break;
 	case DN_GGUF_I16:
 		value = (int16_t)(uint16_t)((unsigned int)p[0] | (unsigned int)p[1] << 8);

@@ -9,8 +9,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 _Static_assert(offsetof(struct dn_gguf_entry, key) == 0, "the index finds the name at the start");
 _Static_assert(offsetof(struct dn_gguf_tensor, name) == 0, "the index finds the name at the start");
@@ -25,8 +28,6 @@ static int check_file(int fd, uint64_t *ret_size, struct dn_error *err)
 		return dn_error_set(err, EISDIR, "this is a directory, not a model file");
 	if (!S_ISREG(st.st_mode))
 		return dn_error_set(err, EINVAL, "this is not a regular file, so no model file");
-	if (st.st_size == 0)
-		return dn_error_set(err, EINVAL, "the file is empty");
 	*ret_size = (uint64_t)st.st_size;
 	return 0;
 }
@@ -123,26 +124,32 @@ static int take_count(struct gguf_reader *reader, const char *what, uint64_t max
 	return 0;
 }
 
+static int take_typed_value(struct gguf_reader *reader, struct dn_gguf_entry *entry)
+{
+	uint64_t start = reader->at;
+	uint32_t type = 0;
+	int r;
+
+	r = gguf_take_u32(reader, "type", &type);
+	if (r < 0)
+		return r;
+	if (type > DN_GGUF_F64)
+		return dn_error_set(reader->err, EINVAL,
+				    "type at byte %" PRIu64 " is %" PRIu32 "; known are 0 to %d",
+				    start, type, DN_GGUF_F64);
+	entry->type = (enum dn_gguf_type)type;
+	entry->value = reader->gguf->map + reader->at;
+	return gguf_take_value(reader, type);
+}
+
 static int take_entry(struct gguf_reader *reader, struct dn_gguf_entry *entry)
 {
-	uint64_t start;
-	uint32_t type = 0;
 	int r;
 
 	r = gguf_take_name(reader, "key", GGUF_KEY_MAX, true, &entry->key);
 	if (r < 0)
 		return r;
-	start = reader->at;
-	r = gguf_take_u32(reader, "type", &type);
-	if (r == 0 && type > DN_GGUF_F64)
-		r = dn_error_set(reader->err, EINVAL,
-				 "type at byte %" PRIu64 " is %" PRIu32 "; known are 0 to %d",
-				 start, type, DN_GGUF_F64);
-	if (r == 0) {
-		entry->type = (enum dn_gguf_type)type;
-		entry->value = reader->gguf->map + reader->at;
-		r = gguf_take_value(reader, type);
-	}
+	r = take_typed_value(reader, entry);
 	if (r < 0)
 		return dn_error_prefix(reader->err, r, "'%s'", gguf_label(entry->key).text);
 	return 0;
@@ -274,6 +281,8 @@ int dn_gguf_open(int fd, struct dn_gguf **ret_gguf, struct dn_error *err)
 	r = check_file(fd, &file_size, err);
 	if (r < 0)
 		return r;
+	if (file_size == 0)
+		return dn_error_set(err, EINVAL, "the file is empty");
 	gguf = calloc(1, sizeof(*gguf));
 	if (!gguf)
 		return dn_error_memory(err, "a model file", sizeof(*gguf));
@@ -282,6 +291,7 @@ int dn_gguf_open(int fd, struct dn_gguf **ret_gguf, struct dn_error *err)
 	gguf->map_size = (size_t)DN_MIN(file_size, GGUF_HEADER_MAX);
 	map = mmap(NULL, gguf->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
 		return dn_error_errno(err, errno, "map the model file's first %zu bytes",
 				      gguf->map_size);
 	gguf->map = map;

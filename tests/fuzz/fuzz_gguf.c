@@ -2,6 +2,7 @@
 /* GGUF: any bytes as a file. What opens is used to the last byte. */
 
 #include <sys/mman.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include "../unit/gguf-walk.h"

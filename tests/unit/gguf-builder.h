@@ -3,12 +3,16 @@
 #ifndef TESTS_UNIT_GGUF_BUILDER_H
 #define TESTS_UNIT_GGUF_BUILDER_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/base.h"
 #include "base/buffer.h"
 #include "engine/gguf.h"
+#include "kernels/types.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct gguf_builder - a file that grows entry by entry

@@ -3,11 +3,18 @@
 #ifndef TESTS_UNIT_GGUF_WALK_H
 #define TESTS_UNIT_GGUF_WALK_H
 
+/* IWYU pragma: begin_exports */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <dunlin/error.h>
+
 #include "engine/gguf.h"
+/* IWYU pragma: end_exports */
 
 #define GGUF_WALK_CHECK(condition)                                                                 \
 	do {                                                                                       \

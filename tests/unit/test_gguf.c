@@ -5,12 +5,11 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <math.h>
-#include <setjmp.h>
+#include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>

@@ -5,7 +5,7 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
+#include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +239,9 @@ static const struct hostile cases[] = {
 	{ TENSOR("s:w", "4:1 8:32", 0, 0xffffffffffffffe0), EINVAL, "leaves the file" },
 	{ TENSOR("s:w", "4:1 8:32", 0, 0x8000000000000000), EINVAL, "leaves the file" },
 	{ TENSOR("s:w", "4:2 8:0x7fffffff 8:0x7fffffff", 0, 0), EINVAL, "leaves the file" },
+	/* The end is at byte 64 again, in 64 bits. */
+	{ TENSOR("s:w", "4:3 8:0x40000000 8:0x40000000 8:3", 0, 0x4000000000000000), EINVAL,
+	  "leaves the file" },
 	{ HEAD(1, 0) "s:w 4:1 8:32 4:0 8:0", EINVAL, "(which starts at byte 64) leaves the file" },
 	{ HEAD(1, 0) "s:w 4:1 8:32 4:0 4:0", EINVAL, "number of tensors at byte 8 is 1, but" },
 	{ TWO("one", 0, "one", 128), EINVAL,
@@ -311,7 +314,7 @@ static void test_header_has_a_limit(void **state)
 	assemble(HEAD(0, 10), &file);
 	fd = gguf_fd_of_bytes(file.data, file.size);
 	at = (off_t)file.size;
-	for (char name = 'a'; name < 'a' + 10; name++) {
+	for (int name = 'a'; name < 'a' + 10; name++) {
 		char fields[64];
 
 		(void)snprintf(fields, sizeof(fields), "s:%c 4:9 4:0 8:%llu", name,
