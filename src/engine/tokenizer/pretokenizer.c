@@ -44,8 +44,11 @@
 #define DEEPSEEK3                                                                                  \
 	"[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                    \
 	"| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINES
-#define BLOOM	       " ?[^(|.,!?)" SPACE "\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c}]+"
-#define DEEPSEEK_ASIAN "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
+#define BLOOM " ?[^(|.,!?)" SPACE "\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c}]+"
+/* U+0800 to U+9FA5 and Hangul, but for the spaces among them, as llama.cpp has it. */
+#define DEEPSEEK_ASIAN                                                                             \
+	"[\\x{800}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}"             \
+	"\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{9fa5}\\x{ac00}-\\x{d7ff}]+"
 /* The cased letters of the Unicode version that DeepSeek LLM was trained with. */
 #define DEEPSEEK_LETTERS                                                                           \
 	"A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}"             \

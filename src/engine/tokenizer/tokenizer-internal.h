@@ -171,7 +171,7 @@ static inline uint32_t dn_merge_find(const struct dn_bpe *bpe, uint32_t left, ui
 	uint32_t rank;
 
 	for (uint32_t i = 0; i < DN_INDEX_PROBES; i++) {
-		int seen = dn_index_probe(&bpe->index, hash, i, &rank);
+		enum dn_index_seen seen = dn_index_probe(&bpe->index, hash, i, &rank);
 
 		if (seen == DN_INDEX_EMPTY)
 			break;
