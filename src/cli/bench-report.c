@@ -5,17 +5,34 @@
 #include <string.h>
 
 #include "cli/bench.h"
+#include "device/bandwidth.h"
+#include "device/cpu.h"
 #include "kernels/kernels.h"
+
+#define BANDWIDTH_BYTES_MIN ((uint64_t)64 << 20)
+#define BANDWIDTH_MS	    250
 
 int dn_bench_machine(struct dn_bench_result *result, struct dn_error *err)
 {
 	const struct dn_kernels *kernels;
+	struct dn_bandwidth bandwidth;
+	struct dn_cpu cpu;
 	int r = dn_kernels_select(result->loaded.level, &kernels, err);
 
 	if (r < 0)
 		return r;
 	/* Cores do not share their arithmetic, so one thread stands for all. */
 	result->int8_peak = dn_kernels_int8_peak(kernels) * result->threads;
+	/* Several times the caches; a quarter of a second is enough for a best pass. */
+	r = dn_cpu_read("", &cpu, err);
+	if (r < 0)
+		return r;
+	r = dn_bandwidth_measure(result->threads,
+				 (size_t)DN_MAX(4 * cpu.l3_total, BANDWIDTH_BYTES_MIN),
+				 BANDWIDTH_MS, &bandwidth, err);
+	if (r < 0)
+		return r;
+	result->read_bandwidth = bandwidth.best * 1e9;
 	return 0;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Little things about the machine that several verbs ask. */
 
-#include <sched.h>
 #include <time.h>
 
 #include "cli/cli.h"
+#include "device/cpu.h"
 
 uint64_t dn_cli_now(void)
 {
@@ -16,9 +16,10 @@ uint64_t dn_cli_now(void)
 
 uint32_t dn_cli_default_threads(void)
 {
-	cpu_set_t set;
+	struct dn_cpu cpu;
+	struct dn_error ignored = DN_ERROR_INIT;
 
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+	if (dn_cpu_read("", &cpu, &ignored) < 0)
 		return 1;
-	return (uint32_t)DN_MIN(CPU_COUNT(&set), 16);
+	return DN_MIN(cpu.threads, 16U);
 }
