@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -35,6 +37,7 @@ struct dn_sampler {
 	float gathered[GATHER_MAX];
 	uint32_t gathered_ids[GATHER_MAX];
 	uint64_t bins[DN_SELECT_BINS];
+	uint64_t sums[DN_SELECT_MAX / DN_SELECT_BLOCK]; /* of a block's weights */
 };
 
 /* Logits with the ids that their positions stand for; NULL: the positions themselves. */
@@ -321,51 +324,31 @@ static void filter(struct dn_sampler *sampler, struct view *view)
 		filter_min_p(view, (double)options->min_p);
 }
 
-/* The weights of a block, 0 outside the border; their sum. */
-static uint64_t weigh_block(const struct view *view, uint32_t at, double inverse_temperature,
-			    uint64_t *weights)
-{
-	const float *logits = view->logits + at;
-	uint32_t count = DN_MIN(view->n - at, DN_SELECT_BLOCK);
-	uint64_t sum = 0;
-	uint32_t any = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-		any |= logits[i] >= view->border.logit;
-	if (!any)
-		return 0;
-	dn_weights(logits, count, view->max, inverse_temperature, weights);
-	for (uint32_t i = 0; i < count; i++) {
-		weights[i] = dn_inside(&view->border, logits[i], at + i) ? weights[i] : 0;
-		sum += weights[i];
-	}
-	return sum;
-}
-
 /* One random number a token; walks what is inside the border by id. */
 static uint32_t draw(struct dn_sampler *sampler, const struct view *view)
 {
 	double inverse = 1.0 / (double)sampler->options.temperature;
 	uint64_t weights[DN_SELECT_BLOCK];
+	uint32_t block = 0;
+	uint32_t i = 0;
 	uint64_t sum = 0;
 	uint64_t rest;
 
-	for (uint32_t at = 0; at < view->n; at += DN_SELECT_BLOCK)
-		sum += weigh_block(view, at, inverse, weights);
-	rest = multiply_high(next_random(sampler->random), sum);
 	for (uint32_t at = 0; at < view->n; at += DN_SELECT_BLOCK) {
-		uint64_t block = weigh_block(view, at, inverse, weights);
-		uint32_t i = 0;
-
-		if (rest >= block) {
-			rest -= block;
-			continue;
-		}
-		for (; rest >= weights[i]; i++)
-			rest -= weights[i];
-		return view->ids ? view->ids[at + i] : at + i;
+		sampler->sums[at / DN_SELECT_BLOCK] = dn_weigh_block(
+			view->logits, view->n, at, &view->border, view->max, inverse, weights);
+		sum += sampler->sums[at / DN_SELECT_BLOCK];
 	}
-	return 0; /* not reached: rest is below the sum */
+	/* Below the sum: the walks end inside. */
+	rest = multiply_high(next_random(sampler->random), sum);
+	for (; rest >= sampler->sums[block]; block++)
+		rest -= sampler->sums[block];
+	(void)dn_weigh_block(view->logits, view->n, block * DN_SELECT_BLOCK, &view->border,
+			     view->max, inverse, weights);
+	for (; rest >= weights[i]; i++)
+		rest -= weights[i];
+	i += block * DN_SELECT_BLOCK;
+	return view->ids ? view->ids[i] : i;
 }
 
 static float clean(float logit)

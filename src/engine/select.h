@@ -46,6 +46,14 @@ uint32_t dn_logits_argmax(const float *logits, uint32_t n, float *ret_max);
 void dn_weights(const float *logits, uint32_t n, float max, double inverse_temperature,
 		uint64_t *ret_weights);
 
+/*
+ * Weights of the block of logits that begins at @at, 0 for those outside @border; returns their
+ * sum. Where it is 0 @ret_weights may be untouched.
+ */
+uint64_t dn_weigh_block(const float *logits, uint32_t n, uint32_t at,
+			const struct dn_border *border, float max, double inverse_temperature,
+			uint64_t *ret_weights);
+
 /* The border of the @k largest of @n clean logits; 1 <= @k <= @n. */
 struct dn_border dn_select_count(const float *logits, uint32_t n, uint32_t k,
 				 uint64_t bins[DN_SELECT_BINS]);

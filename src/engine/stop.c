@@ -13,6 +13,7 @@
 #include <dunlin/sampler.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -37,32 +38,43 @@ enum match {
 	MATCH_WHOLE,
 };
 
+static int check_string(const char *string, size_t i, struct dn_error *err)
+{
+	size_t size = strnlen(string, DN_STOP_BYTES_MAX + 1);
+
+	if (size < 1 || size > DN_STOP_BYTES_MAX)
+		return dn_error_set(err, EINVAL, "stop[%zu] must have 1 to %d bytes%s", i,
+				    DN_STOP_BYTES_MAX, size ? "" : ", not 0");
+	/* So that output is never cut inside of a character. */
+	if (!dn_utf8_valid(string, size))
+		return dn_error_set(err, EINVAL, "stop[%zu] must be valid UTF-8", i);
+	return 0;
+}
+
 int dn_stop_new(const char *const *strings, size_t n, struct dn_stop **ret_stop,
 		struct dn_error *err)
 {
-	DN_AUTO_FREE struct dn_stop *stop = NULL;
+	struct dn_stop *stop;
+	int r;
 
 	if (n > DN_STOP_MAX)
 		return dn_error_set(err, EINVAL, "stop must have 0 to %d strings, not %zu",
 				    DN_STOP_MAX, n);
+	for (size_t i = 0; i < n; i++) {
+		r = check_string(strings[i], i, err);
+		if (r < 0)
+			return r;
+	}
 	stop = calloc(1, sizeof(*stop));
 	if (!stop)
 		return dn_error_memory(err, "the stop strings", sizeof(*stop));
 	for (size_t i = 0; i < n; i++) {
-		size_t size = strnlen(strings[i], DN_STOP_BYTES_MAX + 1);
-
-		if (size < 1 || size > DN_STOP_BYTES_MAX)
-			return dn_error_set(err, EINVAL, "stop[%zu] must have 1 to %d bytes%s", i,
-					    DN_STOP_BYTES_MAX, size ? "" : ", not 0");
-		/* So that output is never cut inside of a character. */
-		if (!dn_utf8_valid(strings[i], size))
-			return dn_error_set(err, EINVAL, "stop[%zu] must be valid UTF-8", i);
-		memcpy(stop->strings[i], strings[i], size);
-		stop->sizes[i] = size;
+		stop->sizes[i] = strlen(strings[i]);
+		memcpy(stop->strings[i], strings[i], stop->sizes[i]);
 		stop->first[(unsigned char)strings[i][0]] = true;
 	}
 	stop->n = n;
-	*ret_stop = DN_STEAL(stop);
+	*ret_stop = stop;
 	return 0;
 }
 

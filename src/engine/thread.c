@@ -24,10 +24,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "base/base.h"
 
 #define THREADS_MAX 64
 #define STACK_BYTES ((size_t)256 * 1024)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Elementary functions in double; math.h says what they promise. */
 
+#include <float.h>
+
 #include "kernels/math.h"
 
 #define QUIET_NAN 0x7ff8000000000000u
