@@ -44,7 +44,10 @@ enum dn_token_kind {
  * No BOS or EOS is added. Time is bounded by a small multiple of size · log(size).
  *
  * Context: any thread.
- * Return: 0, or a negative errno (-ENOMEM; -E2BIG for texts above 64 MiB).
+ * Bytes that the vocabulary has no token for are left out, as the models' own tokenizers do.
+ *
+ * Return: 0, or a negative errno (-ENOMEM; -E2BIG for texts above 64 MiB; -EIO where a pattern
+ * exceeds its limits, which no text should achieve).
  */
 DN_API DN_MUST_CHECK int dn_tokenizer_encode(const struct dn_tokenizer *tokenizer, const char *text,
 					     size_t size, unsigned int flags, uint32_t *tokens,
@@ -58,17 +61,18 @@ DN_API DN_MUST_CHECK int dn_tokenizer_encode(const struct dn_tokenizer *tokenize
  *
  * Bytes that can no longer become a sequence come out as U+FFFD.
  *
- * Return: bytes written (0 is usual), or -ERANGE for an id outside the vocabulary.
+ * Return: bytes written (0 is usual), -ERANGE for an id outside the vocabulary, or -ENOBUFS where
+ * @size is too small (then nothing is written and @state stays).
  */
 DN_API int dn_tokenizer_decode(const struct dn_tokenizer *tokenizer, struct dn_detokenizer *state,
 			       uint32_t token, bool special, char *out, size_t size);
 
-/* What still waits, as U+FFFD; resets @state. Returns bytes written. */
+/* What still waits, as U+FFFD; resets @state. Returns bytes written, or -ENOBUFS below 3 bytes. */
 DN_API int dn_tokenizer_decode_end(const struct dn_tokenizer *tokenizer,
 				   struct dn_detokenizer *state, char *out, size_t size);
 
 DN_API uint32_t dn_tokenizer_size(const struct dn_tokenizer *tokenizer);
-/* Bytes of the longest token's text. */
+/* Bytes of the longest token's text, invalid bytes counted as the U+FFFD that they become. */
 DN_API size_t dn_tokenizer_longest(const struct dn_tokenizer *tokenizer);
 DN_API enum dn_token_kind dn_tokenizer_kind(const struct dn_tokenizer *tokenizer, uint32_t token);
 /* The raw bytes of a token (no NUL) and their number; NULL outside the vocabulary. */

@@ -5,8 +5,15 @@
  * long ones keep pairs in a heap and symbols in a list, so that n bytes take O(n log n).
  */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
 #include "engine/tokenizer/heap.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
@@ -36,16 +43,17 @@ static int scratch_grow(struct dn_bpe_scratch *scratch, size_t size, struct dn_e
 {
 	size_t capacity = DN_MAX(size, 2 * scratch->capacity);
 
-	if (size <= scratch->capacity)
+	if (scratch->symbols && size <= scratch->capacity)
 		return 0;
 	dn_bpe_scratch_done(scratch);
 	scratch->symbols = malloc(capacity * sizeof(*scratch->symbols));
 	scratch->heap = malloc(2 * capacity * sizeof(*scratch->heap));
 	if (!scratch->symbols || !scratch->heap) {
 		dn_bpe_scratch_done(scratch);
-		return dn_error_memory(
+		(void)dn_error_memory(
 			err, "the encoding of one long word",
 			capacity * (sizeof(*scratch->symbols) + 2 * sizeof(*scratch->heap)));
+		return -ENOMEM;
 	}
 	scratch->capacity = capacity;
 	return 0;

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Tokens to text, a token at a time: bytes wait until they are a whole UTF-8 sequence. */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
-static const char replacement[3] = "\xef\xbf\xbd";
+/* U+FFFD */
+static const char replacement[] = { '\xef', '\xbf', '\xbd' };
 
 /* Whether a token's text is bytes as they are, not spelt in the byte alphabet. */
 static bool is_literal(const struct dn_vocab_entry *entry)

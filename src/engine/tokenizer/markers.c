@@ -5,8 +5,14 @@
  * goes by the same names; its behaviour is what model authors have tested with.
  */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 enum marker_use {

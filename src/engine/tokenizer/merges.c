@@ -4,8 +4,16 @@
  * so that encoding compares numbers. This is most of a tokenizer's start-up time.
  */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 /* A pair that comes twice keeps its first rank. */
@@ -148,7 +156,7 @@ int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 				    (unsigned long long)array.count, DN_MERGES_MAX);
 
 	bpe->n_merges = (uint32_t)array.count;
-	bpe->merges = malloc(DN_MAX(bpe->n_merges, 1U) * sizeof(*bpe->merges));
+	bpe->merges = calloc(DN_MAX(bpe->n_merges, 1U), sizeof(*bpe->merges));
 	if (!bpe->merges || !dn_index_init(&bpe->index, bpe->n_merges))
 		return dn_error_memory(err, "the tables of merges",
 				       bpe->n_merges * sizeof(*bpe->merges));

@@ -13,10 +13,16 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 
+#include <dunlin/error.h>
+
 #include <errno.h>
 #include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/base.h"
 #include "base/text.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 #define STAGES_MAX 6

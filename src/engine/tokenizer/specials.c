@@ -7,8 +7,14 @@
  * times the bytes that texts and tokens share at one place.
  */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/heap.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
@@ -236,7 +242,7 @@ static int emit_cluster(struct split *split, size_t base, size_t end, size_t *pl
 	size_t bytes = (end - base) * sizeof(*split->cover);
 	int r;
 
-	if (end - base > split->max_cover) {
+	if (!split->cover || end - base > split->max_cover) {
 		free(split->cover);
 		split->max_cover = DN_MAX(2 * (end - base), (size_t)256);
 		split->cover = malloc(split->max_cover * sizeof(*split->cover));

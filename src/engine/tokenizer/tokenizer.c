@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* A model file's tokenizer as a whole: which kind it is, its tables, and the way of a text. */
 
-#include <errno.h>
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 /* What PCRE2 takes for compiled patterns, an upper bound. */

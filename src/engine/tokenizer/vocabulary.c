@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* The tokens of a model file. Their texts stay in the mapping; what is built are places and hashes. */
 
+#include <dunlin/error.h>
+#include <dunlin/tokenizer.h>
+
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/base.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 static uint32_t find_hashed(const struct dn_vocabulary *vocabulary, uint64_t hash, const char *text,
