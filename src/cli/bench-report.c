@@ -102,11 +102,11 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	failed |= json_object_set_new(decode, "tokens", json_integer(bench->generate));
 	failed |= json_object_set_new(decode, "bytes_per_second", json_real(bytes_rate(result)));
 	json = json_pack(
-		"{s:o, s:o, s:o, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
+		"{s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
 		"prefill", prefill, "decode", decode, "cpu_seconds_per_token",
-		spread_json(&result->cpu_per_token, "median"), "load_ms",
-		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
-		"first_token_ms", 1e3 * bench->prompt / result->prefill.median, "peak_rss_bytes",
+		result->cpu_per_token.median, "load_ms", (double)result->loaded.load_ns / 1e6,
+		"start_ms", result->start_ms, "first_token_ms",
+		1e3 * bench->prompt / result->prefill.median, "peak_rss_bytes",
 		(json_int_t)result->peak_bytes, "planned_bytes",
 		(json_int_t)result->loaded.planned_bytes, "read_bandwidth_bytes_per_second",
 		result->read_bandwidth, "int8_peak_operations_per_second", result->int8_peak,

@@ -135,30 +135,72 @@ static void fail(struct dn_worker *worker, struct dn_place *place, int r,
 	dn_worker_send_error(worker, request, r, err);
 }
 
+/* How many running sequences hold any of the cache. */
+static uint32_t holders(const struct dn_worker *worker)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < worker->n_places; i++)
+		n += runs(&worker->places[i]) && dn_sequence_length(worker->places[i].sequence) > 0;
+	return n;
+}
+
+/* Of those whose rows did not all stay here, the one that came last and holds any of the cache. */
+static struct dn_place *youngest(struct dn_worker *worker)
+{
+	struct dn_place *found = NULL;
+
+	for (uint32_t i = 0; i < worker->n_places; i++) {
+		struct dn_place *place = &worker->places[i];
+
+		if (runs(place) && place->rows == 0 && dn_sequence_length(place->sequence) > 0 &&
+		    (!found || place->age > found->age))
+			found = place;
+	}
+	return found;
+}
+
+static void drop_last(struct dn_worker *worker, struct step *step)
+{
+	const struct dn_batch_item *last = &worker->items[--step->n_items];
+
+	if (worker->chosen[step->n_items]->state == DN_PLACE_DECODE)
+		step->decode -= last->n_tokens;
+	else
+		step->prefill -= last->n_tokens;
+}
+
 /*
- * The cache is full: what is kept goes first, then the last of the step waits for another. Who
- * alone still finds no room ends: what it has is all that it can get.
+ * The cache is full: what is kept goes first, then the last of the step waits for another. Where
+ * even one alone finds no room, who came last gives back what it holds and computes it again
+ * later, so that who came first gets on. Who has all of the cache and needs more has reached its
+ * end. Returns whether the step is worth another try.
  */
-static int make_room(struct dn_worker *worker, struct step *step, int r, struct dn_error *err)
+static bool make_room(struct dn_worker *worker, struct step *step, int r, struct dn_error *err)
 {
 	struct dn_place *place = worker->chosen[0];
+	struct dn_place *victim;
 
 	if (dn_place_evict(worker))
-		return 1;
+		return true;
 	if (step->n_items > 1) {
-		const struct dn_batch_item *last = &worker->items[--step->n_items];
-
-		if (worker->chosen[step->n_items]->state == DN_PLACE_DECODE)
-			step->decode -= last->n_tokens;
-		else
-			step->prefill -= last->n_tokens;
-		return 1;
+		drop_last(worker, step);
+		return true;
+	}
+	victim = youngest(worker);
+	if (victim && (victim != place || holders(worker) > 1)) {
+		dn_sequence_cut(victim->sequence, 0);
+		if (victim->state == DN_PLACE_DECODE) {
+			victim->state = DN_PLACE_PREFILL;
+			victim->target = victim->n_tokens;
+		}
+		return victim != place;
 	}
 	if (place->state == DN_PLACE_DECODE)
 		dn_generate_finish(worker, place, DN_FINISH_CONTEXT);
 	else
 		fail(worker, place, r, err);
-	return 0;
+	return false;
 }
 
 static void score_rows(struct dn_worker *worker, struct dn_place *place, uint32_t first,
@@ -250,7 +292,7 @@ void dn_worker_step(struct dn_worker *worker)
 		if (r >= 0)
 			break;
 		if (r == -ENOSPC) {
-			if (make_room(worker, &step, r, &err) == 0)
+			if (!make_room(worker, &step, r, &err))
 				return;
 			continue;
 		}
