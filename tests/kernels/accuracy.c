@@ -107,7 +107,7 @@ static void check_products(enum dn_type type)
 	struct dn_activations x = { COLUMNS, c.x,      COLUMNS, c.quants,
 				    COLUMNS, c.scales, c.sums,	c.biases };
 	float want[N * ROWS];
-	float got[N * ROWS];
+	float *got = place(0, N * ROWS * sizeof(*got), 0);
 	struct dn_product p = { &matrix, &x, N, want, ROWS };
 
 	random_seed(type);
@@ -119,6 +119,7 @@ static void check_products(enum dn_type type)
 		double squares = 0.0;
 
 		tested(l)->product(&p, 0, 3);
+		EXPECT(!places_intact(), "%s: %s", tested(l)->name, places_intact());
 		for (uint32_t i = 0; i < N * ROWS; i++) {
 			const double error = fabs((double)got[i] - (double)want[i]);
 

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What each level of kernels reaches on one thread: bench-kernels [--json].
+ *
+ * Levels are measured in turn, round after round, and the best round counts: on a machine that
+ * others use too, a level's ratio to the next is worth more than its figure. Matrix-vector figures
+ * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two).
+ */
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "kernels/half.h"
+#include "kernels/kernels.h"
+#include "kernels/relay.h"
+
+#define COLUMNS	  576
+#define ROWS	  1536
+#define N_MAX	  256
+#define LARGE	  ((size_t)98 << 20)
+#define BEHIND	  ((size_t)64 << 10) /* kernels prefetch behind the weights; it need not exist */
+#define ROUNDS	  9
+#define MIN_TIME  2e-3
+#define HEAD_DIM  64
+#define POSITIONS 1024
+
+/* One thing to time; its figure is @work / seconds / @unit. */
+struct task {
+	const char *name;
+	const char *unit_name;
+	double unit;
+	double work;
+	void (*run)(const struct dn_kernels *kernels, void *data);
+	void *data;
+};
+
+struct bench {
+	bool json;
+	bool first;
+	uint8_t *weights;
+	uint8_t *cache;
+	float *values;
+	int8_t *quants;
+	float *scales;
+	float *sums;
+	int32_t *biases;
+	float *y;
+};
+
+static double now(void)
+{
+	struct timespec time;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static double time_once(const struct task *task, const struct dn_kernels *kernels)
+{
+	double from = now();
+	double seconds = 0.0;
+	unsigned int n = 0;
+
+	while (seconds < MIN_TIME) {
+		task->run(kernels, task->data);
+		n++;
+		seconds = now() - from;
+	}
+	return seconds / n;
+}
+
+static void measure(struct bench *bench, const struct task *task)
+{
+	double best[DN_LEVEL_COUNT];
+	double base = 0.0;
+
+	for (int i = 0; i < DN_LEVEL_COUNT; i++)
+		best[i] = (double)INFINITY;
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = DN_LEVEL_SCALAR; i < DN_LEVEL_COUNT; i++) {
+			const struct dn_kernels *kernels = dn_kernels_at((enum dn_level)i);
+
+			/* Portable products are slow: one round shows what they do. */
+			if (kernels && (i > DN_LEVEL_SCALAR || round == 0))
+				best[i] = fmin(best[i], time_once(task, kernels));
+		}
+	}
+	base = best[DN_LEVEL_SCALAR];
+	for (int i = DN_LEVEL_SCALAR; i < DN_LEVEL_COUNT; i++) {
+		const double rate = task->work / best[i] / task->unit;
+
+		if (!isfinite(best[i]))
+			continue;
+		if (bench->json)
+			(void)printf(
+				"%s\n    {\"task\": \"%s\", \"level\": \"%s\", \"rate\": %.5g, "
+				"\"unit\": \"%s\", \"to_scalar\": %.4g}",
+				bench->first ? "" : ",", task->name,
+				dn_level_name((enum dn_level)i), rate, task->unit_name,
+				base / best[i]);
+		else
+			(void)printf("%-24s %-11s %9.3f %-7s %7.1f x scalar\n", task->name,
+				     dn_level_name((enum dn_level)i), rate, task->unit_name,
+				     base / best[i]);
+		bench->first = false;
+	}
+}
+
+struct product_task {
+	struct dn_product product;
+	uint32_t n_groups;
+};
+
+static void run_product(const struct dn_kernels *kernels, void *data)
+{
+	const struct product_task *task = data;
+
+	kernels->product(&task->product, 0, task->n_groups);
+}
+
+/* Random quants, F16 scales that are small numbers: time does not depend on more. */
+static void fill_weights(uint8_t *weights, enum dn_type type, size_t bytes)
+{
+	uint32_t state = 1;
+
+	for (size_t i = 0; i + 4 <= bytes; i += 4) {
+		float value;
+
+		/* Any two bytes below 0x7c00 are a finite half, any float of them small. */
+		state = state * 1664525 + 1013904223;
+		value = (float)(int32_t)state * 0x1p-31f;
+		if (type == DN_TYPE_F32) {
+			memcpy(weights + i, &value, 4);
+		} else {
+			uint32_t word = state & 0x3bff3bff;
+
+			memcpy(weights + i, &word, 4);
+		}
+	}
+}
+
+static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
+{
+	static const uint32_t ns[] = { 1, 24, 256 };
+	struct dn_activations x = { columns, b->values, columns, b->quants,
+				    columns, b->scales, b->sums, b->biases };
+	struct dn_matrix w = { .type = type, .rows = ROWS, .columns = columns, .data = b->weights };
+	struct product_task large = { .product = { &w, &x, 1, b->y, 0 } };
+	struct product_task product = { .n_groups = ROWS / DN_GROUP };
+	struct task task = { .run = run_product, .data = &product };
+	char name[64];
+
+	w.group_bytes = dn_relay_group_bytes(type, columns);
+	fill_weights(b->weights, type, LARGE);
+	task.name = name;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(ns); i++) {
+		const bool vector = ns[i] == 1;
+
+		product.product = (struct dn_product){ &w, &x, ns[i], b->y, ROWS };
+		(void)snprintf(name, sizeof(name), "%s n=%u", dn_type_info(type)->name, ns[i]);
+		task.unit = vector ? 1e9 : 1e12;
+		task.unit_name = vector ? "GB/s" : "TOP/s";
+		task.work = vector ? (double)w.group_bytes * product.n_groups
+				   : 2.0 * ROWS * columns * ns[i];
+		measure(b, &task);
+	}
+	large.n_groups = (uint32_t)(LARGE / w.group_bytes);
+	w.rows = large.n_groups * DN_GROUP;
+	large.product.y_stride = w.rows;
+	(void)snprintf(name, sizeof(name), "%s n=1 of 98 MiB", dn_type_info(type)->name);
+	task.data = &large;
+	task.unit = 1e9;
+	task.unit_name = "GB/s";
+	task.work = (double)w.group_bytes * large.n_groups;
+	measure(b, &task);
+}
+
+static void run_quantise(const struct dn_kernels *kernels, void *data)
+{
+	struct bench *b = data;
+
+	kernels->quantise(b->values, COLUMNS * 16, b->quants, b->scales, b->sums, b->biases);
+}
+
+static void run_attention(const struct dn_kernels *kernels, void *data)
+{
+	kernels->attend(data);
+}
+
+static void bench_attention(struct bench *b, uint32_t n_rows, bool half)
+{
+	static _Alignas(64) float scratch[DN_ATTENTION_ROWS * (DN_KV_BLOCK + HEAD_DIM)];
+	static const uint8_t *blocks[POSITIONS / DN_KV_BLOCK];
+	const size_t part = (size_t)DN_KV_BLOCK * HEAD_DIM * (half ? 2 : 4);
+	struct dn_attention a = { .blocks = blocks,
+				  .values = part,
+				  .half = half,
+				  .head_dim = HEAD_DIM,
+				  .scale = 0.125f,
+				  .n_rows = n_rows,
+				  .scratch = scratch };
+	char name[64];
+	struct task task = { .name = name,
+			     .unit_name = "GFLOP/s",
+			     .unit = 1e9,
+			     .work = 4.0 * n_rows * POSITIONS * HEAD_DIM,
+			     .run = run_attention,
+			     .data = &a };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
+		blocks[i] = b->cache + i * 2 * part;
+	fill_weights(b->cache, half ? DN_TYPE_F16 : DN_TYPE_F32, 2 * part * DN_ARRAY_SIZE(blocks));
+	for (uint32_t r = 0; r < n_rows; r++) {
+		a.q[r] = b->values + (size_t)r * HEAD_DIM;
+		a.out[r] = b->y + (size_t)r * HEAD_DIM;
+		a.end[r] = POSITIONS;
+	}
+	(void)snprintf(name, sizeof(name), "attention %s rows=%u", half ? "F16" : "F32", n_rows);
+	measure(b, &task);
+}
+
+static void *memory(size_t bytes)
+{
+	void *at = mmap(NULL, bytes + BEHIND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
+
+	if (at == MAP_FAILED) {
+		perror("bench-kernels: memory");
+		exit(1);
+	}
+	(void)madvise(at, bytes, MADV_HUGEPAGE);
+	return at;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
+	const struct task quantise = {
+		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
+	};
+
+	if (argc > 1 && !b.json) {
+		(void)fprintf(stderr, "usage: bench-kernels [--json]\n");
+		return 2;
+	}
+	b.weights = memory(LARGE);
+	b.cache = memory((size_t)POSITIONS * HEAD_DIM * 8);
+	b.values = memory((size_t)N_MAX * 1024 * sizeof(float));
+	b.quants = memory((size_t)N_MAX * 1024);
+	b.scales = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
+	b.sums = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
+	b.biases = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(int32_t));
+	b.y = memory(LARGE / 64); /* the most rows, and N_MAX times ROWS */
+	fill_weights((void *)b.values, DN_TYPE_F32, (size_t)N_MAX * 1024 * sizeof(float));
+	dn_kernels_at(DN_LEVEL_SCALAR)
+		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases);
+	if (b.json)
+		(void)printf("{\n  \"kernels\": [");
+	for (uint32_t type = 0; type < DN_TYPE_COUNT; type++)
+		if (dn_type_info(type) && dn_type_computes((enum dn_type)type))
+			bench_products(&b, (enum dn_type)type,
+				       dn_type_info(type)->columns > COLUMNS / 3 ? 512 : COLUMNS);
+	measure(&b, &quantise);
+	for (int half = 0; half < 2; half++) {
+		bench_attention(&b, 1, half);
+		bench_attention(&b, 3, half);
+		bench_attention(&b, DN_ATTENTION_ROWS, half);
+	}
+	if (b.json)
+		(void)printf("\n  ]\n}\n");
+	return 0;
+}
