@@ -6,6 +6,7 @@
  * not the caches.
  */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -79,6 +80,46 @@ static void measure_empty(struct dn_pool *pool)
 	       (double)best / 1e6);
 }
 
+static void meet(void *job, uint32_t piece, uint32_t thread)
+{
+	atomic_uint *arrived = job;
+
+	(void)piece;
+	(void)thread;
+	atomic_fetch_add(arrived, 1);
+	while (atomic_load(arrived) % 2)
+		;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	const int64_t *x = a;
+	const int64_t *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/*
+ * A job of two pieces that end only when both have begun: what it takes to get a helper in. On a
+ * machine that others use the lower quantiles are the pool's, the upper ones the scheduler's.
+ */
+static void measure_meeting(struct dn_pool *pool)
+{
+	static int64_t times[20000];
+	static atomic_uint arrived;
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(times); i++) {
+		times[i] = clock_ns(CLOCK_MONOTONIC);
+		dn_pool_run(pool, meet, &arrived, 2);
+		times[i] = clock_ns(CLOCK_MONOTONIC) - times[i];
+	}
+	qsort(times, DN_ARRAY_SIZE(times), sizeof(times[0]), compare_times);
+	printf("two threads meet: 1st percentile %.3f us, 10th %.3f us, median %.3f us\n",
+	       (double)times[DN_ARRAY_SIZE(times) / 100] / 1e3,
+	       (double)times[DN_ARRAY_SIZE(times) / 10] / 1e3,
+	       (double)times[DN_ARRAY_SIZE(times) / 2] / 1e3);
+}
+
 /* Tokens of 200 jobs and a rest, as a small model's; @us: length of a piece. */
 static void measure_work(struct dn_pool *pool, uint32_t us, uint32_t rounds)
 {
@@ -116,6 +157,8 @@ int main(int argc, char **argv)
 	}
 	printf("%" PRIu32 " threads, %" PRIu32 " rounds a microsecond\n", threads, rounds);
 	measure_empty(pool);
+	if (threads > 1)
+		measure_meeting(pool);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(lengths); i++)
 		measure_work(pool, lengths[i], rounds);
 	dn_pool_free(pool);
