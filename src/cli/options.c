@@ -151,8 +151,8 @@ static int bad_value(const struct dn_option *option, const char *value, struct d
 				    option->name, value);
 	case DN_OPTION_BIAS:
 		return dn_error_set(err, EINVAL,
-				    "--%s '%.80s': takes a token id and a number from -10000 to "
-				    "10000, such as 123=-5",
+				    "--%s '%.80s': takes a token id and a number from -100 to "
+				    "100, such as 123=-5",
 				    option->name, value);
 	default:
 		return dn_error_set(err, EINVAL, "--%s '%.80s': takes %s", option->name, value,
@@ -185,7 +185,7 @@ static int parse_bias(const char *text, struct dn_option_biases *biases)
 	id[equals - text] = '\0';
 	bias = strtod(equals + 1, &end);
 	if (parse_whole(id, UINT32_MAX - 1, &token) < 0 || *end != '\0' || !isfinite(bias) ||
-	    fabs(bias) > 1e4)
+	    fabs(bias) > 100)
 		return -EINVAL;
 	biases->items[biases->count].token = (uint32_t)token;
 	biases->items[biases->count].bias = (float)bias;

@@ -40,7 +40,7 @@ static const struct dn_option options[] = {
 	{ "penalty-last", 0, DN_OPTION_U32, FIELD(penalty_last), 0, 4096, "N",
 	  "how many tokens are recent (default: 64)" },
 	{ "logit-bias", 0, DN_OPTION_BIAS, FIELD(biases), 0, DN_FRAME_BIAS_MAX, "ID=BIAS",
-	  "add to a token's logit; may be repeated" },
+	  "add to a token's logit, -100: never; may be repeated" },
 	{ "stop", 0, DN_OPTION_LIST, FIELD(stops), 0, DN_FRAME_STOP_MAX, "TEXT",
 	  "end where the answer has this text; may be repeated" },
 	{ "seed", 0, DN_OPTION_OPTIONAL, FIELD(seed), 0, 0x1p53, "N",

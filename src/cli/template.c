@@ -26,7 +26,7 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_TEXT,
 	  .offset = offsetof(struct values, now),
 	  .argument = "TIME",
-	  .help = "what strftime_now() sees, such as \"2026-07-05 12:00\" (default: the clock)" },
+	  .help = "the clock, such as \"2026-07-05 12:00\" (default: the real one)" },
 	DN_OPTION_SANDBOX(struct values),
 };
 
@@ -69,6 +69,7 @@ static int send_file(struct dn_client *client, const char *path, struct dn_error
 	return r == -EINVAL ? dn_error_prefix(err, r, "template '%s'", path) : r;
 }
 
+/* Return: 1 where the rendering itself failed. */
 static int render(const struct dn_invocation *invocation, int64_t now, struct dn_error *err)
 {
 	const struct values *values = invocation->values;
@@ -99,8 +100,10 @@ static int render(const struct dn_invocation *invocation, int64_t now, struct dn
 	frame.u.encode.now = now;
 	r = dn_client_ask(&client, &frame, variables.data, variables.size, DN_FRAME_TEXT, &text,
 			  err);
-	if (r < 0)
+	if (r == -EOWNERDEAD || r == -EPROTO)
 		return r;
+	if (r < 0)
+		return 1;
 	return dn_cli_write(text.data, text.size, err);
 }
 
@@ -123,8 +126,8 @@ static int run(struct dn_invocation *invocation)
 		return DN_EXIT_USAGE;
 	}
 	r = render(invocation, now, &err);
-	if (r == -EBADMSG) {
-		/* The template's own words. */
+	if (r > 0) {
+		/* Maybe the template's own words. */
 		fprintf(stderr, "error: %s\n", err.message);
 		return DN_EXIT_FAILED;
 	}

@@ -28,8 +28,7 @@ static const struct dn_option options[] = {
 	{ .name = "jsonl",
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, jsonl),
-	  .help = "lines {\"text\":..., \"parse_special\":...} in, {\"tokens\":[...], "
-		  "\"text\":...} out" },
+	  .help = "JSON lines in and out: {text, parse_special}, {tokens, text}" },
 	DN_OPTION_SANDBOX(struct values),
 };
 

@@ -135,7 +135,7 @@ static int check_submit_lists(const struct dn_frame *frame, const struct dn_fram
 	if (submit->n_bias > DN_FRAME_BIAS_MAX)
 		return wrong(err, frame, "n_bias");
 	for (uint32_t i = 0; i < DN_FRAME_BIAS_MAX; i++) {
-		if (i < submit->n_bias ? !in_range(submit->bias[i].bias, -1e4F, 1e4F)
+		if (i < submit->n_bias ? !in_range(submit->bias[i].bias, -100, 100)
 				       : submit->bias[i].token != 0 || submit->bias[i].bias != 0)
 			return wrong(err, frame, "bias");
 	}

@@ -1,0 +1,33 @@
+# bash completion for dunlin; made by 'dunlin completion bash'
+_dunlin()
+{
+	local current=${COMP_WORDS[COMP_CWORD]} words=
+	local store=${XDG_DATA_HOME:-$HOME/.local/share}/dunlin/models
+	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/dunlin/models
+	COMPREPLY=()
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		COMPREPLY=($(compgen -W 'run inspect tokenize template logits perplexity bench doctor help --help --version' -- "$current"))
+		return
+	fi
+	case ${COMP_WORDS[1]} in
+	run) words='--help --max-tokens --system --file --raw --ignore-eos --temperature --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --logit-bias --stop --seed --logprobs --json --stats --threads --context --kv --memory --no-sandbox' ;;
+	inspect) words='--help --json --all --context --threads --kv --memory --no-sandbox' ;;
+	tokenize) words='--help --ids --special --jsonl --no-sandbox' ;;
+	template) words='--help --file --now --no-sandbox' ;;
+	logits) words='--help --tokens --output --threads --context --kv --memory --no-sandbox' ;;
+	perplexity) words='--help --context --chunks --json --threads --kv --memory --no-sandbox' ;;
+	bench) words='--help --prompt --generate --repetitions --json --threads --kv --memory --no-sandbox' ;;
+	doctor) words='--help --json' ;;
+	help) words='run inspect tokenize template logits perplexity bench doctor ' ;;
+	esac
+	if [[ $current == -* || ${COMP_WORDS[1]} == help ]]; then
+		COMPREPLY=($(compgen -W "$words" -- "$current"))
+	else
+		local names
+		names=$(cd "$store" 2>/dev/null && ls -- *.gguf 2>/dev/null
+			cd "$cache" 2>/dev/null && ls -- *.gguf 2>/dev/null)
+		COMPREPLY=($(compgen -W "${names//.gguf/}" -- "$current")
+			$(compgen -f -- "$current"))
+	fi
+}
+complete -o filenames -F _dunlin dunlin
