@@ -107,7 +107,7 @@ void *dn_arena_grow(struct dn_arena *arena, void *old, size_t old_size, size_t n
 		}
 	}
 	data = dn_arena_alloc(arena, new_size);
-	if (data && old_size > 0)
+	if (data && old && old_size > 0)
 		memcpy(data, old, old_size);
 	return data;
 }

@@ -3,21 +3,23 @@
 #ifndef DUNLIN_BASE_BASE_H
 #define DUNLIN_BASE_BASE_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <dunlin/error.h> /* IWYU pragma: export */
+#include <dunlin/error.h>
+/* IWYU pragma: end_exports */
 
-#define DN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define DN_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define DN_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define DN_ARRAY_SIZE(a)      (sizeof(a) / sizeof((a)[0]))
+#define DN_MIN(a, b)	      ((a) < (b) ? (a) : (b))
+#define DN_MAX(a, b)	      ((a) > (b) ? (a) : (b))
 #define DN_DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
-#define DN_ROUND_UP(n, d) (DN_DIV_ROUND_UP(n, d) * (d))
-#define DN_LIKELY(x) __builtin_expect(!!(x), 1)
-#define DN_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define DN_ROUND_UP(n, d)     (DN_DIV_ROUND_UP(n, d) * (d))
+#define DN_LIKELY(x)	      __builtin_expect(!!(x), 1)
+#define DN_UNLIKELY(x)	      __builtin_expect(!!(x), 0)
 
 #define DN_HUGE_PAGE ((size_t)2 << 20)
 

@@ -3,9 +3,11 @@
 #ifndef DUNLIN_BASE_BUFFER_H
 #define DUNLIN_BASE_BUFFER_H
 
+/* IWYU pragma: begin_exports */
 #include <stddef.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct dn_buffer - bytes that grow up to a limit

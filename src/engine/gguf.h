@@ -3,6 +3,7 @@
 #ifndef DUNLIN_ENGINE_GGUF_H
 #define DUNLIN_ENGINE_GGUF_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 
 #include "base/base.h"
 #include "kernels/types.h"
+/* IWYU pragma: end_exports */
 
 #define DN_GGUF_DIMS_MAX 4
 

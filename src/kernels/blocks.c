@@ -37,8 +37,8 @@ static void unpack_q4_k(const uint8_t *bytes, uint32_t index, struct dn_block *b
 	uint32_t minimum = packed[k + 4] & 63;
 
 	if (index >= 4) {
-		scale = (packed[k + 8] & 15) | packed[k] >> 6 << 4;
-		minimum = (uint32_t)packed[k + 8] >> 4 | packed[k + 4] >> 6 << 4;
+		scale = (packed[k + 8] & 15U) | (uint32_t)packed[k] >> 6 << 4;
+		minimum = (uint32_t)packed[k + 8] >> 4 | (uint32_t)packed[k + 4] >> 6 << 4;
 	}
 	for (int i = 0; i < DN_BLOCK; i++)
 		block->quants[i] = (int8_t)(index % 2 ? quants[i] >> 4 : quants[i] & 15);

@@ -3,9 +3,11 @@
 #ifndef DUNLIN_KERNELS_BLOCKS_H
 #define DUNLIN_KERNELS_BLOCKS_H
 
+/* IWYU pragma: begin_exports */
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 #define DN_FILE_BLOCK_MAX 256 /* bytes of the largest block of any type, rounded up */
 

@@ -97,37 +97,42 @@ int dn_kernels_select(const char *name, const struct dn_kernels **ret_kernels, s
 	return unknown_level(level_names[limit], "DUNLIN_CPU", err);
 }
 
+#define PEAK_COLUMNS 256U
+#define PEAK_N	     24U
+#define PEAK_REPEATS 4000U
+#define PEAK_ROUNDS  5
+
 /*
  * The products of a level on data that stays in the first cache: what the arithmetic alone can
  * do, measured with the very instructions that run, not with ones that nothing uses.
  */
 double dn_kernels_int8_peak(const struct dn_kernels *kernels)
 {
-	enum { COLUMNS = 256, N = 24, REPEATS = 4000, ROUNDS = 5 };
-	static _Alignas(64) uint8_t weights[DN_GROUP * (COLUMNS / 32) * 18];
-	static _Alignas(64) int8_t quants[N * COLUMNS];
-	static float scales[N * COLUMNS / DN_BLOCK];
-	static int32_t biases[N * COLUMNS / DN_BLOCK];
-	static float values[N * COLUMNS];
-	static float y[N * DN_GROUP];
+	static _Alignas(64) uint8_t weights[DN_GROUP * (PEAK_COLUMNS / 32) * 18];
+	static _Alignas(64) int8_t quants[PEAK_N * PEAK_COLUMNS];
+	static float scales[PEAK_N * PEAK_COLUMNS / DN_BLOCK];
+	static int32_t biases[PEAK_N * PEAK_COLUMNS / DN_BLOCK];
+	static float values[PEAK_N * PEAK_COLUMNS];
+	float y[PEAK_N * DN_GROUP];
 	const struct dn_matrix w = { .type = DN_TYPE_Q4_0,
 				     .rows = DN_GROUP,
-				     .columns = COLUMNS,
+				     .columns = PEAK_COLUMNS,
 				     .group_bytes = sizeof(weights),
 				     .data = weights };
-	const struct dn_activations x = { .columns = COLUMNS,
+	const struct dn_activations x = { .columns = PEAK_COLUMNS,
 					  .values = values,
-					  .stride = COLUMNS,
+					  .stride = PEAK_COLUMNS,
 					  .quants = quants,
-					  .quants_stride = COLUMNS,
+					  .quants_stride = PEAK_COLUMNS,
 					  .scales = scales,
 					  .sums = scales,
 					  .biases = biases };
-	const struct dn_product p = { .w = &w, .x = &x, .n = N, .y = y, .y_stride = DN_GROUP };
-	const uint32_t repeats = kernels->level <= DN_LEVEL_SCALAR ? REPEATS / 100 : REPEATS;
+	const struct dn_product p = { .w = &w, .x = &x, .n = PEAK_N, .y = y, .y_stride = DN_GROUP };
+	const uint32_t repeats =
+		kernels->level <= DN_LEVEL_SCALAR ? PEAK_REPEATS / 100 : PEAK_REPEATS;
 	double best = 0.0;
 
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int round = 0; round < PEAK_ROUNDS; round++) {
 		struct timespec from;
 		struct timespec to;
 		double seconds;
@@ -139,7 +144,8 @@ double dn_kernels_int8_peak(const struct dn_kernels *kernels)
 		seconds = (double)(to.tv_sec - from.tv_sec) +
 			  1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 		if (seconds > 0.0)
-			best = DN_MAX(best, 2.0 * COLUMNS * N * DN_GROUP * repeats / seconds);
+			best = DN_MAX(best,
+				      2.0 * PEAK_COLUMNS * PEAK_N * DN_GROUP * repeats / seconds);
 	}
 	return best;
 }

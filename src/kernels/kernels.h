@@ -9,6 +9,7 @@
 #ifndef DUNLIN_KERNELS_KERNELS_H
 #define DUNLIN_KERNELS_KERNELS_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@
 
 #include "base/base.h"
 #include "kernels/types.h"
+/* IWYU pragma: end_exports */
 
 #define DN_GROUP	  16 /* rows interleaved in a group */
 #define DN_BLOCK	  32 /* columns that share a scale in quantised activations */

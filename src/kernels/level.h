@@ -3,6 +3,7 @@
 #ifndef DUNLIN_KERNELS_LEVEL_H
 #define DUNLIN_KERNELS_LEVEL_H
 
+/* IWYU pragma: begin_exports */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/base.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 /* The tables; which of them a build has is in meson.build. */
 extern const struct dn_kernels dn_kernels_ref;

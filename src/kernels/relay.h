@@ -22,10 +22,12 @@
 #ifndef DUNLIN_KERNELS_RELAY_H
 #define DUNLIN_KERNELS_RELAY_H
 
+/* IWYU pragma: begin_exports */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 /* Bytes of a group of sixteen rows; @columns is a multiple of the type's block. */
 size_t dn_relay_group_bytes(enum dn_type type, uint32_t columns);

@@ -3,11 +3,13 @@
 #ifndef DUNLIN_ENGINE_ARCH_H
 #define DUNLIN_ENGINE_ARCH_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/gguf.h"
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 struct dn_model;
 struct dn_step;

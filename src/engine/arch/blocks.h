@@ -6,7 +6,9 @@
 #ifndef DUNLIN_ENGINE_BLOCKS_H
 #define DUNLIN_ENGINE_BLOCKS_H
 
+/* IWYU pragma: begin_exports */
 #include "engine/context.h"
+/* IWYU pragma: end_exports */
 
 /* x = rows of the embedding. */
 void dn_block_embed(struct dn_step *step, const struct dn_matrix *embedding);
