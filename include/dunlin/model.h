@@ -36,10 +36,10 @@ struct dn_model_info {
 	uint32_t vocabulary;
 	uint32_t trained_context;
 	uint64_t parameters;
-	uint64_t weight_bytes;    /* in the file */
-	uint64_t bytes_per_token; /* of weights that decoding one token reads */
+	uint64_t weight_bytes;	       /* in the file */
+	uint64_t bytes_per_token;      /* of weights that decoding one token reads */
 	uint64_t operations_per_token; /* of the layers' matrices, a multiply-add counted as 2 */
-	const char *quantisation; /* the type that most of the weights have */
+	const char *quantisation;      /* the type that most of the weights have */
 };
 
 /**
@@ -54,8 +54,8 @@ DN_API struct dn_model *dn_model_free(struct dn_model *model);
 DN_API void dn_model_get_info(const struct dn_model *model, struct dn_model_info *ret_info);
 /*
  * A file whose weights or vocabulary this version does not know still opens, so that it can be
- * inspected. Each returns 0, or -ENOTSUP or -ENOENT with the reason why it cannot run, or why it
- * has no tokenizer.
+ * inspected. Each returns 0, or -ENOTSUP, -ENOENT or -EINVAL with the reason why it cannot run, or
+ * why it has no tokenizer.
  */
 DN_API DN_MUST_CHECK int dn_model_runs(const struct dn_model *model, struct dn_error *err);
 DN_API DN_MUST_CHECK int dn_model_tokenizes(const struct dn_model *model, struct dn_error *err);

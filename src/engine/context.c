@@ -11,24 +11,28 @@
 #include "engine/arch/blocks.h"
 #include "kernels/math.h"
 
-/* Gives out 64-byte aligned places; with no base it only counts. */
+/*
+ * Gives out 64-byte aligned places; with no base it only counts. Counts cannot overflow: bind.c
+ * and plan.c bound a row to 2^20 elements of 8 bytes and rows to 2^12, so an array is below 2^36
+ * bytes (of scratch: 64 threads of 2^15) and the two dozen of them are far below 2^64.
+ */
 struct layout {
 	uint8_t *base;
-	size_t used;
+	uint64_t used;
 };
 
-static void *place(struct layout *l, size_t n, size_t size)
+static void *place(struct layout *l, uint64_t n, size_t size)
 {
 	void *at = l->base ? l->base + l->used : NULL;
 
-	l->used += DN_ROUND_UP(n * size, (size_t)64);
+	l->used += DN_ROUND_UP(n * size, (uint64_t)64);
 	return at;
 }
 
 static void place_rows(struct layout *l, struct dn_rows *rows, uint32_t n, uint32_t columns)
 {
 	const uint32_t padded = DN_ROUND_UP(columns, (uint32_t)DN_BLOCK);
-	const size_t elements = (size_t)n * padded;
+	const uint64_t elements = (uint64_t)n * padded;
 
 	rows->columns = columns;
 	rows->padded = padded;
@@ -39,12 +43,12 @@ static void place_rows(struct layout *l, struct dn_rows *rows, uint32_t n, uint3
 	rows->biases = place(l, elements / DN_BLOCK, sizeof(int32_t));
 }
 
-size_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
+uint64_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 {
 	const struct dn_hparams *h = &c->model->hparams;
 	struct dn_step *s = &c->step;
 	struct layout l = { base, 0 };
-	const size_t n = c->batch;
+	const uint64_t n = c->batch;
 
 	s->rows = place(&l, n, sizeof(*s->rows));
 	s->x = place(&l, n * h->dim, sizeof(float));
@@ -58,9 +62,9 @@ size_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 	s->cosines = place(&l, n * h->rope_dims / 2, sizeof(float));
 	s->sines = place(&l, n * h->rope_dims / 2, sizeof(float));
 	s->attention_stride = DN_ROUND_UP(dn_attention_scratch(h->head_dim), (size_t)16);
-	s->attention_scratch = place(&l, threads * s->attention_stride, sizeof(float));
+	s->attention_scratch = place(&l, (uint64_t)threads * s->attention_stride, sizeof(float));
 	c->frequencies = place(&l, h->rope_dims / 2, sizeof(double));
-	c->logits = place(&l, (size_t)c->outputs * h->vocabulary, sizeof(float));
+	c->logits = place(&l, (uint64_t)c->outputs * h->vocabulary, sizeof(float));
 	return l.used;
 }
 
@@ -68,7 +72,8 @@ static int map_workspace(struct dn_context *c, uint32_t threads, struct dn_error
 {
 	void *memory;
 
-	c->workspace_bytes = dn_workspace_lay(c, threads, NULL);
+	/* Fits: the plan has checked it. */
+	c->workspace_bytes = (size_t)dn_workspace_lay(c, threads, NULL);
 	memory = mmap(NULL, c->workspace_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		      -1, 0);
 	if (memory == MAP_FAILED)
@@ -79,16 +84,25 @@ static int map_workspace(struct dn_context *c, uint32_t threads, struct dn_error
 }
 
 /* Radians a position turns each pair: base^(-2i/d), divided by the file's factors and scale. */
-static void set_frequencies(struct dn_context *c)
+static int set_frequencies(struct dn_context *c, struct dn_error *err)
 {
 	const struct dn_hparams *h = &c->model->hparams;
 	const float *factors = c->model->globals.rope_factors;
 
 	for (uint32_t i = 0; i < h->rope_dims / 2; i++) {
-		double frequency = dn_pow(h->rope_base, -2.0 * i / h->rope_dims) / h->rope_scale;
+		const double factor = factors ? (double)factors[i] : 1.0;
+		const double frequency =
+			dn_pow(h->rope_base, -2.0 * i / h->rope_dims) / h->rope_scale / factor;
 
-		c->frequencies[i] = factors ? frequency / (double)factors[i] : frequency;
+		/* Also where the factor is zero or no number. */
+		if (!(frequency >= 0.0 && frequency * c->length <= DN_SINCOS_MAX))
+			return dn_error_set(err, EINVAL,
+					    "positions up to %u at scale %g and factor %g (element "
+					    "%u of 'rope_freqs.weight') turn too far",
+					    c->length, h->rope_scale, factor, i);
+		c->frequencies[i] = frequency;
 	}
+	return 0;
 }
 
 static int set_up(struct dn_context *c, const struct dn_context_options *o, struct dn_error *err)
@@ -104,6 +118,8 @@ static int set_up(struct dn_context *c, const struct dn_context_options *o, stru
 		r = dn_kv_init(&c->kv, &c->model->hparams, o->kv, dn_context_blocks(o), err);
 	if (r >= 0)
 		r = map_workspace(c, o->threads, err);
+	if (r >= 0)
+		r = set_frequencies(c, err);
 	return r;
 }
 
@@ -140,7 +156,6 @@ int dn_context_new(struct dn_model *model, const struct dn_context_options *opti
 	c->step.kernels = c->kernels;
 	c->step.pool = c->pool;
 	c->step.kv = &c->kv;
-	set_frequencies(c);
 	dn_gguf_drop_pages(model->gguf);
 	*ret_context = c;
 	return 0;
@@ -217,6 +232,8 @@ static int check_items(struct dn_context *c, const struct dn_batch_item *items, 
 	uint64_t outputs = 0;
 	uint64_t blocks = 0;
 
+	if (n_items == 0)
+		return dn_error_set(err, EINVAL, "a step has 1 to %u tokens", c->batch);
 	for (size_t i = 0; i < n_items; i++) {
 		const struct dn_batch_item *item = &items[i];
 		struct dn_sequence *s = item->sequence;

@@ -3,12 +3,14 @@
 #ifndef DUNLIN_ENGINE_CONTEXT_H
 #define DUNLIN_ENGINE_CONTEXT_H
 
+/* IWYU pragma: begin_exports */
 #include <dunlin/model.h>
 
 #include "engine/kv.h"
 #include "engine/model.h"
 #include "engine/thread.h"
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 /* Sequences that may exist for each whole context that the cache has room for. */
 #define DN_SEQUENCES_PER_CONTEXT 4
@@ -86,7 +88,7 @@ struct dn_context {
  *
  * Return: bytes in all.
  */
-size_t dn_workspace_lay(struct dn_context *context, uint32_t threads, uint8_t *base);
+uint64_t dn_workspace_lay(struct dn_context *context, uint32_t threads, uint8_t *base);
 
 /* Options with every default filled in; the message names the option that is out of range. */
 DN_MUST_CHECK int dn_context_options_fill(const struct dn_model *model,

@@ -9,25 +9,28 @@
 
 #include "engine/context.h"
 
-static size_t element_bytes(enum dn_kv_type type)
+static uint32_t element_bytes(enum dn_kv_type type)
 {
 	return type == DN_KV_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-static size_t head_bytes(const struct dn_hparams *h, enum dn_kv_type type)
+static uint32_t head_bytes(const struct dn_hparams *h, enum dn_kv_type type)
 {
-	return DN_ROUND_UP((size_t)h->head_dim, 16) * DN_KV_BLOCK * element_bytes(type);
+	return DN_ROUND_UP(h->head_dim, 16U) * DN_KV_BLOCK * element_bytes(type);
 }
 
-size_t dn_kv_block_bytes(const struct dn_hparams *h, enum dn_kv_type type)
+/* At most 2 * 2^16 * 1024 heads * 512 layers = 2^36: see the bounds in bind.c. */
+uint64_t dn_kv_block_bytes(const struct dn_hparams *h, enum dn_kv_type type)
 {
-	return 2 * head_bytes(h, type) * h->n_kv_heads * h->n_layers;
+	return 2ULL * head_bytes(h, type) * h->n_kv_heads * h->n_layers;
 }
 
 int dn_kv_init(struct dn_kv *kv, const struct dn_hparams *h, enum dn_kv_type type,
 	       uint32_t n_blocks, struct dn_error *err)
 {
-	size_t bytes = dn_kv_block_bytes(h, type) * n_blocks;
+	/* Fits: the plan has checked it. */
+	const size_t block_bytes = (size_t)dn_kv_block_bytes(h, type);
+	const size_t bytes = block_bytes * n_blocks;
 	void *memory;
 
 	*kv = (struct dn_kv){
@@ -37,7 +40,7 @@ int dn_kv_init(struct dn_kv *kv, const struct dn_hparams *h, enum dn_kv_type typ
 		.padded_dim = DN_ROUND_UP(h->head_dim, 16U),
 		.element = element_bytes(type),
 		.head_bytes = head_bytes(h, type),
-		.block_bytes = dn_kv_block_bytes(h, type),
+		.block_bytes = block_bytes,
 		.n_blocks = n_blocks,
 		.n_free = n_blocks,
 	};

@@ -10,9 +10,11 @@
 #ifndef DUNLIN_ENGINE_KV_H
 #define DUNLIN_ENGINE_KV_H
 
+/* IWYU pragma: begin_exports */
 #include <dunlin/model.h>
 
 #include "engine/arch/arch.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct dn_kv - the pool
@@ -50,7 +52,7 @@ struct dn_sequence {
 };
 
 /* Bytes of a block for a model. */
-size_t dn_kv_block_bytes(const struct dn_hparams *hparams, enum dn_kv_type type);
+uint64_t dn_kv_block_bytes(const struct dn_hparams *hparams, enum dn_kv_type type);
 
 DN_MUST_CHECK int dn_kv_init(struct dn_kv *kv, const struct dn_hparams *hparams,
 			     enum dn_kv_type type, uint32_t n_blocks, struct dn_error *err);

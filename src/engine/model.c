@@ -31,7 +31,7 @@ static int bind_arch(struct dn_model *m, struct dn_error *err)
 		return dn_error_set(err, ENOTSUP,
 				    "the architecture '%s' is not known; this version runs: %s",
 				    m->architecture, known);
-	/* One more than the tensors: a family that asks twice is told so by the count below. */
+	/* A family asks for each name once, so that no more are ever bound. */
 	m->max_weights = n_tensors;
 	m->weights = calloc(n_tensors, sizeof(*m->weights));
 	if (!m->weights)
@@ -70,7 +70,9 @@ static int place_weights(struct dn_model *m, struct dn_error *err)
 
 	for (size_t i = 0; i < m->n_weights; i++) {
 		m->weights[i].offset = total;
-		if (!dn_add_ok(total, DN_ROUND_UP(m->weights[i].bytes, (size_t)64), &total))
+		if (m->weights[i].bytes > SIZE_MAX / 2 ||
+		    !dn_add_ok(total, DN_ROUND_UP(m->weights[i].bytes, (size_t)64), &total) ||
+		    total > SIZE_MAX / 2)
 			return dn_error_set(err, E2BIG, "the weights do not fit the address space");
 	}
 	m->region_bytes = total;

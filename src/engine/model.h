@@ -3,11 +3,13 @@
 #ifndef DUNLIN_ENGINE_MODEL_H
 #define DUNLIN_ENGINE_MODEL_H
 
+/* IWYU pragma: begin_exports */
 #include <dunlin/model.h>
 
 #include "engine/arch/arch.h"
 #include "engine/gguf.h"
 #include "kernels/kernels.h"
+/* IWYU pragma: end_exports */
 
 struct dn_pool;
 
@@ -38,6 +40,8 @@ struct dn_model {
 /* Reads and re-lays all weights with the pool's threads; once a model. */
 DN_MUST_CHECK int dn_model_load_weights(struct dn_model *model, struct dn_pool *pool,
 					struct dn_error *err);
+/* Bytes that it takes for each thread while it reads. */
+size_t dn_model_staging_bytes(const struct dn_model *model);
 /* Bytes that dn_model_load_weights() maps. */
 size_t dn_model_weights_bytes(const struct dn_model *model);
 

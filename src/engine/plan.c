@@ -13,8 +13,8 @@
 #define BATCH_MAX	4096U
 #define SEQUENCES_MAX	1024U
 #define THREADS_MAX	64U
-#define CONTEXT_MAX	(1U << 24)
-#define CONTEXT_LEAST	64U /* what a context shrinks to at most, to fit */
+#define CONTEXT_MAX	(1U << 23) /* DN_SINCOS_MAX: what positions turn by */
+#define CONTEXT_LEAST	64U	   /* what a context shrinks to at most, to fit */
 
 /*
  * Program, libraries, stacks and small allocations of parent and worker: measured, see
@@ -69,10 +69,31 @@ uint32_t dn_context_blocks(const struct dn_context_options *o)
 	return o->sequences * (DN_DIV_ROUND_UP(o->context, DN_KV_BLOCK) + 1);
 }
 
-static void add_up(const struct dn_model *m, const struct dn_context_options *o,
-		   struct dn_memory_plan *plan)
+/*
+ * Blocks, and what is kept for each of them: its count of references, its place on the stack of
+ * free ones, and its address in each sequence that may exist.
+ */
+static bool cache_bytes(const struct dn_model *m, const struct dn_context_options *o,
+			uint64_t *ret_bytes)
 {
 	const uint64_t blocks = dn_context_blocks(o);
+	const uint64_t addresses =
+		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT *
+		(sizeof(struct dn_sequence) +
+		 DN_DIV_ROUND_UP((uint64_t)o->context, DN_KV_BLOCK) * sizeof(uint8_t *));
+	uint64_t bytes;
+
+	if (!dn_mul_ok(blocks, dn_kv_block_bytes(&m->hparams, o->kv) + 2 * sizeof(uint32_t),
+		       &bytes))
+		return false;
+	return dn_add_ok(bytes, addresses, ret_bytes);
+}
+
+/* Fills all but @plan->tables and @plan->process; 2^60 bytes are more than any machine maps. */
+static int add_up(const struct dn_model *m, const struct dn_context_options *o,
+		  struct dn_memory_plan *plan, struct dn_error *err)
+{
+	const uint64_t most = DN_MIN((uint64_t)1 << 60, (uint64_t)SIZE_MAX / 2);
 	struct dn_context counted = {
 		.model = (struct dn_model *)m,
 		.batch = o->batch,
@@ -83,16 +104,23 @@ static void add_up(const struct dn_model *m, const struct dn_context_options *o,
 
 	plan->context = o->context;
 	plan->weights = DN_ROUND_UP((uint64_t)m->region_bytes, DN_HUGE_PAGE);
-	plan->cache = blocks * (dn_kv_block_bytes(&m->hparams, o->kv) + 2 * sizeof(uint32_t));
-	plan->workspace = dn_workspace_lay(&counted, o->threads, NULL);
+	/* What loading reads into is given back before the workspace is made. */
+	plan->workspace = DN_MAX(dn_workspace_lay(&counted, o->threads, NULL),
+				 dn_model_staging_bytes(m) * (uint64_t)o->threads);
+	if (!cache_bytes(m, o, &plan->cache) || plan->cache > most || plan->weights > most ||
+	    plan->workspace > most)
+		return dn_error_set(err, E2BIG,
+				    "%u contexts of %u tokens do not fit the address space",
+				    o->sequences, o->context);
 	plan->total = plan->weights + plan->cache + plan->workspace + plan->tables + plan->process;
+	return 0;
 }
 
 int dn_model_plan(const struct dn_model *m, const struct dn_context_options *options,
 		  struct dn_memory_plan *ret_plan, struct dn_error *err)
 {
 	struct dn_memory_plan plan = { .process = PROCESS_BYTES };
-	struct dn_context_options o;
+	struct dn_context_options o = { 0 };
 	int r;
 
 	r = dn_model_runs(m, err);
@@ -102,12 +130,14 @@ int dn_model_plan(const struct dn_model *m, const struct dn_context_options *opt
 	if (r < 0)
 		return r;
 	plan.tables = dn_gguf_header_size(m->gguf) + dn_tokenizer_memory(m->gguf);
-	add_up(m, &o, &plan);
-	while (o.memory && plan.total > o.memory && !(options && options->context) &&
+	r = add_up(m, &o, &plan, err);
+	while (r >= 0 && o.memory && plan.total > o.memory && !(options && options->context) &&
 	       o.context > CONTEXT_LEAST) {
 		o.context = DN_MAX(o.context / 2, CONTEXT_LEAST);
-		add_up(m, &o, &plan);
+		r = add_up(m, &o, &plan, err);
 	}
+	if (r < 0)
+		return r;
 	if (o.memory && plan.total > o.memory)
 		return dn_error_set(err, ENOMEM,
 				    "%llu MiB are needed (weights %llu, cache %llu for %u tokens) "

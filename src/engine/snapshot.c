@@ -41,6 +41,7 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 
 static uint64_t fingerprint(const struct dn_model *m)
 {
+	const struct dn_hparams *h = &m->hparams;
 	uint64_t hash = 0xcbf29ce484222325ULL;
 
 	hash = hash_bytes(hash, m->arch->name, strlen(m->arch->name));
@@ -52,6 +53,12 @@ static uint64_t fingerprint(const struct dn_model *m)
 		hash = hash_bytes(hash, &t->offset, sizeof(t->offset));
 		hash = hash_bytes(hash, &t->type, sizeof(t->type));
 	}
+	/* What shapes do not say, and numbers depend on. */
+	hash = hash_bytes(hash, &h->n_heads, sizeof(h->n_heads));
+	hash = hash_bytes(hash, &h->rope_dims, sizeof(h->rope_dims));
+	hash = hash_bytes(hash, &h->rope_base, sizeof(h->rope_base));
+	hash = hash_bytes(hash, &h->rope_scale, sizeof(h->rope_scale));
+	hash = hash_bytes(hash, &h->rms_epsilon, sizeof(h->rms_epsilon));
 	/* Two fine-tunings of one model differ in every matrix: a part of one tells them apart. */
 	return hash_bytes(hash, m->layers[0].q.data, m->layers[0].q.group_bytes);
 }

@@ -93,7 +93,22 @@ static uint32_t count_pieces(const struct dn_weight *w)
 			       groups_per_piece(w->matrix));
 }
 
-static uint32_t cut_pieces(const struct dn_model *m, struct piece *pieces, size_t *ret_staging)
+size_t dn_model_staging_bytes(const struct dn_model *m)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < m->n_weights; i++) {
+		const struct dn_matrix *matrix = m->weights[i].matrix;
+		const uint32_t groups = matrix ? DN_DIV_ROUND_UP(matrix->rows, DN_GROUP) : 0;
+
+		if (matrix)
+			most = DN_MAX(most, DN_MIN(groups_per_piece(matrix), groups) *
+						    matrix->group_bytes);
+	}
+	return most;
+}
+
+static void cut_pieces(const struct dn_model *m, struct piece *pieces)
 {
 	uint32_t n = 0;
 
@@ -104,10 +119,7 @@ static uint32_t cut_pieces(const struct dn_model *m, struct piece *pieces, size_
 
 		for (uint32_t g = 0; g < groups; g += step, n++)
 			pieces[n] = (struct piece){ w, g, DN_MIN(step, groups - g) };
-		if (w->matrix)
-			*ret_staging = DN_MAX(*ret_staging, step * w->matrix->group_bytes);
 	}
-	return n;
 }
 
 static int map_region(struct dn_model *m, struct dn_error *err)
@@ -148,13 +160,15 @@ int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_er
 
 	if (m->region)
 		return 0;
+	/* Neither count is zero: every model has its embedding. */
 	for (size_t i = 0; i < m->n_weights; i++)
 		n += count_pieces(&m->weights[i]);
 	pieces = calloc(n, sizeof(*pieces));
 	if (!pieces)
 		return dn_error_memory(err, "loading", n * sizeof(*pieces));
 	job.pieces = pieces;
-	(void)cut_pieces(m, pieces, &job.staging_bytes);
+	cut_pieces(m, pieces);
+	job.staging_bytes = dn_model_staging_bytes(m);
 	staging = malloc(job.staging_bytes * dn_pool_threads(pool));
 	if (!staging)
 		return dn_error_memory(err, "loading", job.staging_bytes * dn_pool_threads(pool));

@@ -86,7 +86,8 @@ static void add(struct gguf_builder *b, const struct tiny_model *m, const char *
 	if (!data)
 		abort();
 	fill(data, size, type, state);
-	if (!m->without || strcmp(name, m->without) != 0)
+	if ((!m->without || strcmp(name, m->without) != 0) &&
+	    (!m->without_too || strcmp(name, m->without_too) != 0))
 		gguf_add_tensor(b, name, type, rows > 1 ? 2 : 1, dims, data);
 	free(data);
 }

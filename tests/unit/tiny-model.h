@@ -11,7 +11,7 @@
 /**
  * struct tiny_model - its shape; tiny_model_default() is a start
  * @change: called on the builder before the tensors, to add or spoil entries; may be NULL
- * @without: a tensor to leave out; may be NULL
+ * @without, @without_too: tensors to leave out; may be NULL
  */
 struct tiny_model {
 	enum dn_type type;
@@ -26,6 +26,7 @@ struct tiny_model {
 	uint32_t seed;
 	void (*change)(struct gguf_builder *builder);
 	const char *without;
+	const char *without_too;
 };
 
 struct tiny_model tiny_model_default(enum dn_type type);

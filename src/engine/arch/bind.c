@@ -203,10 +203,11 @@ static int ask(struct dn_model *m, const char *name, uint32_t layer, uint32_t ro
 				    (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
 				    (unsigned long long)t->dims[3], columns, rows);
 	if (!dn_type_computes(t->type))
-		return dn_error_set(err, ENOTSUP,
-				    "tensor '%s' is %s; this version computes F32, F16, Q4_0, Q4_1, "
-				    "Q8_0, Q4_K and Q6_K",
-				    full, dn_type_info(t->type)->name);
+		return dn_error_set(
+			err, ENOTSUP,
+			"tensor '%s' is %s; this version computes F32, F16, Q4_0, Q4_1, "
+			"Q8_0, Q4_K and Q6_K",
+			full, dn_type_info(t->type)->name);
 	/* Every tensor is asked for once, so the file's count bounds the list. */
 	if (m->n_weights == m->max_weights)
 		return dn_error_set(err, EINVAL, "the file has too few tensors");
@@ -228,8 +229,9 @@ int dn_bind_matrix(struct dn_model *m, const char *name, uint32_t layer, uint32_
 	matrix->rows = rows;
 	matrix->columns = columns;
 	matrix->group_bytes = dn_relay_group_bytes(matrix->type, columns);
-	m->weights[m->n_weights - 1].bytes =
-		matrix->group_bytes * DN_DIV_ROUND_UP((size_t)rows, DN_GROUP);
+	if (!dn_mul_ok(matrix->group_bytes, DN_DIV_ROUND_UP(rows, DN_GROUP),
+		       &m->weights[m->n_weights - 1].bytes))
+		return dn_error_set(err, E2BIG, "the weights do not fit the address space");
 	return 0;
 }
 
@@ -241,8 +243,12 @@ int dn_bind_vector(struct dn_model *m, const char *name, uint32_t layer, uint32_
 
 	if (r < 0)
 		return r;
-	if (m->weights[m->n_weights - 1].tensor->type != DN_TYPE_F32)
-		return dn_error_set(err, ENOTSUP, "tensor '%s' is no F32 vector", name);
+	if (m->weights[m->n_weights - 1].tensor->type != DN_TYPE_F32) {
+		char full[64];
+
+		tensor_name(full, name, layer);
+		return dn_error_set(err, ENOTSUP, "tensor '%s' is no F32 vector", full);
+	}
 	return 0;
 }
 
