@@ -4,9 +4,12 @@
 #include "engine/model.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include <dunlin/tokenizer.h>
 
 #include "base/text.h"
 #include "engine/tokenizer/tokenizer.h"

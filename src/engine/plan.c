@@ -2,7 +2,8 @@
 /* What a context will take, before anything is allocated. */
 
 #include <errno.h>
-#include <unistd.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "engine/context.h"
 #include "engine/tokenizer/tokenizer.h"

@@ -5,7 +5,6 @@
  * counted twice.
  */
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,21 +159,22 @@ int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_er
 
 	if (m->region)
 		return 0;
-	/* Neither count is zero: every model has its embedding. */
 	for (size_t i = 0; i < m->n_weights; i++)
 		n += count_pieces(&m->weights[i]);
-	pieces = calloc(n, sizeof(*pieces));
+	pieces = calloc(DN_MAX(n, 1U), sizeof(*pieces));
 	if (!pieces)
 		return dn_error_memory(err, "loading", n * sizeof(*pieces));
 	job.pieces = pieces;
 	cut_pieces(m, pieces);
 	job.staging_bytes = dn_model_staging_bytes(m);
-	staging = malloc(job.staging_bytes * dn_pool_threads(pool));
+	staging = malloc(DN_MAX(job.staging_bytes * dn_pool_threads(pool), (size_t)1));
 	if (!staging)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
 		return dn_error_memory(err, "loading", job.staging_bytes * dn_pool_threads(pool));
 	job.staging = staging;
 	r = map_region(m, err);
 	if (r < 0)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
 		return r;
 	dn_pool_run(pool, run_piece, &job, n);
 	r = -atomic_load(&job.failed);

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "kernels/kernels.h"
+#include "kernels/kernels.h" /* IWYU pragma: export */
 
 /* Whether the CPU has a level's instructions and the system keeps their registers. */
 bool dn_cpu_has_level(enum dn_level level);

@@ -4,7 +4,7 @@
  * be read, and to have nothing in common with the levels that it judges.
  */
 
-#include <stdlib.h>
+#include <math.h>
 
 #include "kernels/level.h"
 #include "kernels/relay.h"

@@ -4,6 +4,8 @@
  * CPUs that have none of them. Its products are written plainly, apart from theirs.
  */
 
+#include <math.h>
+
 #include "kernels/blocks.h"
 #include "kernels/level.h"
 #include "kernels/relay.h"

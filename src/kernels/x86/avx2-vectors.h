@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#include "kernels/level.h"
+#include "kernels/level.h" /* IWYU pragma: export */
 
 #define VEC  8
 #define ROWS 4

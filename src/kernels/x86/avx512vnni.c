@@ -2,6 +2,7 @@
 /* AVX-512 with VNNI: a group of sixteen rows is one vector. */
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/level.h"
 
