@@ -8,16 +8,17 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include "base/base.h"
+#include "base/buffer.h"
 #include "device/source.h"
 
 #define THREADS_MAX 64
 #define PASSES_MIN  3
 #define PASSES_MAX  4096
-#define HUGE_PAGE   ((size_t)2 << 20)
 #define LINE	    ((size_t)128) /* what one turn of the loop reads */
 #define AHEAD	    8192
 
@@ -26,8 +27,8 @@ typedef uint64_t wide __attribute__((vector_size(16)));
 
 struct reader {
 	struct meter *meter;
-	const unsigned char *part;
-	size_t size;
+	const wide *part;
+	size_t turns; /* of LINE bytes */
 	uint64_t sum;
 	pthread_t thread;
 };
@@ -37,16 +38,15 @@ struct meter {
 	pthread_barrier_t barrier;
 	bool stop; /* written between two barriers, read after the second */
 	struct reader readers[THREADS_MAX];
+	double seconds[PASSES_MAX];
 };
 
 /* Spelled out: eight sums that a compiler keeps in registers at every level of optimisation. */
-static uint64_t add_up(const unsigned char *part, size_t size)
+static uint64_t add_up(const wide *line, size_t turns)
 {
 	wide a = { 0 }, b = a, c = a, d = a, e = a, f = a, g = a, h = a;
 
-	for (size_t at = 0; at < size; at += LINE) {
-		const wide *line = (const wide *)(const void *)(part + at);
-
+	for (; turns > 0; turns--, line += LINE / sizeof(*line)) {
 		/* Past the end it does nothing; without it a core alone waits for memory. */
 		__builtin_prefetch((const void *)((uintptr_t)line + AHEAD));
 		__builtin_prefetch((const void *)((uintptr_t)line + AHEAD + 64));
@@ -73,7 +73,7 @@ static void *run_reader(void *data)
 		(void)pthread_barrier_wait(&reader->meter->barrier);
 		if (reader->meter->stop)
 			return NULL;
-		reader->sum += add_up(reader->part, reader->size);
+		reader->sum += add_up(reader->part, reader->turns);
 		(void)pthread_barrier_wait(&reader->meter->barrier);
 	}
 }
@@ -108,10 +108,11 @@ static uint64_t huge_bytes(void)
 }
 
 /* One pass is one turn of all readers, from barrier to barrier; the caller reads the first part. */
-static void measure(struct meter *meter, size_t size, uint32_t milliseconds, double *seconds,
+static void measure(struct meter *meter, size_t size, uint32_t milliseconds,
 		    struct dn_bandwidth *bandwidth)
 {
 	struct reader *own = &meter->readers[0];
+	double *seconds = meter->seconds;
 	double end = now() + (double)milliseconds * 1e-3;
 	uint32_t passes = 0;
 	double bytes = (double)size;
@@ -121,7 +122,7 @@ static void measure(struct meter *meter, size_t size, uint32_t milliseconds, dou
 
 		(void)pthread_barrier_wait(&meter->barrier);
 		start = now();
-		own->sum += add_up(own->part, own->size);
+		own->sum += add_up(own->part, own->turns);
 		(void)pthread_barrier_wait(&meter->barrier);
 		seconds[passes++] = DN_MAX(now() - start, 1e-9);
 	}
@@ -133,7 +134,7 @@ static void measure(struct meter *meter, size_t size, uint32_t milliseconds, dou
 
 /* Reads the parts for as long as asked, with as many threads as asked or not at all. */
 static int run_readers(struct meter *meter, uint32_t threads, size_t size, uint32_t milliseconds,
-		       double *seconds, struct dn_bandwidth *bandwidth, struct dn_error *err)
+		       struct dn_bandwidth *bandwidth, struct dn_error *err)
 {
 	uint32_t started = 1;
 	int code = 0;
@@ -147,7 +148,7 @@ static int run_readers(struct meter *meter, uint32_t threads, size_t size, uint3
 	(void)pthread_mutex_unlock(&meter->gate);
 
 	if (!code)
-		measure(meter, size, milliseconds, seconds, bandwidth);
+		measure(meter, size, milliseconds, bandwidth);
 	meter->stop = true;
 	(void)pthread_barrier_wait(&meter->barrier);
 	for (uint32_t i = 1; i < started; i++)
@@ -161,25 +162,23 @@ static int run_readers(struct meter *meter, uint32_t threads, size_t size, uint3
 }
 
 /* Distinct values, so that no two pages are the same to anyone who merges pages. */
-static void fill(unsigned char *data, size_t size)
+static void fill(uint64_t *words, size_t size)
 {
-	uint64_t *words = (uint64_t *)(void *)data;
-
 	for (size_t i = 0; i < size / sizeof(*words); i++)
 		words[i] = i * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 /* A mapping of whole huge pages, aligned to them; *ret_base and *ret_mapped are for munmap(). */
-static unsigned char *map_huge(size_t size, void **ret_base, size_t *ret_mapped)
+static void *map_huge(size_t size, void **ret_base, size_t *ret_mapped)
 {
-	size_t mapped = DN_ROUND_UP(size, HUGE_PAGE) + HUGE_PAGE;
+	size_t mapped = DN_ROUND_UP(size, DN_HUGE_PAGE) + DN_HUGE_PAGE;
 	void *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	unsigned char *data;
+	char *data;
 
 	if (base == MAP_FAILED)
 		return NULL;
-	data = (unsigned char *)base + (HUGE_PAGE - (uintptr_t)base % HUGE_PAGE) % HUGE_PAGE;
-	(void)madvise(data, mapped - HUGE_PAGE, MADV_HUGEPAGE);
+	data = (char *)base + (DN_HUGE_PAGE - (uintptr_t)base % DN_HUGE_PAGE) % DN_HUGE_PAGE;
+	(void)madvise(data, mapped - DN_HUGE_PAGE, MADV_HUGEPAGE);
 	*ret_base = base;
 	*ret_mapped = mapped;
 	return data;
@@ -189,12 +188,11 @@ int dn_bandwidth_measure(uint32_t threads, size_t size, uint32_t milliseconds,
 			 struct dn_bandwidth *ret_bandwidth, struct dn_error *err)
 {
 	DN_AUTO_FREE struct meter *meter = NULL;
-	DN_AUTO_FREE double *seconds = NULL;
 	struct dn_bandwidth bandwidth = { 0 };
 	volatile uint64_t sink = 0;
-	unsigned char *data;
 	uint64_t before;
-	size_t mapped, part;
+	size_t mapped, turns;
+	void *data;
 	void *base;
 	int r;
 
@@ -203,24 +201,22 @@ int dn_bandwidth_measure(uint32_t threads, size_t size, uint32_t milliseconds,
 				    "bandwidth: %u threads (1 to %d), %zu bytes (1 MiB or more)",
 				    threads, THREADS_MAX, size);
 	meter = calloc(1, sizeof(*meter));
-	seconds = calloc(PASSES_MAX, sizeof(*seconds));
-	if (!meter || !seconds)
-		return dn_error_memory(err, "the bandwidth measurement",
-				       sizeof(*meter) + PASSES_MAX * sizeof(*seconds));
+	if (!meter)
+		return dn_error_memory(err, "the bandwidth measurement", sizeof(*meter));
 	before = huge_bytes();
 	data = map_huge(size, &base, &mapped);
 	if (!data)
 		return dn_error_memory(err, "the bandwidth measurement", size);
 	fill(data, size);
 
-	part = size / threads / LINE * LINE;
+	turns = size / threads / LINE;
 	for (uint32_t i = 0; i < threads; i++)
 		meter->readers[i] = (struct reader){
 			.meter = meter,
-			.part = data + i * part,
-			.size = part,
+			.part = (const wide *)data + i * turns * (LINE / sizeof(wide)),
+			.turns = turns,
 		};
-	r = run_readers(meter, threads, part * threads, milliseconds, seconds, &bandwidth, err);
+	r = run_readers(meter, threads, turns * LINE * threads, milliseconds, &bandwidth, err);
 	for (uint32_t i = 0; i < threads; i++)
 		sink += meter->readers[i].sum;
 	if (r == 0) {

@@ -2,6 +2,8 @@
 /* cgroups(7): /proc/self/cgroup names the groups, /sys/fs/cgroup holds their files. */
 
 #include "device/cgroup.h"
+#include "base/buffer.h"
+#include "device/source.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -6,11 +6,15 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/base.h"
 #include "base/text.h"
 #include "device/cgroup.h"
 #include "device/cpu-list.h"
+#include "device/source.h"
 
 #define THREADS_MAX 64
 

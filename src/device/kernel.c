@@ -12,7 +12,10 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include "base/base.h"
+#include "base/buffer.h"
 #include "base/text.h"
 #include "device/source.h"
 

@@ -6,8 +6,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+#include <sys/types.h>
 
+#include "base/buffer.h"
+#include "base/base.h"
 #include "device/cgroup.h"
+#include "device/source.h"
 
 /* The word in brackets: "always [madvise] never". */
 static void read_choice(const char *root, const char *path, char *word, size_t size)

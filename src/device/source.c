@@ -2,12 +2,16 @@
 /* Small text files of the kernel. */
 
 #include "device/source.h"
+#include "base/buffer.h"
+#include "base/base.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 int dn_source_read(const char *root, const char *path, struct dn_buffer *buffer)
 {

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
+#include <sys/types.h>
 
 #include "base/base.h"
+
+// NOLINTBEGIN(misc-include-cleaner): the home of SOL_SOCKET differs by architecture
 
 /* Room for more than is allowed, so that a surplus is seen and closed rather than guessed. */
 #define DESCRIPTORS_SEEN 8
@@ -220,3 +222,5 @@ int dn_channel_try_receive(struct dn_channel *channel, void *frame, size_t size,
 {
 	return receive_frame(channel, frame, size, ret_fd, MSG_DONTWAIT, err);
 }
+
+// NOLINTEND(misc-include-cleaner)

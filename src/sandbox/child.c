@@ -2,10 +2,12 @@
 /* How a child ended, in words. */
 
 #include <errno.h>
+#include <features.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/poll.h>
 #include <sys/wait.h>
 #include <time.h>
 

@@ -2,6 +2,7 @@
 /* The measures of a jail, in the order in which they do not stand in each other's way. */
 
 #include "sandbox/jail.h"
+#include "base/base.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/base.h"
+#include "sandbox/jail.h"
 #include "sandbox/jail-internal.h"
 
 #define LANDLOCK_SYS_CREATE_RULESET 444

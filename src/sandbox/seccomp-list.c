@@ -10,10 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/prctl.h>
+#include <features.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
+#include "base/base.h"
+#include "sandbox/jail.h"
 #include "sandbox/jail-internal.h"
 
 #define WORD		   UINT64_C(0xffffffff) /* the kernel reads 32 bits of the register */
@@ -106,18 +109,14 @@ static const struct dn_seccomp_rule process[] = {
 /* Opening is still Landlock's to refuse; sockets, exec and new processes of their own are not here. */
 static const struct dn_seccomp_rule sanitizer[] = {
 	ALLOW("clone"), /* LeakSanitizer stops the threads from a task of its own */
-	ALLOW("ptrace"),     ALLOW("wait4"),	 ALLOW("openat"),
-	ALLOW("open"),	     ALLOW("readlink"),	 ALLOW("readlinkat"),
-	ALLOW("newfstatat"), ALLOW("stat"),	 ALLOW("access"),
-	ALLOW("getdents"),
-	ALLOW("getdents64"), ALLOW("prctl"),	 ALLOW("prlimit64"),
-	ALLOW("getrlimit"),  ALLOW("setrlimit"), ALLOW("sched_setaffinity"),
-	ALLOW("getppid"),    ALLOW("getuid"),	 ALLOW("geteuid"),
-	ALLOW("getgid"),     ALLOW("getegid"),	 ALLOW("pipe2"),
-	ALLOW("pipe"),	     ALLOW("dup"),	 ALLOW("personality"),
-	ALLOW("mincore"),    ALLOW("mlock"),	 ALLOW("munlock"),
-	ALLOW("uname"),	     ALLOW("getcwd"),	 ALLOW("unlink"),
-	ALLOW("kill"),
+	ALLOW("ptrace"),      ALLOW("wait4"),	   ALLOW("openat"),	ALLOW("open"),
+	ALLOW("readlink"),    ALLOW("readlinkat"), ALLOW("newfstatat"), ALLOW("stat"),
+	ALLOW("access"),      ALLOW("getdents"),   ALLOW("getdents64"), ALLOW("prctl"),
+	ALLOW("prlimit64"),   ALLOW("getrlimit"),  ALLOW("setrlimit"),	ALLOW("sched_setaffinity"),
+	ALLOW("getppid"),     ALLOW("getuid"),	   ALLOW("geteuid"),	ALLOW("getgid"),
+	ALLOW("getegid"),     ALLOW("pipe2"),	   ALLOW("pipe"),	ALLOW("dup"),
+	ALLOW("personality"), ALLOW("mincore"),	   ALLOW("mlock"),	ALLOW("munlock"),
+	ALLOW("uname"),	      ALLOW("getcwd"),	   ALLOW("unlink"),	ALLOW("kill"),
 };
 
 #define GROUP(label, why, which, table) { (label), (why), (which), (table), DN_ARRAY_SIZE(table) }

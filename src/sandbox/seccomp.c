@@ -5,7 +5,10 @@
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
+#include "sandbox/jail.h"
+#include "base/base.h"
 #include "sandbox/jail-internal.h"
 
 #ifdef HAVE_SECCOMP

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "base/base.h"
 
@@ -114,6 +115,7 @@ static int check(int fd, int needed, uint64_t max, size_t *ret_size, struct dn_e
 static int map(int fd, int protection, int flags, size_t size, struct dn_shared *ret_shared,
 	       struct dn_error *err)
 {
+	// NOLINTNEXTLINE(clang-analyzer-unix.StdCLibraryFunctions): check() refuses a size of 0
 	void *data = mmap(NULL, size, protection, flags, fd, 0);
 
 	if (data == MAP_FAILED)
@@ -124,7 +126,7 @@ static int map(int fd, int protection, int flags, size_t size, struct dn_shared 
 
 int dn_shared_map(int fd, uint64_t max, struct dn_shared *ret_shared, struct dn_error *err)
 {
-	size_t size;
+	size_t size = 0;
 	int r = check(fd, F_SEAL_SHRINK | F_SEAL_WRITE, max, &size, err);
 
 	if (r < 0)
@@ -135,7 +137,7 @@ int dn_shared_map(int fd, uint64_t max, struct dn_shared *ret_shared, struct dn_
 
 int dn_shared_map_writable(int fd, uint64_t max, struct dn_shared *ret_shared, struct dn_error *err)
 {
-	size_t size;
+	size_t size = 0;
 	int r = check(fd, F_SEAL_SHRINK, max, &size, err);
 
 	if (r < 0)

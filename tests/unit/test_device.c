@@ -6,7 +6,7 @@
 #include <ftw.h>
 #include <limits.h>
 #include <sched.h>
-#include <setjmp.h>
+#include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -9,7 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
+#include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>

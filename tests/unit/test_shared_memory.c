@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
+#include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
