@@ -177,12 +177,12 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 
 	model.context = bench->prompt + bench->generate;
 	dn_client_load_options(&model, &load);
-	result->threads = load.threads;
 	r = dn_client_open(&client, invocation->args[0], &model, &load, err);
 	if (r < 0)
 		return r;
 	result->start_ms = (double)(dn_cli_now() - begin) / 1e6;
 	result->loaded = client.loaded;
+	result->threads = load.threads;
 	r = measure(&client, bench, result, err);
 	if (r < 0)
 		return r;

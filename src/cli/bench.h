@@ -3,11 +3,13 @@
 #ifndef DUNLIN_CLI_BENCH_H
 #define DUNLIN_CLI_BENCH_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "cli/cli.h"
 #include "cli/client.h"
+/* IWYU pragma: end_exports */
 
 #define DN_BENCH_REPETITIONS_MAX 100
 

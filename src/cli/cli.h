@@ -3,6 +3,7 @@
 #ifndef DUNLIN_CLI_CLI_H
 #define DUNLIN_CLI_CLI_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 #include "base/base.h"
 #include "base/buffer.h"
 #include "cli/options.h"
+/* IWYU pragma: end_exports */
 
 /* Part of the interface: dunlin(1) lists them. */
 enum dn_exit {

@@ -203,7 +203,7 @@ void dn_client_load_options(const struct dn_model_options *options, struct dn_fr
 {
 	memset(ret_load, 0, sizeof(*ret_load));
 	ret_load->depth = DN_LOAD_WEIGHTS;
-	ret_load->threads = options->threads ? options->threads : dn_cli_default_threads();
+	ret_load->threads = options->threads;
 	ret_load->context = options->context;
 	ret_load->kv = options->kv;
 	ret_load->memory = options->memory;
@@ -230,16 +230,18 @@ int dn_client_load(struct dn_client *client, int model_fd, const struct dn_frame
 }
 
 int dn_client_open(struct dn_client *client, const char *model,
-		   const struct dn_model_options *options, const struct dn_frame_load *load,
+		   const struct dn_model_options *options, struct dn_frame_load *load,
 		   struct dn_error *err)
 {
 	DN_AUTO_FD int fd = -1;
 	int r;
 
-	/* First of all the process: it gets ready while the file is looked up. */
+	/* First of all the process: it gets ready while file and machine are looked up. */
 	r = dn_client_start(client, options->no_sandbox, err);
 	if (r < 0)
 		return r;
+	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
+		load->threads = dn_cli_default_threads();
 	r = dn_cli_open_model(model, &fd, err);
 	if (r < 0)
 		return r;

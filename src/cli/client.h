@@ -113,14 +113,17 @@ DN_MUST_CHECK int dn_client_ask(struct dn_client *client, struct dn_frame *frame
 /* An ERROR frame as a failure: @err gets its message; returns its code, negative. */
 int dn_client_failure(const struct dn_frame *frame, struct dn_error *err);
 
-/* LOAD's fields from the options; threads by the machine where they are not given. */
+/* LOAD's fields from the options. */
 void dn_client_load_options(const struct dn_model_options *options, struct dn_frame_load *ret_load);
 /* Sends the model and waits for LOADED, which goes to @client->loaded. */
 DN_MUST_CHECK int dn_client_load(struct dn_client *client, int model_fd,
 				 const struct dn_frame_load *load, struct dn_error *err);
-/* Start, open, load: what most verbs begin with. */
+/*
+ * Start, open, load: what most verbs begin with. Sets @load's threads by the machine where they are
+ * not given.
+ */
 DN_MUST_CHECK int dn_client_open(struct dn_client *client, const char *model,
-				 const struct dn_model_options *options,
-				 const struct dn_frame_load *load, struct dn_error *err);
+				 const struct dn_model_options *options, struct dn_frame_load *load,
+				 struct dn_error *err);
 
 #endif /* DUNLIN_CLI_CLIENT_H */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the doctor found, for a person and for a program, and what it recommends. */
 
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/doctor.h"

@@ -3,11 +3,13 @@
 #ifndef DUNLIN_CLI_DOCTOR_H
 #define DUNLIN_CLI_DOCTOR_H
 
+/* IWYU pragma: begin_exports */
 #include "cli/cli.h"
 #include "device/cpu.h"
 #include "device/kernel.h"
 #include "device/memory.h"
 #include "sandbox/jail.h"
+/* IWYU pragma: end_exports */
 
 #define DN_DOCTOR_ADVICE_MAX 16
 

@@ -2,7 +2,8 @@
 /* The conversation at a terminal: line editing, history, and what begins with a slash. */
 
 #include <errno.h>
-#include <fcntl.h>
+#include <sys/types.h>
+#include <wchar.h>
 #include <histedit.h>
 #include <locale.h>
 #include <poll.h>

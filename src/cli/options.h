@@ -3,12 +3,14 @@
 #ifndef DUNLIN_CLI_OPTIONS_H
 #define DUNLIN_CLI_OPTIONS_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include <dunlin/error.h>
+/* IWYU pragma: end_exports */
 
 #define DN_OPTION_LIST_MAX 32
 

@@ -3,11 +3,13 @@
 #ifndef DUNLIN_CLI_RUN_H
 #define DUNLIN_CLI_RUN_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "cli/cli.h"
 #include "cli/client.h"
+/* IWYU pragma: end_exports */
 
 struct dn_run_options {
 	struct dn_model_options model;

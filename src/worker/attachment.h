@@ -3,12 +3,14 @@
 #ifndef DUNLIN_WORKER_ATTACHMENT_H
 #define DUNLIN_WORKER_ATTACHMENT_H
 
+/* IWYU pragma: begin_exports */
 #include <stddef.h>
 #include <stdint.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 /* A descriptor that holds @data for good; -1 in @ret_fd for no bytes. */
 DN_MUST_CHECK int dn_attach(const void *data, size_t size, int *ret_fd, struct dn_error *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A description for a person, from the one for programs. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"

@@ -2,6 +2,7 @@
 /* From a frame's type to who answers it. */
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "worker/internal.h"
 

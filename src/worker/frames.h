@@ -3,6 +3,7 @@
 #ifndef DUNLIN_WORKER_FRAMES_H
 #define DUNLIN_WORKER_FRAMES_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 enum dn_frame_way {
 	DN_FRAME_TO_WORKER,

@@ -19,7 +19,8 @@ static void send_text(struct dn_worker *worker, const char *text, size_t size)
 		/* Not inside a code point. */
 		while (piece < size && piece > 0 && ((unsigned char)text[piece] & 0xc0) == 0x80)
 			piece--;
-		memcpy(output->text, text, piece);
+		if (piece > 0)
+			memcpy(output->text, text, piece);
 		output->text_size = (uint32_t)piece;
 		dn_worker_send(worker, &worker->out, -1);
 		memset(output, 0, sizeof(*output));

@@ -3,6 +3,7 @@
 #ifndef DUNLIN_WORKER_INTERNAL_H
 #define DUNLIN_WORKER_INTERNAL_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include "worker/attachment.h"
 #include "worker/frames.h"
 #include "worker/worker.h"
+/* IWYU pragma: end_exports */
 
 /* Sequences that a context has places for, for each of its whole contexts. */
 #define DN_WORKER_PLACES_PER_SEQUENCE 4

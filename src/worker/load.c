@@ -2,6 +2,7 @@
 /* LOAD: as much of a model file as the parent asks for, once a worker. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/internal.h"

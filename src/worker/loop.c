@@ -2,6 +2,7 @@
 /* Frames in, steps, frames out: until the parent closes the channel. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/internal.h"

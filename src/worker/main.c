@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The worker process: its jail first, before a byte from outside. */
 
-#include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 

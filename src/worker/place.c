@@ -2,6 +2,7 @@
 /* Places: sequences, the requests that run in them, and those that are kept to continue from. */
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "worker/internal.h"
 

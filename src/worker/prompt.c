@@ -5,7 +5,7 @@
  * knew where it came from, so that ids are those that the model was trained with.
  */
 
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/internal.h"

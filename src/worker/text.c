@@ -2,6 +2,7 @@
 /* Text in and out of ids, and the chat template: requests that are answered at once. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>

@@ -3,12 +3,14 @@
 #ifndef DUNLIN_WORKER_WORKER_H
 #define DUNLIN_WORKER_WORKER_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 struct dn_channel;
 
