@@ -159,9 +159,9 @@ struct dn_frame_submit {
 	uint32_t logprobs; /* 0: none; n: of the token and of the n - 1 most likely */
 	uint32_t n_stop;
 	uint32_t n_bias;
-	uint32_t show_special;  /* control tokens give their text, else none */
+	uint32_t show_special;	/* control tokens give their text, else none */
 	uint32_t parse_special; /* they are recognised in a DN_PROMPT_TEXT */
-	uint32_t branch; /* leave @continues kept and share its blocks; else it is used up */
+	uint32_t branch;	/* leave @continues kept and share its blocks; else it is used up */
 	char stop[DN_FRAME_STOP_MAX][DN_FRAME_STOP_BYTES]; /* NUL-terminated */
 	struct {
 		uint32_t token;

@@ -6,14 +6,14 @@
 
 #ifdef __cplusplus
 #define DN_BEGIN_DECLS extern "C" {
-#define DN_END_DECLS }
+#define DN_END_DECLS   }
 #else
 #define DN_BEGIN_DECLS
 #define DN_END_DECLS
 #endif
 
-#define DN_API __attribute__((visibility("default")))
-#define DN_MUST_CHECK __attribute__((warn_unused_result))
+#define DN_API		     __attribute__((visibility("default")))
+#define DN_MUST_CHECK	     __attribute__((warn_unused_result))
 #define DN_PRINTF(at, first) __attribute__((__format__(__printf__, at, first)))
 
 DN_BEGIN_DECLS
