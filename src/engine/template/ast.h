@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <dunlin/template.h>
+#include <dunlin/template.h> /* IWYU pragma: export */
 
-#include "base/arena.h"
-#include "engine/template/value.h"
+#include "base/arena.h"		   /* IWYU pragma: export */
+#include "engine/template/value.h" /* IWYU pragma: export */
 
 #define DN_TEMPLATE_SOURCE_MAX ((size_t)1 << 20)
 #define DN_TEMPLATE_MEMORY_MAX ((size_t)192 << 20)

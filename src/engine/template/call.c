@@ -2,6 +2,7 @@
 /* Calls: arguments are bound to the parameters that a table names. */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -55,7 +56,7 @@ static int bind(struct dn_tcall *call)
 	const struct dn_tcallable *callable = call->callable;
 	const struct dn_targs *args = call->args;
 	size_t positional = args->n - args->n_named;
-	bool any;
+	bool any = false;
 	size_t n = count_params(callable->params, &any);
 
 	if (positional > n && !any)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Casing: the mappings of one code point to one other, from the Unicode data of Python 3.11
- * (Unicode 14). What maps to several code points (the German sharp s) stays as it is.
+ * (Unicode 14). What maps to several code points (ligatures) stays as it is; dn_tstr_case() knows
+ * of the German sharp s.
  */
 
 #include "engine/template/value.h"

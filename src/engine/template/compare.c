@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -153,7 +154,7 @@ int dn_tval_order(struct dn_trun *run, const struct dn_tval *a, const struct dn_
 		if (depth > DN_TVAL_DEPTH)
 			return fail_depth(run);
 		for (size_t i = 0; i < n; i++) {
-			bool equal;
+			bool equal = false;
 
 			r = dn_tval_equal(run, &a->list->items[i], &b->list->items[i], depth + 1,
 					  &equal);
@@ -198,7 +199,7 @@ int dn_tval_contains(struct dn_trun *run, const struct dn_tval *haystack,
 		     const struct dn_tval *needle, bool *ret)
 {
 	struct dn_tval *value;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (haystack->type == DN_T_STR)

@@ -2,7 +2,7 @@
 /* Lists, dictionaries, and walking over whatever can be walked over. */
 
 #include <errno.h>
-#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -196,7 +196,7 @@ int dn_tdict_get(struct dn_trun *run, const struct dn_tdict *dict, const struct 
 
 	if (r == 0)
 		r = dict_find(run, dict, key, hash, &index, &slot);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	*ret = index == SIZE_MAX ? NULL : &dict->entries[index].value;
 	return 0;
@@ -259,7 +259,7 @@ int dn_tdict_remove(struct dn_trun *run, struct dn_tdict *dict, const struct dn_
 		r = dict_find(run, dict, key, hash, &index, &slot);
 	if (r == 0)
 		r = dn_trun_work(run, dict->count * sizeof(*dict->entries));
-	if (r < 0)
+	if (r != 0)
 		return r;
 	*ret_found = index != SIZE_MAX;
 	if (!*ret_found)
@@ -278,9 +278,11 @@ static int seq_of_str(struct dn_trun *run, struct dn_tstr *s, struct dn_tseq *re
 	int r = dn_tstr_flat(run, s);
 
 	if (r == 0)
+		r = dn_trun_work(run, DN_TRUN_SLOW * s->size);
+	if (r == 0)
 		r = dn_tlist_new(run, dn_tstr_points(s), &list);
 	while (r == 0 && at < s->size) {
-		struct dn_tstr *c;
+		struct dn_tstr *c = NULL;
 		uint32_t point;
 		size_t size = dn_utf8_decode(s->data + at, s->size - at, &point);
 

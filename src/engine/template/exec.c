@@ -2,6 +2,7 @@
 /* Statements: output, branches, loops, assignments, macros. */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -86,7 +87,7 @@ static int assign_member(struct dn_trun *run, const struct dn_tnode *target, str
 static int assign(struct dn_trun *run, const struct dn_tnode *target, struct dn_tscope *scope,
 		  const struct dn_tval *v)
 {
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (target->kind == DN_N_NAME)
@@ -94,6 +95,9 @@ static int assign(struct dn_trun *run, const struct dn_tnode *target, struct dn_
 	if (target->kind == DN_N_MEMBER)
 		return assign_member(run, target, *v);
 	run->line = target->line;
+	if (v->type == DN_T_NONE || dn_tval_is_number(v))
+		return dn_trun_fail(run, EINVAL, "cannot unpack non-iterable %s object",
+				    dn_tval_type_name(v));
 	r = dn_tseq_of(run, v, &seq);
 	if (r == 0 && seq.count != target->n)
 		return dn_trun_fail(run, EINVAL, "%s values to unpack (expected %u, got %zu)",
@@ -124,12 +128,12 @@ static int exec_text(struct dn_trun *run, const struct dn_tnode *node)
 static int exec_print(struct dn_trun *run, const struct dn_tnode *node)
 {
 	struct dn_tval v;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_trun_eval(run, node->kid[0], &v);
 
 	if (r == 0)
 		r = dn_tval_to_str(run, &v, &s);
-	return r < 0 ? r : dn_tsink_add(run, run->sink, s);
+	return r != 0 ? r : dn_tsink_add(run, run->sink, s);
 }
 
 static int exec_do(struct dn_trun *run, const struct dn_tnode *node)
@@ -186,7 +190,7 @@ static int run_loop(struct dn_trun *run, const struct dn_tnode *node, struct dn_
 {
 	struct dn_tscope *outer = run->scope;
 	struct dn_tval self = { .type = DN_T_LOOP, .loop = loop };
-	struct dn_tscope *scope;
+	struct dn_tscope *scope = NULL;
 	int r = scope_new(run, outer, &scope);
 
 	for (loop->at = 0; loop->at < loop->seq.count && r == 0; loop->at++) {
@@ -212,7 +216,7 @@ static int run_loop(struct dn_trun *run, const struct dn_tnode *node, struct dn_
 static int exec_in_scope(struct dn_trun *run, const struct dn_tnode *block)
 {
 	struct dn_tscope *outer = run->scope;
-	struct dn_tscope *scope;
+	struct dn_tscope *scope = NULL;
 	int r = scope_new(run, outer, &scope);
 
 	if (r < 0)
@@ -258,8 +262,8 @@ static int exec_set(struct dn_trun *run, const struct dn_tnode *node)
 static int filtered(struct dn_trun *run, const struct dn_tnode *filter,
 		    const struct dn_tnode *block, struct dn_tval *ret)
 {
-	struct dn_tscope *scope;
-	struct dn_tstr *text;
+	struct dn_tscope *scope = NULL;
+	struct dn_tstr *text = NULL;
 	int r = scope_new(run, run->scope, &scope);
 
 	if (r == 0)
@@ -284,7 +288,7 @@ static int exec_set_block(struct dn_trun *run, const struct dn_tnode *node)
 static int exec_filter_block(struct dn_trun *run, const struct dn_tnode *node)
 {
 	struct dn_tval v;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = filtered(run, node->kid[0], node->kid[1], &v);
 
 	if (r == 0)
@@ -315,21 +319,21 @@ static int exec_call_block(struct dn_trun *run, const struct dn_tnode *node)
 {
 	struct dn_tval caller;
 	struct dn_tval v;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = make_macro(run, node->kid[1], &caller);
 
 	if (r == 0)
 		r = dn_trun_eval_call(run, node->kid[0], &caller, &v);
 	if (r == 0)
 		r = dn_tval_to_str(run, &v, &s);
-	return r < 0 ? r : dn_tsink_add(run, run->sink, s);
+	return r != 0 ? r : dn_tsink_add(run, run->sink, s);
 }
 
 /* Values are computed outside of the new scope, then named in it. */
 static int exec_with(struct dn_trun *run, const struct dn_tnode *node)
 {
 	struct dn_tscope *outer = run->scope;
-	struct dn_tscope *scope;
+	struct dn_tscope *scope = NULL;
 	uint32_t i = 0;
 	int r = scope_new(run, outer, &scope);
 
@@ -466,8 +470,8 @@ int dn_trun_call_macro(struct dn_trun *run, const struct dn_tmacro *macro,
 {
 	const struct dn_tnode *node = macro->node;
 	struct dn_tscope *outer = run->scope;
-	struct dn_tscope *scope;
-	struct dn_tstr *text;
+	struct dn_tscope *scope = NULL;
+	struct dn_tstr *text = NULL;
 	int r = scope_new(run, macro->scope, &scope);
 
 	if (r == 0)

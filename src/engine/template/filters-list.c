@@ -2,6 +2,7 @@
 /* Filters on lists and dictionaries. What is a generator in Jinja can be read once here, too. */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -27,7 +28,7 @@ static int undefined_hint(struct dn_trun *run, const char *hint, struct dn_tval 
 static int step_into(struct dn_trun *run, struct dn_tval *v, struct dn_tstr *part)
 {
 	struct dn_tval key = dn_tval_str(part);
-	int64_t i;
+	int64_t i = 0;
 
 	if (part->size > 0 && part->data[0] >= '0' && part->data[0] <= '9' &&
 	    dn_text_to_int(part->data, part->size, 10, &i))
@@ -55,7 +56,7 @@ static int reach(struct dn_trun *run, const struct dn_tval *item, const struct d
 	while (r == 0 && at <= s->size) {
 		const char *dot = memchr(s->data + at, '.', s->size - at);
 		size_t end = dot ? (size_t)(dot - s->data) : s->size;
-		struct dn_tstr *part;
+		struct dn_tstr *part = NULL;
 
 		r = dn_tstr_sub(run, s, at, end - at, &part);
 		if (r == 0)
@@ -82,7 +83,7 @@ static int keys_of(struct dn_trun *run, const struct dn_tval *item, const struct
 		   bool case_sensitive, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	size_t at = 0;
 	int r;
 
@@ -187,7 +188,7 @@ static int sorted_list(struct dn_trun *run, const struct dn_tseq *seq, const str
 
 static int filter_sort(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r < 0)
@@ -218,9 +219,9 @@ static int pairs(struct dn_trun *run, const struct dn_tdict *dict, struct dn_tli
 static int filter_dictsort(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tval by = dn_tval_int(0);
-	struct dn_tstr *name;
+	struct dn_tstr *name = NULL;
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (call->self->type != DN_T_DICT)
@@ -270,7 +271,7 @@ static int filter_length(struct dn_tcall *call, struct dn_tval *ret)
 static int filter_first(struct dn_tcall *call, struct dn_tval *ret)
 {
 	const struct dn_tval *v = call->self;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (v->type == DN_T_ITER && v->list->taken < v->list->count) {
@@ -288,7 +289,7 @@ static int filter_first(struct dn_tcall *call, struct dn_tval *ret)
 
 static int filter_last(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (call->self->type == DN_T_ITER)
@@ -305,7 +306,7 @@ static int filter_last(struct dn_tcall *call, struct dn_tval *ret)
 static int filter_list(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r == 0)
@@ -317,7 +318,7 @@ static int filter_reverse(struct dn_tcall *call, struct dn_tval *ret)
 {
 	const struct dn_tval parts[3] = { dn_tval_none(), dn_tval_none(), dn_tval_int(-1) };
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r;
 
 	if (call->self->type == DN_T_STR)
@@ -334,7 +335,7 @@ static int filter_unique(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tdict *seen = NULL;
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r == 0)
@@ -361,7 +362,7 @@ static int filter_unique(struct dn_tcall *call, struct dn_tval *ret)
 static int extreme(struct dn_tcall *call, int sign, struct dn_tval *ret)
 {
 	struct dn_tval best_key = dn_tval_none();
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r == 0 && seq.count == 0)
@@ -396,7 +397,7 @@ static int filter_max(struct dn_tcall *call, struct dn_tval *ret)
 static int filter_sum(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tval sum = call->arg[1] ? *call->arg[1] : dn_tval_int(0);
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	for (size_t i = 0; r == 0 && i < seq.count; i++) {
@@ -414,7 +415,7 @@ static int filter_join(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tstr *glue = dn_tstr_empty();
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r == 0 && call->arg[0])
@@ -477,7 +478,7 @@ static int filter_map(struct dn_tcall *call, struct dn_tval *ret)
 	const struct dn_tcallable *filter = NULL;
 	struct dn_targs rest = { 0 };
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = 0;
 
 	if (call->args->n > call->args->n_named) {
@@ -514,7 +515,7 @@ static int choose(struct dn_tcall *call, bool by_attribute, bool wanted, struct 
 	const struct dn_tcallable *test = NULL;
 	struct dn_targs rest = { 0 };
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->self, &seq);
 
 	if (r == 0 && args->n - args->n_named < skip)
@@ -565,8 +566,8 @@ static int filter_batch(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
 	struct dn_tlist *batch = NULL;
-	struct dn_tseq seq;
-	int64_t size;
+	struct dn_tseq seq = { 0 };
+	int64_t size = 0;
 	int r = dn_targ_int(call, 0, 0, &size);
 
 	if (r == 0 && (size < 1 || size > DN_TRUN_RANGE))
@@ -593,7 +594,7 @@ static int filter_batch(struct dn_tcall *call, struct dn_tval *ret)
 
 static int filter_attr(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *name;
+	struct dn_tstr *name = NULL;
 	int r = dn_targ_str(call, 0, &name);
 
 	return r < 0 ? r : dn_tval_attribute(call->run, call->self, call->arg[0], ret);

@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "engine/template/run.h"
 
 /* The input as text, whatever it is. */
@@ -25,7 +26,7 @@ static int give(struct dn_tval *ret, struct dn_tstr *s)
 
 static int cased(struct dn_tcall *call, enum dn_tcase how, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = input_text(call, &s);
 
 	if (r == 0)
@@ -55,7 +56,7 @@ static int filter_capitalize(struct dn_tcall *call, struct dn_tval *ret)
 
 static int filter_string(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_tval_to_str(call->run, call->self, &s);
 
 	return r < 0 ? r : give(ret, s);
@@ -64,7 +65,7 @@ static int filter_string(struct dn_tcall *call, struct dn_tval *ret)
 static int filter_trim(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tstr *chars = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = input_text(call, &s);
 
 	if (r == 0 && call->arg[0] && call->arg[0]->type != DN_T_NONE)
@@ -76,10 +77,10 @@ static int filter_trim(struct dn_tcall *call, struct dn_tval *ret)
 
 static int filter_replace(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
-	struct dn_tstr *old;
-	struct dn_tstr *by;
-	int64_t count;
+	struct dn_tstr *s = NULL;
+	struct dn_tstr *old = NULL;
+	struct dn_tstr *by = NULL;
+	int64_t count = 0;
 	int r = input_text(call, &s);
 
 	if (r == 0)
@@ -99,7 +100,7 @@ static int filter_format(struct dn_tcall *call, struct dn_tval *ret)
 	struct dn_tlist list = { .items = (struct dn_tval *)args->values, .count = args->n };
 	struct dn_tval v = dn_tval_list(DN_T_TUPLE, &list);
 	struct dn_tdict *dict = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = input_text(call, &s);
 
 	if (r == 0 && args->n_named > 0) {
@@ -118,13 +119,13 @@ static int filter_escape(struct dn_tcall *call, struct dn_tval *ret)
 		['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;"
 	};
 	struct dn_tbuild b = DN_TBUILD_INIT(call->run);
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	size_t kept = 0;
 	int r = input_text(call, &s);
 
 	for (size_t at = 0; r == 0 && at < s->size; at++) {
 		unsigned char c = (unsigned char)s->data[at];
-		bool trusted;
+		bool trusted = false;
 
 		if (c >= DN_ARRAY_SIZE(entities) || !entities[c])
 			continue;
@@ -150,7 +151,7 @@ static int filter_indent(struct dn_tcall *call, struct dn_tval *ret)
 	bool first = dn_targ_true(call, 1);
 	bool blank = dn_targ_true(call, 2);
 	struct dn_tstr *indent = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int64_t width = 4;
 	size_t at = 0;
 	int r = input_text(call, &s);
@@ -159,8 +160,8 @@ static int filter_indent(struct dn_tcall *call, struct dn_tval *ret)
 		r = dn_targ_str(call, 0, &indent);
 	else if (r == 0)
 		r = dn_targ_int(call, 0, 4, &width);
-	for (int64_t i = 0; i < width && !indent && r == 0; i++)
-		r = dn_tbuild_text(&spaces, " ");
+	if (r == 0 && !indent)
+		r = dn_tbuild_spaces(&spaces, width);
 	if (r == 0 && !indent)
 		r = dn_tbuild_end(&spaces, &indent);
 	while (r == 0) {
@@ -197,8 +198,8 @@ static int json_style(struct dn_tcall *call, struct dn_tjson *style)
 		r = dn_targ_str(call, 1, &style->indent);
 	else if (indent && indent->type != DN_T_NONE) {
 		r = dn_targ_int(call, 1, 0, &width);
-		for (int64_t i = 0; i < width && r == 0; i++)
-			r = dn_tbuild_text(&b, " ");
+		if (r == 0)
+			r = dn_tbuild_spaces(&b, width);
 		if (r == 0)
 			r = dn_tbuild_end(&b, &style->indent);
 	}
@@ -222,7 +223,7 @@ static int filter_tojson(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tjson style = { .ascii = dn_targ_true(call, 0), .sort = dn_targ_true(call, 3) };
 	struct dn_tbuild b = DN_TBUILD_INIT(call->run);
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = json_style(call, &style);
 
 	if (r == 0)
@@ -257,8 +258,8 @@ static int float_to_int(struct dn_trun *run, double f, struct dn_tval *ret)
 static int filter_int(struct dn_tcall *call, struct dn_tval *ret)
 {
 	const struct dn_tval *v = call->self;
-	int64_t base;
-	int64_t i;
+	int64_t base = 0;
+	int64_t i = 0;
 	double f;
 	int r = dn_targ_int(call, 1, 10, &base);
 
@@ -342,7 +343,7 @@ static int filter_abs(struct dn_tcall *call, struct dn_tval *ret)
 static int round_int(struct dn_tcall *call, int64_t i, int64_t digits, struct dn_tval *ret)
 {
 	int64_t unit = 1;
-	int64_t rest;
+	int64_t rest = 0;
 
 	for (; digits > 0; digits--) {
 		if (!dn_mul_ok(unit, 10, &unit)) {
@@ -385,7 +386,7 @@ static int filter_round(struct dn_tcall *call, struct dn_tval *ret)
 {
 	const struct dn_tval *v = call->self;
 	struct dn_tstr *method = NULL;
-	int64_t digits;
+	int64_t digits = 0;
 	double unit;
 	double f;
 	int r = need_number(call);

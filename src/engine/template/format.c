@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -43,15 +44,6 @@ static int next_value(struct state *st, struct dn_tval *ret)
 	return 0;
 }
 
-static int pad(struct state *st, const char *with, size_t n)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = dn_tbuild_text(&st->b, with);
-	return r;
-}
-
 static int add_padded(struct state *st, const struct spec *spec, struct dn_tstr *s)
 {
 	size_t points;
@@ -65,18 +57,18 @@ static int add_padded(struct state *st, const struct spec *spec, struct dn_tstr 
 	points = dn_tstr_points(s);
 	fill = (size_t)spec->width > points ? (size_t)spec->width - points : 0;
 	if (!spec->left)
-		r = pad(st, " ", fill);
+		r = dn_tbuild_spaces(&st->b, (int64_t)fill);
 	if (r == 0)
 		r = dn_tbuild_str(&st->b, s);
 	if (r == 0 && spec->left)
-		r = pad(st, " ", fill);
+		r = dn_tbuild_spaces(&st->b, (int64_t)fill);
 	return r;
 }
 
 static int add_text(struct state *st, const struct spec *spec, const struct dn_tval *v)
 {
 	struct dn_tbuild b = DN_TBUILD_INIT(st->run);
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r;
 
 	if (spec->kind == 's') {
@@ -136,7 +128,7 @@ static int add_number(struct state *st, const struct spec *spec, const struct dn
 
 static int add_char(struct state *st, const struct spec *spec, const struct dn_tval *v)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	char text[4];
 	int r;
 
@@ -165,7 +157,7 @@ static int named_value(struct state *st, struct dn_tstr *s, size_t *at, struct d
 	r = dn_tstr_sub(st->run, s, *at, end - *at, &key.s);
 	if (r == 0)
 		r = dn_tdict_get(st->run, st->args->dict, &key, &found);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (!found)
 		return dn_trun_fail(st->run, EINVAL, "the mapping has no key '%.*s'",
@@ -275,7 +267,7 @@ static int brace_value(struct dn_trun *run, const char *name, size_t size,
 		       const struct dn_targs *args, size_t *next, struct dn_tval *ret)
 {
 	size_t first = args->n - args->n_named;
-	int64_t i;
+	int64_t i = 0;
 
 	if (size == 0)
 		i = (int64_t)(*next)++;
@@ -304,10 +296,10 @@ int dn_tstr_format(struct dn_trun *run, struct dn_tstr *format, const struct dn_
 	int r = dn_tstr_flat(run, format);
 
 	while (r == 0 && at < format->size) {
-		char c = format->data[at];
 		size_t plain = at;
+		char c;
 		const char *close;
-		struct dn_tstr *s;
+		struct dn_tstr *s = NULL;
 		struct dn_tval v;
 
 		while (at < format->size && format->data[at] != '{' && format->data[at] != '}')

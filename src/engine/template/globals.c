@@ -2,6 +2,7 @@
 /* Functions that every template has: range(), namespace(), raise_exception(), … */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 
@@ -81,7 +82,7 @@ static int make_namespace(struct dn_tcall *call, struct dn_tval *ret)
 
 static int raise_exception(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_tval_to_str(call->run, call->arg[0], &s);
 
 	(void)ret;
@@ -99,7 +100,7 @@ static int strftime_now(struct dn_tcall *call, struct dn_tval *ret)
 	time_t now = run->now < 0 ? time(NULL) : (time_t)run->now;
 	char format[256];
 	char text[1024];
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	struct tm tm;
 	size_t n;
 	int r = dn_targ_str(call, 0, &s);

@@ -2,6 +2,7 @@
 /* Attributes, items, slices, lengths. */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -171,7 +172,7 @@ static int item_at(struct dn_trun *run, const struct dn_tval *object, const stru
 	size_t at;
 	int r = dn_tval_length(run, object, &count);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (!place(i, count, &at))
 		return dn_tval_undefined(run, object, key, ret);
@@ -278,7 +279,7 @@ static int slice_str(struct dn_trun *run, struct dn_tstr *s, int64_t start, int6
 		     struct dn_tval *ret)
 {
 	struct dn_tbuild b = DN_TBUILD_INIT(run);
-	struct dn_tseq points;
+	struct dn_tseq points = { 0 };
 	struct dn_tval text = dn_tval_str(s);
 	size_t from;
 	int r = dn_trun_work(run, s->size);
@@ -301,7 +302,7 @@ int dn_tval_slice(struct dn_trun *run, const struct dn_tval *object, const struc
 		  struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int64_t start = 0;
 	int64_t step = 1;
 	size_t count;

@@ -16,7 +16,7 @@ static int from_array(struct dn_trun *run, const json_t *json, enum dn_trust tru
 	int r = dn_tlist_new(run, n, &list);
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		struct dn_tval item;
+		struct dn_tval item = dn_tval_none();
 
 		r = dn_tval_from_json(run, json_array_get(json, i), trust, depth + 1, &item);
 		if (r == 0)
@@ -37,8 +37,8 @@ static int from_object(struct dn_trun *run, json_t *json, enum dn_trust trust, u
 
 	json_object_foreach(json, name, member)
 	{
-		struct dn_tstr *key;
-		struct dn_tval value;
+		struct dn_tstr *key = NULL;
+		struct dn_tval value = dn_tval_none();
 
 		if (r == 0)
 			r = dn_tstr_borrow(run, name, strlen(name), trust, &key);
@@ -57,7 +57,7 @@ static int from_object(struct dn_trun *run, json_t *json, enum dn_trust trust, u
 int dn_tval_from_json(struct dn_trun *run, const json_t *json, enum dn_trust trust,
 		      unsigned int depth, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = 0;
 
 	if (depth > DN_TVAL_DEPTH)

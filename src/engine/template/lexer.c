@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -18,7 +19,7 @@
 
 #define NAME_MAX_BYTES 256
 
-int dn_tlexer_fail(const struct dn_tlexer *lexer, uint32_t line, const char *format, ...)
+void dn_tlexer_report(const struct dn_tlexer *lexer, uint32_t line, const char *format, ...)
 {
 	char text[256];
 	va_list args;
@@ -26,15 +27,16 @@ int dn_tlexer_fail(const struct dn_tlexer *lexer, uint32_t line, const char *for
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return dn_error_set(lexer->err, EINVAL, "line %u: %s", line, text);
+	(void)dn_error_set(lexer->err, EINVAL, "line %u: %s", line, text);
 }
 
-int dn_tlexer_no_memory(const struct dn_tlexer *lexer)
+void dn_tlexer_report_memory(const struct dn_tlexer *lexer)
 {
 	if (lexer->arena->full)
-		return dn_error_set(lexer->err, E2BIG, "the template needs more than %zu bytes",
-				    lexer->arena->max);
-	return dn_error_memory(lexer->err, "a template", lexer->arena->total);
+		(void)dn_error_set(lexer->err, E2BIG, "the template needs more than %zu bytes",
+				   lexer->arena->max);
+	else
+		(void)dn_error_memory(lexer->err, "a template", lexer->arena->total);
 }
 
 int dn_tlexer_init(struct dn_tlexer *lexer, const char *source, size_t size, struct dn_arena *arena,
@@ -324,7 +326,7 @@ static int number(struct dn_tlexer *lexer, struct dn_ttoken *ret)
 	size_t fraction = float_end(lexer, end);
 	bool after_dot = begin > 0 && lexer->source[begin - 1] == '.';
 	int base = 10;
-	bool ok;
+	bool ok = false;
 
 	if (lexer->source[begin] == '0' && begin + 1 < lexer->size &&
 	    strchr("xXoObB", lexer->source[begin + 1]) != NULL && lexer->source[begin + 1]) {

@@ -3,7 +3,7 @@
 #ifndef DUNLIN_TEMPLATE_LEXER_H
 #define DUNLIN_TEMPLATE_LEXER_H
 
-#include "engine/template/ast.h"
+#include "engine/template/ast.h" /* IWYU pragma: export */
 
 enum dn_ttoken_type {
 	DN_TOK_END,
@@ -48,9 +48,16 @@ DN_MUST_CHECK int dn_tlexer_init(struct dn_tlexer *lexer, const char *source, si
 				 struct dn_arena *arena, struct dn_error *err);
 DN_MUST_CHECK int dn_tlexer_next(struct dn_tlexer *lexer, struct dn_ttoken *ret);
 
-/* "line N: …" */
-int dn_tlexer_fail(const struct dn_tlexer *lexer, uint32_t line, const char *format, ...)
+/* Sets the error to "line N: …", and is negative. */
+void dn_tlexer_report(const struct dn_tlexer *lexer, uint32_t line, const char *format, ...)
 	DN_PRINTF(3, 4);
-int dn_tlexer_no_memory(const struct dn_tlexer *lexer);
+#define dn_tlexer_fail(lexer, line, ...) (dn_tlexer_report(lexer, line, __VA_ARGS__), -EINVAL)
+
+void dn_tlexer_report_memory(const struct dn_tlexer *lexer);
+static inline int dn_tlexer_no_memory(const struct dn_tlexer *lexer)
+{
+	dn_tlexer_report_memory(lexer);
+	return lexer->arena->full ? -E2BIG : -ENOMEM;
+}
 
 #endif /* DUNLIN_TEMPLATE_LEXER_H */

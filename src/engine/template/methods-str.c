@@ -2,6 +2,7 @@
 /* Methods of strings, as Python's. */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -22,7 +23,7 @@ static int self_text(struct dn_tcall *call, struct dn_tstr **ret)
 
 static int cased(struct dn_tcall *call, enum dn_tcase how, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_tstr_case(call->run, call->self->s, how, &s);
 
 	return r < 0 ? r : give(ret, s);
@@ -56,7 +57,7 @@ static int str_swapcase(struct dn_tcall *call, struct dn_tval *ret)
 static int stripped(struct dn_tcall *call, int sides, struct dn_tval *ret)
 {
 	struct dn_tstr *chars = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = 0;
 
 	if (call->arg[0] && call->arg[0]->type != DN_T_NONE)
@@ -83,10 +84,10 @@ static int str_rstrip(struct dn_tcall *call, struct dn_tval *ret)
 
 static int str_replace(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *old;
-	struct dn_tstr *by;
-	struct dn_tstr *s;
-	int64_t count;
+	struct dn_tstr *old = NULL;
+	struct dn_tstr *by = NULL;
+	struct dn_tstr *s = NULL;
+	int64_t count = 0;
 	int r = dn_targ_str(call, 0, &old);
 
 	if (r == 0)
@@ -109,7 +110,7 @@ static int has_affix(struct dn_tcall *call, bool end, struct dn_tval *ret)
 {
 	const struct dn_tval *v = call->arg[0];
 	size_t n = v->type == DN_T_TUPLE ? v->list->count : 1;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	bool found = false;
 	int r = self_text(call, &s);
 
@@ -144,8 +145,8 @@ static int str_endswith(struct dn_tcall *call, struct dn_tval *ret)
 
 static int without_affix(struct dn_tcall *call, bool end, struct dn_tval *ret)
 {
-	struct dn_tstr *affix;
-	struct dn_tstr *s;
+	struct dn_tstr *affix = NULL;
+	struct dn_tstr *s = NULL;
 	int r = self_text(call, &s);
 
 	if (r == 0)
@@ -165,28 +166,14 @@ static int str_removesuffix(struct dn_tcall *call, struct dn_tval *ret)
 	return without_affix(call, true, ret);
 }
 
-/* The last place of @needle in the first @size bytes of @s; NULL when there is none. */
-static const char *find_last(const struct dn_tstr *s, size_t size, const struct dn_tstr *needle)
-{
-	if (needle->size == 0)
-		return s->data + size;
-	if (needle->size > size)
-		return NULL;
-	for (const char *p = s->data + size - needle->size;; p--) {
-		p = memrchr(s->data, needle->data[0], (size_t)(p - s->data) + 1);
-		if (!p || memcmp(p, needle->data, needle->size) == 0 || p == s->data)
-			return p && memcmp(p, needle->data, needle->size) == 0 ? p : NULL;
-	}
-}
-
 /* The code point at which the argument is found within [start, end); negative: nowhere. */
 static int find(struct dn_tcall *call, bool last, int64_t *ret)
 {
-	struct dn_tstr *needle;
-	struct dn_tstr *s;
-	int64_t points;
-	int64_t part[2];
-	const char *hit;
+	struct dn_tstr *needle = NULL;
+	struct dn_tstr *s = NULL;
+	int64_t points = 0;
+	int64_t part[2] = { 0, 0 };
+	const char *hit = NULL;
 	size_t begin;
 	size_t end;
 	int r = self_text(call, &s);
@@ -194,8 +181,8 @@ static int find(struct dn_tcall *call, bool last, int64_t *ret)
 	if (r == 0)
 		r = dn_targ_str(call, 0, &needle);
 	if (r == 0)
-		r = dn_trun_work(call->run, s->size * (last ? 1 + needle->size / 8 : 1));
-	if (r < 0)
+		r = dn_trun_work(call->run, s->size);
+	if (r != 0)
 		return r;
 	points = (int64_t)dn_tstr_points(s);
 	for (size_t i = 0; i < 2 && r == 0; i++) {
@@ -209,11 +196,11 @@ static int find(struct dn_tcall *call, bool last, int64_t *ret)
 	begin = dn_tstr_offset(s, (size_t)part[0]);
 	end = dn_tstr_offset(s, (size_t)DN_MIN(part[1], points));
 	if (last)
-		hit = find_last(s, end, needle);
+		r = dn_tstr_find_last(call->run, s, end, needle, &hit);
 	else
 		hit = memmem(s->data + begin, end - begin, needle->data, needle->size);
-	if (!hit || hit < s->data + begin)
-		return 0;
+	if (r < 0 || !hit || hit < s->data + begin)
+		return r;
 	*ret = 0;
 	for (const char *p = s->data; p < hit; p++)
 		*ret += (*p & 0xc0) != 0x80;
@@ -249,8 +236,8 @@ static int str_index(struct dn_tcall *call, struct dn_tval *ret)
 
 static int str_count(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tstr *needle;
-	struct dn_tstr *s;
+	struct dn_tstr *needle = NULL;
+	struct dn_tstr *s = NULL;
 	int64_t count = 0;
 	size_t at = 0;
 	int r = self_text(call, &s);
@@ -276,7 +263,7 @@ static int str_count(struct dn_tcall *call, struct dn_tval *ret)
 static int add_part(struct dn_trun *run, struct dn_tlist *list, struct dn_tstr *s, size_t begin,
 		    size_t end)
 {
-	struct dn_tstr *part;
+	struct dn_tstr *part = NULL;
 	int r = dn_trun_work(run, 0);
 
 	if (r == 0)
@@ -314,11 +301,9 @@ static int split_space(struct dn_trun *run, struct dn_tstr *s, int64_t limit, st
 		n = dn_utf8_decode(s->data + at, s->size - at, &point);
 		if (!dn_point_is_space(point)) {
 			if (begin == SIZE_MAX && limit == 0) {
-				struct dn_tstr *rest;
+				struct dn_tstr *rest = NULL;
 
 				r = dn_tstr_sub(run, s, at, s->size - at, &rest);
-				if (r == 0)
-					r = dn_tstr_strip(run, rest, NULL, DN_STRIP_RIGHT, &rest);
 				return r < 0 ? r : dn_tlist_add(run, list, dn_tval_str(rest));
 			}
 			if (begin == SIZE_MAX)
@@ -349,16 +334,16 @@ static int split_start(struct dn_tcall *call, struct dn_tstr **s, struct dn_tstr
 	if (r == 0)
 		r = dn_targ_int(call, 1, -1, limit);
 	if (r == 0)
-		r = dn_trun_work(call->run, (*s)->size);
+		r = dn_trun_work(call->run, DN_TRUN_SLOW * (*s)->size);
 	return r < 0 ? r : dn_tlist_new(call->run, 0, list);
 }
 
 static int str_split(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tstr *s;
-	struct dn_tstr *by;
-	int64_t limit;
+	struct dn_tstr *s = NULL;
+	struct dn_tstr *by = NULL;
+	int64_t limit = 0;
 	int r = split_start(call, &s, &by, &limit, &list);
 
 	if (r == 0)
@@ -373,9 +358,9 @@ static int str_split(struct dn_tcall *call, struct dn_tval *ret)
 static int str_rsplit(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tstr *s;
-	struct dn_tstr *by;
-	int64_t limit;
+	struct dn_tstr *s = NULL;
+	struct dn_tstr *by = NULL;
+	int64_t limit = 0;
 	size_t end;
 	int r = split_start(call, &s, &by, &limit, &list);
 
@@ -388,13 +373,12 @@ static int str_rsplit(struct dn_tcall *call, struct dn_tval *ret)
 		return r;
 	end = s->size;
 	while (r == 0 && limit-- > 0) {
-		const char *hit = find_last(s, end, by);
+		const char *hit = NULL;
 
-		if (!hit)
+		r = dn_tstr_find_last(call->run, s, end, by, &hit);
+		if (r < 0 || !hit)
 			break;
-		r = dn_trun_work(call->run, (end - (size_t)(hit - s->data)) * by->size / 8);
-		if (r == 0)
-			r = add_part(call->run, list, s, (size_t)(hit - s->data) + by->size, end);
+		r = add_part(call->run, list, s, (size_t)(hit - s->data) + by->size, end);
 		end = (size_t)(hit - s->data);
 	}
 	if (r == 0)
@@ -419,14 +403,14 @@ static int str_splitlines(struct dn_tcall *call, struct dn_tval *ret)
 {
 	bool keep = dn_targ_true(call, 0);
 	struct dn_tlist *list = NULL;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	uint32_t point;
 	size_t begin = 0;
 	size_t n;
 	int r = self_text(call, &s);
 
 	if (r == 0)
-		r = dn_trun_work(call->run, s->size);
+		r = dn_trun_work(call->run, DN_TRUN_SLOW * s->size);
 	if (r == 0)
 		r = dn_tlist_new(call->run, 0, &list);
 	for (size_t at = 0; r == 0 && at < s->size; at += n) {
@@ -448,9 +432,9 @@ static int str_splitlines(struct dn_tcall *call, struct dn_tval *ret)
 static int parted(struct dn_tcall *call, bool last, struct dn_tval *ret)
 {
 	struct dn_tlist *list = NULL;
-	struct dn_tstr *by;
-	struct dn_tstr *s;
-	const char *hit;
+	struct dn_tstr *by = NULL;
+	struct dn_tstr *s = NULL;
+	const char *hit = NULL;
 	size_t at;
 	int r = self_text(call, &s);
 
@@ -459,12 +443,17 @@ static int parted(struct dn_tcall *call, bool last, struct dn_tval *ret)
 	if (r == 0 && by->size == 0)
 		return dn_trun_fail(call->run, EINVAL, "empty separator");
 	if (r == 0)
-		r = dn_trun_work(call->run, s->size * (last ? 1 + by->size / 8 : 1));
+		r = dn_trun_work(call->run, s->size);
 	if (r == 0)
 		r = dn_tlist_new(call->run, 3, &list);
+	if (r != 0)
+		return r;
+	if (last)
+		r = dn_tstr_find_last(call->run, s, s->size, by, &hit);
+	else
+		hit = memmem(s->data, s->size, by->data, by->size);
 	if (r < 0)
 		return r;
-	hit = last ? find_last(s, s->size, by) : memmem(s->data, s->size, by->data, by->size);
 	at = hit ? (size_t)(hit - s->data) : last ? 0 : s->size;
 	r = add_part(call->run, list, s, 0, at);
 	if (r == 0)
@@ -487,8 +476,8 @@ static int str_rpartition(struct dn_tcall *call, struct dn_tval *ret)
 
 static int str_join(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tseq seq;
-	struct dn_tstr *s;
+	struct dn_tseq seq = { 0 };
+	struct dn_tstr *s = NULL;
 	int r = dn_tseq_of(call->run, call->arg[0], &seq);
 
 	if (r == 0)
@@ -504,13 +493,13 @@ static int str_format(struct dn_tcall *call, struct dn_tval *ret)
 /* Whether there is something and all of it is of a kind. */
 static int all_are(struct dn_tcall *call, bool (*is)(uint32_t point), struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	uint32_t point;
 	size_t at = 0;
 	int r = self_text(call, &s);
 
 	if (r == 0)
-		r = dn_trun_work(call->run, s->size * 16);
+		r = dn_trun_work(call->run, DN_TRUN_SLOW * s->size);
 	while (r == 0 && at < s->size) {
 		size_t n = dn_utf8_decode(s->data + at, s->size - at, &point);
 

@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -121,7 +122,7 @@ static int dict_setdefault(struct dn_tcall *call, struct dn_tval *ret)
 static int dict_pop(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tval *found;
-	bool removed;
+	bool removed = false;
 	int r = dn_tdict_get(call->run, call->self->dict, call->arg[0], &found);
 
 	if (r < 0)
@@ -140,7 +141,7 @@ static int list_append(struct dn_tcall *call, struct dn_tval *ret)
 
 static int list_extend(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	int r = dn_tseq_of(call->run, call->arg[0], &seq);
 
 	*ret = dn_tval_none();
@@ -156,7 +157,7 @@ static int list_insert(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = call->self->list;
 	int64_t count = (int64_t)list->count;
-	int64_t at;
+	int64_t at = 0;
 	int r = dn_targ_int(call, 0, 0, &at);
 
 	*ret = dn_tval_none();
@@ -176,7 +177,7 @@ static int list_insert(struct dn_tcall *call, struct dn_tval *ret)
 static int list_pop(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tlist *list = call->self->list;
-	int64_t at;
+	int64_t at = 0;
 	int r = dn_targ_int(call, 0, -1, &at);
 
 	if (r < 0)
@@ -201,7 +202,7 @@ static int search(struct dn_tcall *call, int64_t *ret_count, int64_t *ret_first)
 
 	*ret_count = 0;
 	for (size_t i = 0; i < list->count && r == 0; i++) {
-		bool equal;
+		bool equal = false;
 
 		r = dn_tval_equal(call->run, &list->items[i], call->arg[0], 0, &equal);
 		if (r == 0 && equal && (*ret_count)++ == 0)
@@ -212,8 +213,8 @@ static int search(struct dn_tcall *call, int64_t *ret_count, int64_t *ret_first)
 
 static int list_count(struct dn_tcall *call, struct dn_tval *ret)
 {
-	int64_t first;
-	int64_t count;
+	int64_t first = 0;
+	int64_t count = 0;
 	int r = search(call, &count, &first);
 
 	*ret = dn_tval_int(count);
@@ -223,7 +224,7 @@ static int list_count(struct dn_tcall *call, struct dn_tval *ret)
 static int list_index(struct dn_tcall *call, struct dn_tval *ret)
 {
 	int64_t first = 0;
-	int64_t count;
+	int64_t count = 0;
 	int r = search(call, &count, &first);
 
 	if (r == 0 && count == 0)
@@ -234,7 +235,7 @@ static int list_index(struct dn_tcall *call, struct dn_tval *ret)
 
 static int list_copy(struct dn_tcall *call, struct dn_tval *ret)
 {
-	struct dn_tseq seq;
+	struct dn_tseq seq = { 0 };
 	struct dn_tlist *list = NULL;
 	int r = dn_tseq_of(call->run, call->self, &seq);
 

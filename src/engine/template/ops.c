@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/run.h"
@@ -73,29 +74,30 @@ bool dn_tval_truth(const struct dn_tval *v)
 	}
 }
 
-int dn_tval_fail_undefined(struct dn_trun *run, const struct dn_tval *v)
+void dn_tval_report_undefined(struct dn_trun *run, const struct dn_tval *v)
 {
 	const struct dn_tundef *u = v->undef;
 	const char *name = "";
 	int size = 0;
 
-	if (!u)
-		return dn_trun_fail(run, EINVAL, "a value is undefined");
-	if (u->hint)
-		return dn_trun_fail(run, EINVAL, "%s", u->hint);
-	if (u->name.type == DN_T_STR && dn_tstr_flat(run, u->name.s) == 0) {
+	if (u && u->name.type == DN_T_STR && dn_tstr_flat(run, u->name.s) == 0) {
 		name = u->name.s->data;
 		size = (int)DN_MIN(u->name.s->size, (size_t)100);
 	}
-	if (u->object.type == DN_T_UNDEFINED)
-		return dn_trun_fail(run, EINVAL, "'%.*s' is undefined", size, name);
-	if (u->name.type == DN_T_INT)
-		return dn_trun_fail(run, EINVAL, "%s object has no element %lld",
-				    dn_tval_type_name(&u->object), (long long)u->name.i);
-	if (u->object.type == DN_T_NONE)
-		return dn_trun_fail(run, EINVAL, "'None' has no attribute '%.*s'", size, name);
-	return dn_trun_fail(run, EINVAL, "'%s object' has no attribute '%.*s'",
-			    dn_tval_type_name(&u->object), size, name);
+	if (!u)
+		dn_trun_report(run, EINVAL, "a value is undefined");
+	else if (u->hint)
+		dn_trun_report(run, EINVAL, "%s", u->hint);
+	else if (u->object.type == DN_T_UNDEFINED)
+		dn_trun_report(run, EINVAL, "'%.*s' is undefined", size, name);
+	else if (u->name.type == DN_T_INT)
+		dn_trun_report(run, EINVAL, "%s object has no element %lld",
+			       dn_tval_type_name(&u->object), (long long)u->name.i);
+	else if (u->object.type == DN_T_NONE)
+		dn_trun_report(run, EINVAL, "'None' has no attribute '%.*s'", size, name);
+	else
+		dn_trun_report(run, EINVAL, "'%s object' has no attribute '%.*s'",
+			       dn_tval_type_name(&u->object), size, name);
 }
 
 int dn_tval_undefined(struct dn_trun *run, const struct dn_tval *object, const struct dn_tval *name,
@@ -162,7 +164,7 @@ static int int_power(struct dn_trun *run, int64_t base, int64_t exponent, struct
 static int int_divide(struct dn_trun *run, enum dn_top op, int64_t a, int64_t b,
 		      struct dn_tval *ret)
 {
-	int64_t rest;
+	int64_t rest = 0;
 
 	if (b == 0)
 		return fail_zero(run);
@@ -282,10 +284,12 @@ static int repeat(struct dn_trun *run, const struct dn_tval *v, int64_t times, s
 		if (!dn_mul_ok(v->s->size, (size_t)times, &count) || count > DN_TSTR_MAX)
 			return dn_trun_fail(run, E2BIG, "a repeated string is above %zu bytes",
 					    DN_TSTR_MAX);
-		if (v->s->size == 0)
-			times = 0;
-		for (int64_t i = 0; i < times && r == 0; i++)
+		if (count > 0)
 			r = dn_tbuild_str(&b, v->s);
+		/* What is there doubles; the arena keeps it in its place while it is copied. */
+		while (r == 0 && b.size < count)
+			r = dn_tbuild_add(&b, b.data, DN_MIN(b.size, count - b.size),
+					  (enum dn_trust)b.trust, b.marks);
 		ret->type = DN_T_STR;
 		return r < 0 ? r : dn_tbuild_end(&b, &ret->s);
 	}
@@ -320,8 +324,8 @@ static int add_lists(struct dn_trun *run, const struct dn_tval *a, const struct 
 static int concat_text(struct dn_trun *run, const struct dn_tval *a, const struct dn_tval *b,
 		       struct dn_tval *ret)
 {
-	struct dn_tstr *left;
-	struct dn_tstr *right;
+	struct dn_tstr *left = NULL;
+	struct dn_tstr *right = NULL;
 	int r = dn_tval_to_str(run, a, &left);
 
 	if (r == 0)

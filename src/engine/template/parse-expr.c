@@ -5,7 +5,7 @@
  * a deep tree.
  */
 
-#include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/parser.h"
@@ -64,7 +64,7 @@ static int parse_chain(struct dn_tparser *p, size_t level, struct dn_tnode **ret
 	struct dn_tnodes kids = { 0 };
 	struct ops ops = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	enum dn_top op;
 	int r;
 
@@ -87,7 +87,7 @@ static int parse_chain(struct dn_tparser *p, size_t level, struct dn_tnode **ret
 	}
 	if (r == 0)
 		r = dn_tparser_node(p, DN_N_CHAIN, line, ret);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	(*ret)->ops = ops.op;
 	return dn_tparser_kids(p, *ret, &kids);
@@ -132,7 +132,7 @@ static int parse_compare(struct dn_tparser *p, struct dn_tnode **ret)
 	struct dn_tnodes kids = { 0 };
 	struct ops ops = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	enum dn_top op = DN_OP_EQ;
 	int r = parse_chain(p, 0, &node);
 
@@ -167,7 +167,7 @@ static int parse_compare(struct dn_tparser *p, struct dn_tnode **ret)
 static int parse_not(struct dn_tparser *p, struct dn_tnode **ret)
 {
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r;
 
 	if (!dn_tparser_is_name(p, "not"))
@@ -188,7 +188,7 @@ static int parse_logic(struct dn_tparser *p, bool is_or, struct dn_tnode **ret)
 	struct dn_tnodes kids = { 0 };
 	uint32_t line = p->token.line;
 	const char *word = is_or ? "or" : "and";
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r;
 
 	for (;;) {
@@ -215,7 +215,7 @@ static int parse_conditional(struct dn_tparser *p, struct dn_tnode **ret)
 {
 	struct dn_tnodes kids = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *then;
+	struct dn_tnode *then = NULL;
 	struct dn_tnode *node = NULL;
 	int r = parse_logic(p, true, &then);
 
@@ -267,7 +267,7 @@ int dn_tparse_tuple(struct dn_tparser *p, bool conditional, struct dn_tnode **re
 {
 	struct dn_tnodes kids = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	bool comma = false;
 	int r;
 
@@ -297,7 +297,7 @@ static int parse_target_name(struct dn_tparser *p, bool member, struct dn_tnode 
 {
 	static const char *const reserved[] = { "true", "false", "none", "True", "False", "None" };
 	uint32_t line = p->token.line;
-	struct dn_tstr *name;
+	struct dn_tstr *name = NULL;
 	bool dot = false;
 	int r;
 
@@ -330,9 +330,9 @@ int dn_tparse_target(struct dn_tparser *p, bool member, struct dn_tnode **ret)
 {
 	struct dn_tnodes kids = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	bool comma = false;
-	bool paren;
+	bool paren = false;
 	int r;
 
 	do {

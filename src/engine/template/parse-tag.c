@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Text, output and tags: the statements of a template. */
 
-#include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/parser.h"
@@ -39,7 +39,7 @@ static int parse_last_block(struct dn_tparser *p, const char *end, uint32_t line
 
 static int add_expression(struct dn_tparser *p, struct dn_tnodes *kids)
 {
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = dn_tparse_tuple(p, false, &node);
 
 	return r < 0 ? r : dn_tparser_add(p, kids, node);
@@ -49,7 +49,7 @@ static int parse_if(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
 	static const char *const ends[] = { "elif", "else", "endif", NULL };
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *block;
+	struct dn_tnode *block = NULL;
 	bool more = true;
 	int r = 0;
 
@@ -82,7 +82,7 @@ static int parse_if(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 /* "TARGET in ITERABLE [if CONDITION]" */
 static int parse_for_head(struct dn_tparser *p, struct dn_tnodes *kids)
 {
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = dn_tparse_target(p, false, &node);
 
 	if (r == 0)
@@ -108,7 +108,7 @@ static int parse_for(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
 	static const char *const ends[] = { "else", "endfor", NULL };
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *block;
+	struct dn_tnode *block = NULL;
 	int r = parse_for_head(p, &kids);
 
 	p->loops++;
@@ -139,7 +139,7 @@ static int parse_for(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 static int parse_set(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	struct dn_tnode *filter = NULL;
 	bool assign = false;
 	bool pipe = false;
@@ -208,45 +208,27 @@ static int parse_parameters(struct dn_tparser *p, struct dn_tnode *macro, struct
 	return r < 0 ? r : dn_tparser_expect_op(p, ")");
 }
 
-/* Parameters and body of a macro or of a call block that ends with @end. */
-static int parse_macro_rest(struct dn_tparser *p, const char *end, struct dn_tnode *macro,
-			    struct dn_tnode *call)
+/* The body up to the tag @end; @kids has a place for it before the defaults. */
+static int parse_macro_body(struct dn_tparser *p, const char *end, struct dn_tnode *macro,
+			    struct dn_tnodes *kids)
 {
-	struct dn_tnodes kids = { 0 };
 	unsigned int loops = p->loops;
-	struct dn_tnode *block;
-	int r = dn_tparser_add(p, &kids, NULL);
+	struct dn_tnode *block = NULL;
+	int r;
 
-	if (r == 0 && (!call || dn_tparser_is_op(p, "(")))
-		r = parse_parameters(p, macro, &kids);
-	if (r == 0 && call) {
-		struct dn_tnode *callee;
-
-		r = dn_tparse_expression(p, true, &callee);
-		if (r == 0 && callee->kind != DN_N_CALL)
-			return dn_tparser_fail(p, "expected a call behind 'call'");
-		if (r == 0) {
-			struct dn_tnodes parts = { 0 };
-
-			r = dn_tparser_add(p, &parts, callee);
-			if (r == 0)
-				r = dn_tparser_add(p, &parts, macro);
-			call->kid = parts.node;
-			call->n = (uint32_t)parts.n;
-		}
-	}
+	/* A loop around the definition is not one around the call. */
 	p->loops = 0;
-	if (r == 0)
-		r = parse_last_block(p, end, macro->line, &block);
+	r = parse_last_block(p, end, macro->line, &block);
 	p->loops = loops;
-	if (r < 0)
+	if (r != 0 || !kids->node)
 		return r;
-	kids.node[0] = block;
-	return dn_tparser_kids(p, macro, &kids);
+	kids->node[0] = block;
+	return dn_tparser_kids(p, macro, kids);
 }
 
 static int parse_macro(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
+	struct dn_tnodes kids = { 0 };
 	int r = dn_tparser_node(p, DN_N_MACRO, line, ret);
 
 	if (r == 0 && p->token.type != DN_TOK_NAME)
@@ -255,29 +237,41 @@ static int parse_macro(struct dn_tparser *p, uint32_t line, struct dn_tnode **re
 		r = dn_tparser_symbol(p, p->token.text, p->token.size, &(*ret)->symbol);
 	if (r == 0)
 		r = dn_tparser_next(p);
-	return r < 0 ? r : parse_macro_rest(p, "endmacro", *ret, NULL);
+	if (r == 0)
+		r = dn_tparser_add(p, &kids, NULL);
+	if (r == 0)
+		r = parse_parameters(p, *ret, &kids);
+	return r < 0 ? r : parse_macro_body(p, "endmacro", *ret, &kids);
 }
 
+/* "call(parameters) macro(arguments)": the body is a macro named caller. */
 static int parse_call_block(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
-	struct dn_tnodes kids;
-	struct dn_tnode *macro;
-	int r = dn_tparser_node(p, DN_N_CALL_BLOCK, line, ret);
+	struct dn_tnodes kids = { 0 };
+	struct dn_tnode *macro = NULL;
+	struct dn_tnode *call = NULL;
+	int r = dn_tparser_node(p, DN_N_MACRO, line, &macro);
 
 	if (r == 0)
-		r = dn_tparser_node(p, DN_N_MACRO, line, &macro);
-	if (r < 0)
+		r = dn_tparser_add(p, &kids, NULL);
+	if (r != 0)
 		return r;
 	macro->symbol = DN_SYMBOL_CALLER;
-	r = parse_macro_rest(p, "endcall", macro, *ret);
-	kids = (struct dn_tnodes){ .node = (*ret)->kid, .n = (*ret)->n };
-	return r < 0 ? r : dn_tparser_kids(p, *ret, &kids);
+	if (dn_tparser_is_op(p, "("))
+		r = parse_parameters(p, macro, &kids);
+	if (r == 0)
+		r = dn_tparse_expression(p, true, &call);
+	if (r == 0 && call->kind != DN_N_CALL)
+		return dn_tparser_fail(p, "expected a call behind 'call'");
+	if (r == 0)
+		r = parse_macro_body(p, "endcall", macro, &kids);
+	return r < 0 ? r : dn_tparser_node_of(p, DN_N_CALL_BLOCK, line, call, macro, ret);
 }
 
 static int parse_filter_block(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
-	struct dn_tnode *filter;
-	struct dn_tnode *block;
+	struct dn_tnode *filter = NULL;
+	struct dn_tnode *block = NULL;
 	int r = dn_tparse_filters(p, &filter);
 
 	if (r == 0)
@@ -288,7 +282,7 @@ static int parse_filter_block(struct dn_tparser *p, uint32_t line, struct dn_tno
 static int parse_with(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = 0;
 
 	while (r == 0 && p->token.type != DN_TOK_BLOCK_END) {
@@ -324,7 +318,7 @@ static int parse_with(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret
 /* "generation" marks what a model wrote, for those who train: here only a scope. */
 static int parse_generation(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
-	struct dn_tnode *block;
+	struct dn_tnode *block = NULL;
 	int r = parse_last_block(p, "endgeneration", line, &block);
 
 	return r < 0 ? r : dn_tparser_node_of(p, DN_N_SCOPE, line, block, NULL, ret);
@@ -333,7 +327,7 @@ static int parse_generation(struct dn_tparser *p, uint32_t line, struct dn_tnode
 static int parse_expression_tag(struct dn_tparser *p, enum dn_tkind kind, uint32_t line,
 				struct dn_tnode **ret)
 {
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = dn_tparse_tuple(p, true, &node);
 
 	if (r == 0)
@@ -411,7 +405,7 @@ static int parse_tag(struct dn_tparser *p, struct dn_tnode **ret)
 static int parse_print(struct dn_tparser *p, struct dn_tnode **ret)
 {
 	uint32_t line = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = dn_tparser_next(p);
 
 	if (r == 0)
@@ -425,7 +419,7 @@ static int parse_print(struct dn_tparser *p, struct dn_tnode **ret)
 
 static int parse_text(struct dn_tparser *p, struct dn_tnode **ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_tparser_node(p, DN_N_TEXT, p->token.line, ret);
 
 	if (r == 0)
@@ -451,7 +445,7 @@ static int parse_body(struct dn_tparser *p, const char *const *ends, uint32_t li
 {
 	struct dn_tnodes kids = { 0 };
 	uint32_t begin = p->token.line;
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = 0;
 
 	for (;;) {

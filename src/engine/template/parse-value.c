@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Values: literals and names, what stands behind them (. [] () | is), and their sign. */
 
-#include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/template/parser.h"
@@ -40,7 +40,7 @@ static int parse_string(struct dn_tparser *p, struct dn_tnode **ret)
 {
 	char *joined = NULL;
 	size_t size = 0;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	int r = dn_tparser_node(p, DN_N_CONST, p->token.line, ret);
 
 	while (r == 0 && p->token.type == DN_TOK_STRING) {
@@ -64,7 +64,7 @@ static int parse_items(struct dn_tparser *p, enum dn_tkind kind, uint32_t line,
 {
 	const char *close = kind == DN_N_DICT ? "}" : "]";
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = 0;
 
 	while (r == 0 && !dn_tparser_is_op(p, close)) {
@@ -92,7 +92,7 @@ static int parse_items(struct dn_tparser *p, enum dn_tkind kind, uint32_t line,
 
 static int parse_paren(struct dn_tparser *p, uint32_t line, struct dn_tnode **ret)
 {
-	bool empty;
+	bool empty = false;
 	int r = dn_tparser_skip_op(p, ")", &empty);
 
 	if (r == 0 && empty)
@@ -105,7 +105,7 @@ static int parse_paren(struct dn_tparser *p, uint32_t line, struct dn_tnode **re
 static int parse_primary(struct dn_tparser *p, struct dn_tnode **ret)
 {
 	uint32_t line = p->token.line;
-	bool open;
+	bool open = false;
 	int r;
 
 	switch (p->token.type) {
@@ -136,7 +136,7 @@ static int parse_primary(struct dn_tparser *p, struct dn_tnode **ret)
 static int parse_argument_name(struct dn_tparser *p, struct dn_tnode *node)
 {
 	struct dn_tstr **names;
-	struct dn_tstr *name;
+	struct dn_tstr *name = NULL;
 	int r = dn_tparser_str(p, p->token.text, p->token.size, &name);
 
 	if (r < 0)
@@ -158,11 +158,11 @@ static int parse_argument_name(struct dn_tparser *p, struct dn_tnode *node)
 static int parse_arguments(struct dn_tparser *p, struct dn_tnodes *kids, struct dn_tnode *node)
 {
 	size_t first = kids->n;
-	struct dn_tnode *value;
+	struct dn_tnode *value = NULL;
 	int r = 0;
 
 	while (r == 0 && !dn_tparser_is_op(p, ")")) {
-		bool named;
+		bool named = false;
 
 		if (kids->n > first)
 			r = dn_tparser_expect_op(p, ",");
@@ -187,7 +187,7 @@ static int parse_arguments(struct dn_tparser *p, struct dn_tnodes *kids, struct 
 static int parse_call(struct dn_tparser *p, struct dn_tnode **node)
 {
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *call;
+	struct dn_tnode *call = NULL;
 	int r = dn_tparser_node(p, DN_N_CALL, p->token.line, &call);
 
 	if (r == 0)
@@ -205,8 +205,8 @@ static int parse_call(struct dn_tparser *p, struct dn_tnode **node)
 static int parse_attribute(struct dn_tparser *p, struct dn_tnode **node)
 {
 	uint32_t line = p->token.line;
-	struct dn_tnode *key;
-	struct dn_tstr *name;
+	struct dn_tnode *key = NULL;
+	struct dn_tstr *name = NULL;
 	struct dn_tnode *object = *node;
 	int r = dn_tparser_next(p);
 
@@ -221,7 +221,7 @@ static int parse_attribute(struct dn_tparser *p, struct dn_tnode **node)
 	r = dn_tparser_str(p, p->token.text, p->token.size, &name);
 	if (r == 0)
 		r = dn_tparser_node_of(p, DN_N_ATTR, line, object, NULL, node);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	(*node)->value = dn_tval_str(name);
 	return dn_tparser_next(p);
@@ -232,9 +232,9 @@ static int parse_subscript(struct dn_tparser *p, struct dn_tnode **node)
 {
 	struct dn_tnodes kids = { 0 };
 	uint32_t line = p->token.line;
-	struct dn_tnode *part;
+	struct dn_tnode *part = NULL;
 	bool slice = false;
-	bool colon;
+	bool colon = false;
 	int r = dn_tparser_add(p, &kids, *node);
 
 	if (r == 0)
@@ -282,7 +282,7 @@ static int parse_dotted(struct dn_tparser *p, struct dn_tnode *node)
 	char name[128];
 	size_t n = 0;
 	bool dot = true;
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	char *copy;
 	int r = 0;
 
@@ -312,7 +312,7 @@ static int parse_dotted(struct dn_tparser *p, struct dn_tnode *node)
 static int parse_filter(struct dn_tparser *p, struct dn_tnode *input, struct dn_tnode **ret)
 {
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	bool open = false;
 	int r = dn_tparser_node(p, DN_N_FILTER, p->token.line, &node);
 
@@ -334,7 +334,7 @@ static int parse_filter(struct dn_tparser *p, struct dn_tnode *input, struct dn_
 
 int dn_tparse_filters(struct dn_tparser *p, struct dn_tnode **ret)
 {
-	bool more;
+	bool more = false;
 	int r = parse_filter(p, NULL, ret);
 
 	while (r == 0) {
@@ -367,8 +367,8 @@ static bool begins_argument(const struct dn_tparser *p)
 static int parse_test(struct dn_tparser *p, struct dn_tnode **node)
 {
 	struct dn_tnodes kids = { 0 };
-	struct dn_tnode *test;
-	struct dn_tnode *argument;
+	struct dn_tnode *test = NULL;
+	struct dn_tnode *argument = NULL;
 	bool open = false;
 	int r = dn_tparser_node(p, DN_N_TEST, p->token.line, &test);
 
@@ -427,7 +427,7 @@ static int parse_signed(struct dn_tparser *p, bool filters, struct dn_tnode **re
 {
 	uint32_t line = p->token.line;
 	bool minus = dn_tparser_is_op(p, "-");
-	struct dn_tnode *node;
+	struct dn_tnode *node = NULL;
 	int r = dn_tparser_down(p);
 
 	if (r < 0)

@@ -3,23 +3,11 @@
 
 #include "engine/template/parser.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 
-int dn_tparser_fail(const struct dn_tparser *p, const char *format, ...)
-{
-	char text[256];
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	return dn_tlexer_fail(&p->lexer, p->token.line, "%s", text);
-}
-
-int dn_tparser_unexpected(const struct dn_tparser *p, const char *what)
+void dn_tparser_report(const struct dn_tparser *p, const char *what)
 {
 	static const char *const names[] = {
 		[DN_TOK_END] = "the end of the template",
@@ -30,12 +18,13 @@ int dn_tparser_unexpected(const struct dn_tparser *p, const char *what)
 		[DN_TOK_PRINT_END] = "'}}'",
 		[DN_TOK_STRING] = "a string",
 	};
-	const char *name = names[p->token.type];
+	const char *name = p->token.type < DN_ARRAY_SIZE(names) ? names[p->token.type] : NULL;
 
-	if (p->token.type > DN_TOK_STRING || !name)
-		return dn_tparser_fail(p, "expected %s, got '%.*s'", what,
-				       (int)DN_MIN(p->token.size, (size_t)60), p->token.text);
-	return dn_tparser_fail(p, "expected %s, got %s", what, name);
+	if (name)
+		(void)dn_tparser_fail(p, "expected %s, got %s", what, name);
+	else
+		(void)dn_tparser_fail(p, "expected %s, got '%.*s'", what,
+				      (int)DN_MIN(p->token.size, (size_t)60), p->token.text);
 }
 
 int dn_tparser_next(struct dn_tparser *p)

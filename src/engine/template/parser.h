@@ -3,7 +3,7 @@
 #ifndef DUNLIN_TEMPLATE_PARSER_H
 #define DUNLIN_TEMPLATE_PARSER_H
 
-#include "engine/template/lexer.h"
+#include "engine/template/lexer.h" /* IWYU pragma: export */
 
 struct dn_tparser {
 	struct dn_tlexer lexer;
@@ -24,9 +24,15 @@ struct dn_tnodes {
 	size_t capacity;
 };
 
-int dn_tparser_fail(const struct dn_tparser *p, const char *format, ...) DN_PRINTF(2, 3);
+/* Sets the error to "line N: …", and is negative. */
+#define dn_tparser_fail(p, ...) dn_tlexer_fail(&(p)->lexer, (p)->token.line, __VA_ARGS__)
 /* Fails: @what was expected where the current token is. */
-int dn_tparser_unexpected(const struct dn_tparser *p, const char *what);
+void dn_tparser_report(const struct dn_tparser *p, const char *what);
+static inline int dn_tparser_unexpected(const struct dn_tparser *p, const char *what)
+{
+	dn_tparser_report(p, what);
+	return -EINVAL;
+}
 DN_MUST_CHECK int dn_tparser_next(struct dn_tparser *p);
 bool dn_tparser_is_op(const struct dn_tparser *p, const char *op);
 bool dn_tparser_is_name(const struct dn_tparser *p, const char *name);

@@ -3,11 +3,12 @@
 #ifndef DUNLIN_TEMPLATE_RUN_H
 #define DUNLIN_TEMPLATE_RUN_H
 
+#include <errno.h>
 #include <stdint.h>
 
 #include "base/arena.h"
-#include "engine/template/ast.h"
-#include "engine/template/value.h"
+#include "engine/template/ast.h"   /* IWYU pragma: export */
+#include "engine/template/value.h" /* IWYU pragma: export */
 
 /* How deep evaluation may nest, macros' calls included: about a quarter of a megabyte of stack. */
 #define DN_TRUN_DEPTH 250
@@ -15,6 +16,9 @@
 #define DN_TRUN_MEMORY ((size_t)64 << 20)
 /* The longest range(), as in Jinja's sandbox. */
 #define DN_TRUN_RANGE 100000
+
+/* A byte that is looked at as part of a code point costs as much as this many that are copied. */
+#define DN_TRUN_SLOW 8
 
 struct dn_tbinding {
 	uint32_t symbol;
@@ -101,15 +105,21 @@ struct dn_tcallable {
 	int (*run)(struct dn_tcall *call, struct dn_tval *ret);
 };
 
-/* Fails with "line N: …". */
-int dn_trun_fail(struct dn_trun *run, int code, const char *format, ...) DN_PRINTF(3, 4);
+/* Sets the error to "line N: …" and is -@code: compilers and analyzers see that it is negative. */
+void dn_trun_report(struct dn_trun *run, int code, const char *format, ...) DN_PRINTF(3, 4);
+#define dn_trun_fail(run, code, ...) (dn_trun_report(run, code, __VA_ARGS__), -(code))
 /* Counts work in proportion to @bytes, so that the step limit bounds time. */
 DN_MUST_CHECK int dn_trun_work(struct dn_trun *run, size_t bytes);
 /* Memory of the rendering; NULL with the error set. */
 void *dn_trun_alloc(struct dn_trun *run, size_t size);
 void *dn_trun_grow(struct dn_trun *run, void *old, size_t old_size, size_t new_size);
-/* -ENOMEM or -E2BIG, whichever made the last allocation fail; the error is set already. */
-int dn_trun_no_memory(const struct dn_trun *run);
+/* -ENOMEM or -E2BIG, whichever made the last allocation fail. */
+void dn_trun_report_memory(const struct dn_trun *run);
+static inline int dn_trun_no_memory(const struct dn_trun *run)
+{
+	dn_trun_report_memory(run);
+	return run->arena.full ? -E2BIG : -ENOMEM;
+}
 
 DN_MUST_CHECK int dn_tscope_set(struct dn_trun *run, struct dn_tscope *scope, uint32_t symbol,
 				struct dn_tval v);
@@ -171,6 +181,9 @@ DN_MUST_CHECK int dn_tstr_strip(struct dn_trun *run, struct dn_tstr *s, struct d
 				int sides, struct dn_tstr **ret);
 DN_MUST_CHECK int dn_tstr_replace(struct dn_trun *run, struct dn_tstr *s, struct dn_tstr *old,
 				  struct dn_tstr *by, int64_t count, struct dn_tstr **ret);
+/* The last place in the first @size bytes of @s, NULL when there is none; both flat. */
+DN_MUST_CHECK int dn_tstr_find_last(struct dn_trun *run, const struct dn_tstr *s, size_t size,
+				    const struct dn_tstr *needle, const char **ret);
 enum dn_tcase {
 	DN_CASE_UPPER,
 	DN_CASE_LOWER,

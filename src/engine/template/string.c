@@ -6,9 +6,9 @@
  */
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "engine/template/run.h"
 
 /* How many halves may wait while a rope is written: the stack of write_tail(). */
@@ -25,7 +25,7 @@ struct dn_tstr *dn_tstr_empty(void)
 int dn_tstr_borrow(struct dn_trun *run, const char *data, size_t size, enum dn_trust trust,
 		   struct dn_tstr **ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 
 	if (size == 0) {
 		*ret = dn_tstr_empty();
@@ -61,7 +61,7 @@ int dn_tstr_copy(struct dn_trun *run, const char *data, size_t size, struct dn_t
 
 int dn_tstr_concat(struct dn_trun *run, struct dn_tstr *a, struct dn_tstr *b, struct dn_tstr **ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	size_t size;
 	uint16_t need_a;
 	uint16_t need_b;
@@ -321,6 +321,20 @@ int dn_tbuild_str(struct dn_tbuild *b, struct dn_tstr *s)
 int dn_tbuild_text(struct dn_tbuild *b, const char *text)
 {
 	return dn_tbuild_add(b, text, strlen(text), DN_TRUST_NONE, NULL);
+}
+
+int dn_tbuild_spaces(struct dn_tbuild *b, int64_t n)
+{
+	static const char spaces[] = "                                ";
+	int r = 0;
+
+	while (n > 0 && r == 0) {
+		int64_t part = DN_MIN(n, (int64_t)sizeof(spaces) - 1);
+
+		r = dn_tbuild_add(b, spaces, (size_t)part, DN_TRUST_NONE, NULL);
+		n -= part;
+	}
+	return r;
 }
 
 int dn_tbuild_end(struct dn_tbuild *b, struct dn_tstr **ret)

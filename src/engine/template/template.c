@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <time.h>
@@ -58,7 +60,7 @@ struct dn_template *dn_template_free(struct dn_template *tmpl)
 	return NULL;
 }
 
-int dn_trun_fail(struct dn_trun *run, int code, const char *format, ...)
+void dn_trun_report(struct dn_trun *run, int code, const char *format, ...)
 {
 	char text[DN_ERROR_MESSAGE_MAX];
 	va_list args;
@@ -66,7 +68,7 @@ int dn_trun_fail(struct dn_trun *run, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return dn_error_set(run->err, code, "line %u: %s", run->line, text);
+	(void)dn_error_set(run->err, code, "line %u: %s", run->line, text);
 }
 
 int dn_trun_work(struct dn_trun *run, size_t bytes)
@@ -92,13 +94,14 @@ void *dn_trun_grow(struct dn_trun *run, void *old, size_t old_size, size_t new_s
 	return dn_arena_grow(&run->arena, old, old_size, new_size);
 }
 
-int dn_trun_no_memory(const struct dn_trun *run)
+void dn_trun_report_memory(const struct dn_trun *run)
 {
 	if (run->arena.full)
-		return dn_error_set(run->err, E2BIG,
-				    "line %u: the template's values need more than %zu MiB",
-				    run->line, DN_TRUN_MEMORY >> 20);
-	return dn_error_memory(run->err, "a chat template's values", run->arena.total);
+		(void)dn_error_set(run->err, E2BIG,
+				   "line %u: the template's values need more than %zu MiB",
+				   run->line, DN_TRUN_MEMORY >> 20);
+	else
+		(void)dn_error_memory(run->err, "a chat template's values", run->arena.total);
 }
 
 static bool is_trusted(const char *const *trusted, const char *name)
@@ -172,7 +175,7 @@ static int piece_spans(struct dn_trun *run, struct spans *spans, struct dn_tstr 
 	size_t at = 0;
 
 	while (r == 0 && at < piece->size) {
-		bool trusted;
+		bool trusted = false;
 		size_t end = dn_tstr_run(piece, at, &trusted);
 
 		r = add_span(run, spans, end - at, trusted);
@@ -254,7 +257,7 @@ int dn_template_render(const struct dn_template *tmpl, const char *variables, si
 			       .scope = &root,
 			       .root = &root,
 			       .sink = &sink };
-	json_t *json;
+	json_t *json = NULL;
 	int r;
 
 	if (options && options->struct_size >= sizeof(*options)) {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What stands behind "is". */
 
-#include <errno.h>
-#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -100,7 +99,7 @@ static int divides(struct dn_tcall *call, const struct dn_tval *divisor, bool wa
 {
 	struct dn_tval zero = dn_tval_int(0);
 	struct dn_tval rest;
-	bool equal;
+	bool equal = false;
 	int r = dn_tval_binary(call->run, DN_OP_MOD, call->self, divisor, &rest);
 
 	if (r == 0)
@@ -129,7 +128,7 @@ static int is_divisible(struct dn_tcall *call, struct dn_tval *ret)
 
 static int compared(struct dn_tcall *call, enum dn_top op, struct dn_tval *ret)
 {
-	bool b;
+	bool b = false;
 	int r = dn_tval_compare(call->run, op, call->self, call->arg[0], &b);
 
 	return r < 0 ? r : answer(ret, b);
@@ -186,7 +185,7 @@ static int is_same(struct dn_tcall *call, struct dn_tval *ret)
 
 static int has_case(struct dn_tcall *call, bool upper, struct dn_tval *ret)
 {
-	struct dn_tstr *s;
+	struct dn_tstr *s = NULL;
 	bool cased = false;
 	uint32_t point;
 	size_t n;
@@ -195,7 +194,7 @@ static int has_case(struct dn_tcall *call, bool upper, struct dn_tval *ret)
 	if (r == 0)
 		r = dn_tstr_flat(call->run, s);
 	if (r == 0)
-		r = dn_trun_work(call->run, s->size * 16);
+		r = dn_trun_work(call->run, DN_TRUN_SLOW * s->size);
 	for (size_t at = 0; r == 0 && at < s->size; at += n) {
 		n = dn_utf8_decode(s->data + at, s->size - at, &point);
 		if (point != (upper ? dn_point_upper(point) : dn_point_lower(point)))

@@ -6,6 +6,8 @@
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -26,13 +28,13 @@ static void shortest(double f, char *out, size_t size)
 void dn_float_text(double f, char *out)
 {
 	char text[40];
-	char digits[24];
+	char digits[24] = "";
 	size_t n = 0;
 	size_t o = 0;
 	int exponent;
 
 	if (isnan(f) || isinf(f)) {
-		strcpy(out, isnan(f) ? "nan" : f > 0 ? "inf" : "-inf");
+		memcpy(out, isnan(f) ? "nan\0" : f > 0 ? "inf\0" : "-inf", 5);
 		return;
 	}
 	shortest(f, text, sizeof(text));
@@ -52,7 +54,7 @@ void dn_float_text(double f, char *out)
 		o += n - 1;
 		(void)snprintf(text, sizeof(text), "e%c%02d", exponent < 0 ? '-' : '+',
 			       abs(exponent) % 1000);
-		strcpy(out + o, text);
+		memcpy(out + o, text, strlen(text) + 1);
 		return;
 	}
 	if (exponent < 0) {
@@ -144,7 +146,7 @@ static int add_escape(struct dn_tbuild *b, uint32_t point, enum dn_trust trust)
 
 static enum dn_trust trust_at(const struct dn_tstr *s, size_t at)
 {
-	bool trusted;
+	bool trusted = false;
 
 	(void)dn_tstr_run(s, at, &trusted);
 	return trusted ? DN_TRUST_ALL : DN_TRUST_NONE;

@@ -17,11 +17,12 @@
 #ifndef DUNLIN_TEMPLATE_VALUE_H
 #define DUNLIN_TEMPLATE_VALUE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/base.h"
+#include "base/base.h" /* IWYU pragma: export */
 
 struct dn_trun;
 struct dn_tcallable;
@@ -208,7 +209,12 @@ double dn_tval_number(const struct dn_tval *v);	 /* of a number */
 DN_MUST_CHECK int dn_tval_undefined(struct dn_trun *run, const struct dn_tval *object,
 				    const struct dn_tval *name, struct dn_tval *ret);
 /* Fails with the message of an undefined value. */
-int dn_tval_fail_undefined(struct dn_trun *run, const struct dn_tval *v);
+void dn_tval_report_undefined(struct dn_trun *run, const struct dn_tval *v);
+static inline int dn_tval_fail_undefined(struct dn_trun *run, const struct dn_tval *v)
+{
+	dn_tval_report_undefined(run, v);
+	return -EINVAL;
+}
 
 /*
  * Strings (string.c). Each returns 0 or a negative errno. dn_tstr_flat() makes @data valid;
@@ -259,6 +265,7 @@ DN_MUST_CHECK int dn_tbuild_str(struct dn_tbuild *b, struct dn_tstr *s);
 DN_MUST_CHECK int dn_tbuild_sub(struct dn_tbuild *b, struct dn_tstr *s, size_t offset, size_t size);
 /* Text that the interpreter makes up: untrusted. */
 DN_MUST_CHECK int dn_tbuild_text(struct dn_tbuild *b, const char *text);
+DN_MUST_CHECK int dn_tbuild_spaces(struct dn_tbuild *b, int64_t n);
 DN_MUST_CHECK int dn_tbuild_end(struct dn_tbuild *b, struct dn_tstr **ret);
 
 /* Lists and dictionaries (container.c). */
