@@ -184,7 +184,8 @@ void dn_run_print_stats(const struct dn_answer *answer, uint64_t begin_ns)
 	const struct dn_frame_done *done = &answer->done;
 	struct figures f = figures_of(answer, begin_ns);
 
-	fprintf(stderr,
+	(void)fprintf(
+		stderr,
 		"prompt %u tokens (%u reused), %.1f tokens/s; answer %u tokens, %.1f tokens/s; "
 		"first token %.1f ms; %.6f CPU-seconds/token; end: %s\n",
 		done->prompt_tokens, done->reused_tokens, f.prefill_rate, done->output_tokens,

@@ -135,11 +135,11 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 					    client->loaded.context);
 		fill_rates(&done, &prefill[at], &decode[at], &cpu[at]);
 		if (dn_cli_fancy())
-			fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ", run,
-				bench->repetitions, prefill[at], decode[at]);
+			(void)fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ",
+				      run, bench->repetitions, prefill[at], decode[at]);
 	}
 	if (dn_cli_fancy())
-		fprintf(stderr, "\r\033[K");
+		(void)fprintf(stderr, "\r\033[K");
 	result->prefill = spread_of(prefill, bench->repetitions);
 	result->decode = spread_of(decode, bench->repetitions);
 	result->cpu_per_token = spread_of(cpu, bench->repetitions);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 

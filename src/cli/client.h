@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* IWYU pragma: begin_exports */
 #include <dunlin/channel.h>
 #include <dunlin/error.h>
 
@@ -15,6 +16,7 @@
 #include "sandbox/channel.h"
 #include "sandbox/spawn.h"
 #include "worker/attachment.h"
+/* IWYU pragma: end_exports */
 
 /* What the verbs that load a model have in common; the tables name it @model. */
 struct dn_model_options {

@@ -128,7 +128,7 @@ static int run(struct dn_invocation *invocation)
 	} else if (strcmp(invocation->args[0], "zsh") == 0) {
 		print_zsh();
 	} else {
-		fprintf(stderr, "dunlin: completion: takes bash or zsh\n");
+		(void)fprintf(stderr, "dunlin: completion: takes bash or zsh\n");
 		return DN_EXIT_USAGE;
 	}
 	return DN_EXIT_OK;

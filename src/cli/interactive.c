@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/poll.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -221,7 +222,7 @@ static int take_back(struct conversation *talk, int r, const struct dn_error *er
 		return r;
 	if (!talk->raw)
 		(void)json_array_remove(talk->messages, json_array_size(talk->messages) - 1);
-	fprintf(stderr, "dunlin: %s: %s\n", talk->verb->name, err->message);
+	(void)fprintf(stderr, "dunlin: %s: %s\n", talk->verb->name, err->message);
 	return 0;
 }
 
@@ -233,9 +234,9 @@ static void close_answer(struct conversation *talk, const struct dn_answer *answ
 	if (!answer->ends_line)
 		(void)!dn_cli_write("\n", 1, &ignored);
 	if (answer->done.reason == DN_FINISH_CONTEXT)
-		fprintf(stderr, "(the context is full; /reset starts over)\n");
+		(void)fprintf(stderr, "(the context is full; /reset starts over)\n");
 	else if (answer->interrupted)
-		fprintf(stderr, "(stopped)\n");
+		(void)fprintf(stderr, "(stopped)\n");
 	if (talk->options->stats)
 		dn_run_print_stats(answer, begin_ns);
 }
@@ -251,7 +252,7 @@ static int say(struct conversation *talk, const char *line, struct dn_error *err
 	if (!talk->raw)
 		r = dn_run_add_message(talk->messages, "user", line, strlen(line), err);
 	if (r < 0) {
-		fprintf(stderr, "dunlin: %s: %s\n", talk->verb->name, err->message);
+		(void)fprintf(stderr, "dunlin: %s: %s\n", talk->verb->name, err->message);
 		return 0;
 	}
 	prompt = talk->raw ? strdup(line) : dn_run_variables(talk->messages);

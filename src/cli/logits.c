@@ -168,13 +168,14 @@ static int run(struct dn_invocation *invocation)
 	int r;
 
 	if (!values->tokens || parse_ids(values->tokens, &ids) < 0) {
-		fprintf(stderr, "dunlin: logits: --tokens takes ids with commas between, such as "
-				"1,2,3\n");
+		(void)fprintf(stderr,
+			      "dunlin: logits: --tokens takes ids with commas between, such as "
+			      "1,2,3\n");
 		return DN_EXIT_USAGE;
 	}
 	if (!values->output && isatty(STDOUT_FILENO)) {
-		fprintf(stderr, "dunlin: logits: float32 numbers are not for a terminal; use "
-				"--output FILE or a pipe\n");
+		(void)fprintf(stderr, "dunlin: logits: float32 numbers are not for a terminal; use "
+				      "--output FILE or a pipe\n");
 		return DN_EXIT_USAGE;
 	}
 	r = values->output ? compute_file(invocation, &ids, values->output, &err)

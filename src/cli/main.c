@@ -32,24 +32,24 @@ static const struct dn_verb *find_verb(const char *name)
 
 static void print_help(FILE *out)
 {
-	fprintf(out, "Usage: dunlin VERB [OPTIONS] [ARGUMENTS]\n\n"
-		     "Runs generative AI on Linux devices.\n\nVerbs:\n");
+	(void)fprintf(out, "Usage: dunlin VERB [OPTIONS] [ARGUMENTS]\n\n"
+			   "Runs generative AI on Linux devices.\n\nVerbs:\n");
 	for (size_t i = 0; dn_verbs[i]; i++)
 		if (!dn_verbs[i]->hidden)
-			fprintf(out, "  %-11s %s\n", dn_verbs[i]->name, dn_verbs[i]->summary);
-	fprintf(out, "  %-11s %s\n", "help", "Print the help of a verb.");
-	fprintf(out, "\nOptions:\n"
-		     "  -h, --help     print this help, or that of a verb\n"
-		     "      --version  print the version\n\n"
-		     "A MODEL with a '/' or ending in .gguf is a path, else a name.\n"
-		     "The manual: man dunlin, man dunlin-VERB\n");
+			(void)fprintf(out, "  %-11s %s\n", dn_verbs[i]->name, dn_verbs[i]->summary);
+	(void)fprintf(out, "  %-11s %s\n", "help", "Print the help of a verb.");
+	(void)fprintf(out, "\nOptions:\n"
+			   "  -h, --help     print this help, or that of a verb\n"
+			   "      --version  print the version\n\n"
+			   "A MODEL with a '/' or ending in .gguf is a path, else a name.\n"
+			   "The manual: man dunlin, man dunlin-VERB\n");
 }
 
 static int finish_stdout(const char *name, int code)
 {
 	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "dunlin: %s: write to standard output: %s\n", name,
-			strerror(errno));
+		(void)fprintf(stderr, "dunlin: %s: write to standard output: %s\n", name,
+			      strerror(errno));
 		return code == DN_EXIT_OK ? DN_EXIT_FAILED : code;
 	}
 	return code;
@@ -66,10 +66,11 @@ static int unknown_verb(const char *name)
 			names[n++] = dn_verbs[i]->name;
 	nearest = dn_nearest(name, names, n);
 	if (nearest)
-		fprintf(stderr, "dunlin: unknown verb '%.80s'; did you mean '%s'?\n", name,
-			nearest);
+		(void)fprintf(stderr, "dunlin: unknown verb '%.80s'; did you mean '%s'?\n", name,
+			      nearest);
 	else
-		fprintf(stderr, "dunlin: unknown verb '%.80s'; 'dunlin --help' lists them\n", name);
+		(void)fprintf(stderr, "dunlin: unknown verb '%.80s'; 'dunlin --help' lists them\n",
+			      name);
 	return DN_EXIT_USAGE;
 }
 
@@ -95,14 +96,14 @@ static int run_verb(const struct dn_verb *verb, int argc, char **argv)
 	DN_AUTO_FREE void *values = calloc(1, DN_MAX(verb->values_size, (size_t)1));
 
 	if (!values) {
-		fprintf(stderr, "dunlin: %s: out of memory\n", verb->name);
+		(void)fprintf(stderr, "dunlin: %s: out of memory\n", verb->name);
 		return DN_EXIT_FAILED;
 	}
 	invocation.values = values;
 	if (verb->defaults)
 		verb->defaults(values);
 	if (dn_options_parse(argc, argv, &invocation, &err) < 0) {
-		fprintf(stderr, "dunlin: %s: %s\n", verb->name, err.message);
+		(void)fprintf(stderr, "dunlin: %s: %s\n", verb->name, err.message);
 		return DN_EXIT_USAGE;
 	}
 	if (invocation.help) {

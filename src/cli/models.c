@@ -104,9 +104,10 @@ static int open_name(const char *name, int *ret_fd, struct dn_error *err)
 		struct dn_error ignored = DN_ERROR_INIT;
 		int r;
 
-		if (dn_cli_xdg(kinds[i], directory, sizeof(directory) - 16, &ignored) < 0)
+		if (dn_cli_xdg(kinds[i], directory, sizeof(directory) - sizeof("/models"),
+			       &ignored) < 0)
 			continue;
-		strcat(directory, "/models");
+		memcpy(directory + strlen(directory), "/models", sizeof("/models"));
 		(void)snprintf(path, sizeof(path), "%s/%.512s" SUFFIX, directory, name);
 		r = open_path(path, ret_fd, err);
 		if (r != -ENOENT)

@@ -374,18 +374,18 @@ static void print_option(FILE *out, const struct dn_option *option)
 		     option->name, option->argument ? " " : "",
 		     option->argument ? option->argument : "");
 	if (n <= 28)
-		fprintf(out, "  %-28s %s\n", left, option->help);
+		(void)fprintf(out, "  %-28s %s\n", left, option->help);
 	else
-		fprintf(out, "  %s\n  %-28s %s\n", left, "", option->help);
+		(void)fprintf(out, "  %s\n  %-28s %s\n", left, "", option->help);
 }
 
 void dn_options_print_help(FILE *out, const struct dn_verb *verb)
 {
-	fprintf(out, "Usage: dunlin %s [OPTIONS]%s%s\n\n%s\n", verb->name,
-		verb->arguments[0] != '\0' ? " " : "", verb->arguments, verb->summary);
+	(void)fprintf(out, "Usage: dunlin %s [OPTIONS]%s%s\n\n%s\n", verb->name,
+		      verb->arguments[0] != '\0' ? " " : "", verb->arguments, verb->summary);
 	if (verb->details)
-		fprintf(out, "\n%s", verb->details);
-	fprintf(out, "\nOptions:\n");
+		(void)fprintf(out, "\n%s", verb->details);
+	(void)fprintf(out, "\nOptions:\n");
 	for (size_t i = 0; i < verb->n_options; i++)
 		print_option(out, &verb->options[i]);
 	print_option(out, &help_option);

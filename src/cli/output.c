@@ -15,8 +15,8 @@
 
 int dn_cli_fail(const struct dn_verb *verb, int r, const struct dn_error *err)
 {
-	fprintf(stderr, "dunlin: %s: %s\n", verb->name,
-		err->message[0] != '\0' ? err->message : strerror(-r));
+	(void)fprintf(stderr, "dunlin: %s: %s\n", verb->name,
+		      err->message[0] != '\0' ? err->message : strerror(-r));
 	switch (-r) {
 	case EOWNERDEAD:
 	case EPROTO:
@@ -38,7 +38,7 @@ void dn_cli_note(const struct dn_verb *verb, const char *format, ...)
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	dn_text_printable(text, strlen(text), safe, sizeof(safe));
-	fprintf(stderr, "dunlin: %s: %s\n", verb->name, safe);
+	(void)fprintf(stderr, "dunlin: %s: %s\n", verb->name, safe);
 }
 
 bool dn_cli_fancy(void)

@@ -105,8 +105,8 @@ static int score_chunk(struct dn_client *client, uint32_t *ids, uint32_t n, stru
 	result->scored += frame.u.scored.n_scored;
 	result->chunks++;
 	if (dn_cli_fancy())
-		fprintf(stderr, "\rchunk %u: %.4f ", result->chunks,
-			exp(result->negative_log_likelihood / (double)result->scored));
+		(void)fprintf(stderr, "\rchunk %u: %.4f ", result->chunks,
+			      exp(result->negative_log_likelihood / (double)result->scored));
 	return 0;
 }
 
@@ -135,8 +135,9 @@ static int measure(const struct dn_invocation *invocation, struct result *result
 				    invocation->args[1], result->tokens, n);
 	while (result->chunks < values->chunks &&
 	       (size_t)(result->chunks + 1) * n <= result->tokens) {
-		r = score_chunk(&client, (uint32_t *)(void *)ids.data + (size_t)result->chunks * n,
-				n, result, err);
+		uint32_t *all = (uint32_t *)ids.data;
+
+		r = score_chunk(&client, all + (size_t)result->chunks * n, n, result, err);
 		if (r < 0)
 			return r;
 	}
@@ -167,7 +168,7 @@ static int run(struct dn_invocation *invocation)
 	int r = measure(invocation, &result, &err);
 
 	if (dn_cli_fancy())
-		fprintf(stderr, "\r\033[K");
+		(void)fprintf(stderr, "\r\033[K");
 	if (r >= 0 && values->json)
 		r = report_json(&result, values, &err);
 	else if (r >= 0)

@@ -89,7 +89,7 @@ static int check_usage(const struct dn_invocation *invocation)
 		    strlen(run->stops.items[i]) >= DN_FRAME_STOP_BYTES)
 			wrong = "--stop takes 1 to 63 bytes";
 	if (wrong)
-		fprintf(stderr, "dunlin: run: %s\n", wrong);
+		(void)fprintf(stderr, "dunlin: run: %s\n", wrong);
 	return wrong ? -EINVAL : 0;
 }
 

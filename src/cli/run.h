@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* IWYU pragma: begin_exports */
 #include "cli/cli.h"
 #include "cli/client.h"
+/* IWYU pragma: end_exports */
 /* IWYU pragma: end_exports */
 
 struct dn_run_options {

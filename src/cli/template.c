@@ -115,20 +115,20 @@ static int run(struct dn_invocation *invocation)
 	int r;
 
 	if ((values->file != NULL) == (invocation->n_args > 0)) {
-		fprintf(stderr, "dunlin: template: takes either a MODEL or --file\n");
+		(void)fprintf(stderr, "dunlin: template: takes either a MODEL or --file\n");
 		return DN_EXIT_USAGE;
 	}
 	if (values->now && parse_time(values->now, &now) < 0) {
-		fprintf(stderr,
-			"dunlin: template: --now '%.80s': takes a time from 1970 on, such as "
-			"\"2026-07-05 12:00\"\n",
-			values->now);
+		(void)fprintf(stderr,
+			      "dunlin: template: --now '%.80s': takes a time from 1970 on, such as "
+			      "\"2026-07-05 12:00\"\n",
+			      values->now);
 		return DN_EXIT_USAGE;
 	}
 	r = render(invocation, now, &err);
 	if (r > 0) {
 		/* Maybe the template's own words. */
-		fprintf(stderr, "error: %s\n", err.message);
+		(void)fprintf(stderr, "error: %s\n", err.message);
 		return DN_EXIT_FAILED;
 	}
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;

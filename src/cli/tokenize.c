@@ -208,8 +208,9 @@ static int run(struct dn_invocation *invocation)
 	int r;
 
 	if (values->jsonl && (values->ids || values->special || invocation->n_args > 1)) {
-		fprintf(stderr, "dunlin: tokenize: --jsonl takes its texts and parse_special from "
-				"standard input, and neither TEXT, --ids nor --special\n");
+		(void)fprintf(stderr,
+			      "dunlin: tokenize: --jsonl takes its texts and parse_special from "
+			      "standard input, and neither TEXT, --ids nor --special\n");
 		return DN_EXIT_USAGE;
 	}
 	r = tokenize(invocation, &err);

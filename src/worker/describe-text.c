@@ -26,9 +26,9 @@ static const char *line(const json_t *value, char *out, size_t size)
 	if (cut)
 		length = dn_utf8_complete(text, VALUE_BYTES_SHOWN);
 	/* Line ends are common in templates, and harmless as spaces. */
-	dn_text_printable(text, length, out, size - 4);
+	length = dn_text_printable(text, length, out, size - sizeof("…"));
 	if (cut)
-		strcat(out, "…");
+		memcpy(out + length, "…", sizeof("…"));
 	return out;
 }
 

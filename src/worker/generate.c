@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From a row of logits to the answer's next piece of text, and to its end. */
 
-#include <errno.h>
 #include <string.h>
 
 #include "worker/internal.h"

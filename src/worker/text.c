@@ -171,7 +171,7 @@ int dn_worker_render_json(struct dn_worker *worker, const char *json, size_t siz
 	if (r < 0)
 		return r;
 	r = complete(worker, json, size, force, &variables, err);
-	if (r < 0)
+	if (r < 0 || !variables)
 		return r;
 	return dn_template_render(worker->template, variables, strlen(variables), trusted, &options,
 				  ret_rendered, err);
