@@ -12,6 +12,8 @@ static void send_text(struct dn_worker *worker, const char *text, size_t size)
 {
 	struct dn_frame_output *output = &worker->out.u.output;
 
+	if (!text)
+		text = "";
 	do {
 		size_t piece = DN_MIN(size, (size_t)DN_FRAME_TEXT_MAX);
 
