@@ -51,10 +51,12 @@ class Terminal:
     def wait(self):
         """The rest of the output, and the exit code."""
         try:
-            while more := os.read(self.fd, 65536):
-                self.seen += more
+            while select.select([self.fd], [], [], support.TIMEOUT)[0]:
+                self.seen += os.read(self.fd, 65536)
         except OSError:
-            pass
+            pass  # the other side has closed
+        else:
+            os.kill(self.pid, signal.SIGKILL)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
