@@ -151,6 +151,10 @@ static int dict_find(struct dn_trun *run, const struct dn_tdict *dict, const str
 		*ret_slot = slot;
 		if (entry == 0)
 			return 0;
+		/* Keys that crowd around one slot cost steps. */
+		r = dn_trun_work(run, 0);
+		if (r < 0)
+			return r;
 		if (dict->entries[entry - 1].hash != hash)
 			continue;
 		r = keys_equal(run, &dict->entries[entry - 1].key, key, &equal);

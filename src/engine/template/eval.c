@@ -13,37 +13,68 @@
 /* Arguments that fit on the stack. */
 #define ARGS_NEAR 6
 
-struct dn_tval *dn_tscope_find(struct dn_tscope *scope, uint32_t symbol)
+struct dn_tval *dn_tscope_find(struct dn_trun *run, struct dn_tscope *scope, uint32_t symbol)
 {
-	for (; scope; scope = scope->parent) {
+	for (; scope->parent; scope = scope->parent) {
 		for (size_t i = 0; i < scope->count; i++) {
 			if (scope->bindings[i].symbol == symbol)
 				return &scope->bindings[i].value;
 		}
+		/* A loop that sets thousands of names pays for the search. */
+		run->steps -= DN_MIN(run->steps, scope->count / 16);
 	}
-	return NULL;
+	return symbol < scope->count && scope->bindings[symbol].symbol == symbol
+		       ? &scope->bindings[symbol].value
+		       : NULL;
+}
+
+int dn_tscope_init_root(struct dn_trun *run, struct dn_tscope *root)
+{
+	size_t n = run->tmpl->n_symbols;
+
+	root->bindings = dn_trun_alloc(run, n * sizeof(*root->bindings));
+	if (!root->bindings)
+		return dn_trun_no_memory(run);
+	root->count = n;
+	for (size_t i = 0; i < n; i++)
+		root->bindings[i].symbol = UINT32_MAX;
+	return 0;
+}
+
+static int scope_grow(struct dn_trun *run, struct dn_tscope *scope)
+{
+	size_t capacity = DN_MAX(scope->capacity * 2, (size_t)4);
+	void *grown;
+
+	if (scope->count < scope->capacity)
+		return 0;
+	grown = dn_trun_grow(run, scope->bindings, scope->count * sizeof(*scope->bindings),
+			     capacity * sizeof(*scope->bindings));
+	if (!grown)
+		return dn_trun_no_memory(run);
+	scope->bindings = grown;
+	scope->capacity = capacity;
+	return 0;
 }
 
 int dn_tscope_set(struct dn_trun *run, struct dn_tscope *scope, uint32_t symbol, struct dn_tval v)
 {
-	for (size_t i = 0; i < scope->count; i++) {
-		if (scope->bindings[i].symbol == symbol) {
-			scope->bindings[i].value = v;
-			return 0;
-		}
-	}
-	if (scope->count == scope->capacity) {
-		size_t capacity = DN_MAX(scope->capacity * 2, (size_t)4);
-		void *grown =
-			dn_trun_grow(run, scope->bindings, scope->count * sizeof(*scope->bindings),
-				     capacity * sizeof(*scope->bindings));
+	size_t at = symbol;
+	int r;
 
-		if (!grown)
-			return dn_trun_no_memory(run);
-		scope->bindings = grown;
-		scope->capacity = capacity;
+	if (scope->parent) {
+		for (at = 0; at < scope->count; at++) {
+			if (scope->bindings[at].symbol == symbol)
+				break;
+		}
+		r = scope_grow(run, scope);
+		if (r == 0)
+			r = dn_trun_work(run, 4 * at);
+		if (r < 0)
+			return r;
+		scope->count += at == scope->count;
 	}
-	scope->bindings[scope->count++] = (struct dn_tbinding){ .symbol = symbol, .value = v };
+	scope->bindings[at] = (struct dn_tbinding){ .symbol = symbol, .value = v };
 	return 0;
 }
 
@@ -56,7 +87,7 @@ static int eval_const(struct dn_trun *run, const struct dn_tnode *node, struct d
 
 static int eval_name(struct dn_trun *run, const struct dn_tnode *node, struct dn_tval *ret)
 {
-	const struct dn_tval *found = dn_tscope_find(run->scope, node->symbol);
+	const struct dn_tval *found = dn_tscope_find(run, run->scope, node->symbol);
 	const struct dn_tcallable *global;
 	struct dn_tval name;
 

@@ -76,7 +76,7 @@ static int scope_new(struct dn_trun *run, struct dn_tscope *parent, struct dn_ts
 
 static int assign_member(struct dn_trun *run, const struct dn_tnode *target, struct dn_tval v)
 {
-	const struct dn_tval *object = dn_tscope_find(run->scope, target->symbol);
+	const struct dn_tval *object = dn_tscope_find(run, run->scope, target->symbol);
 
 	run->line = target->line;
 	if (!object || object->type != DN_T_NAMESPACE)
@@ -185,14 +185,19 @@ static int filter_items(struct dn_trun *run, const struct dn_tnode *node, struct
 	return r;
 }
 
-/* Each round begins with the loop's own names and forgets what the one before it set. */
-static int run_loop(struct dn_trun *run, const struct dn_tnode *node, struct dn_tloop *loop)
+/*
+ * Each round begins with the loop's own names and forgets what the one before it set. As in Jinja,
+ * "else" is for loops of which no round came to its end: @ret_finished.
+ */
+static int run_loop(struct dn_trun *run, const struct dn_tnode *node, struct dn_tloop *loop,
+		    bool *ret_finished)
 {
 	struct dn_tscope *outer = run->scope;
 	struct dn_tval self = { .type = DN_T_LOOP, .loop = loop };
 	struct dn_tscope *scope = NULL;
 	int r = scope_new(run, outer, &scope);
 
+	*ret_finished = false;
 	for (loop->at = 0; loop->at < loop->seq.count && r == 0; loop->at++) {
 		struct dn_tval item = dn_tseq_at(&loop->seq, loop->at);
 
@@ -207,6 +212,7 @@ static int run_loop(struct dn_trun *run, const struct dn_tnode *node, struct dn_
 		run->scope = scope;
 		r = dn_trun_exec(run, node->kid[3]);
 		run->scope = outer;
+		*ret_finished |= r == DN_FLOW_NEXT;
 		if (r == DN_FLOW_CONTINUE)
 			r = 0;
 	}
@@ -231,6 +237,7 @@ static int exec_for(struct dn_trun *run, const struct dn_tnode *node)
 {
 	struct dn_tloop *loop;
 	struct dn_tval iterable;
+	bool finished = false;
 	int r = dn_trun_eval(run, node->kid[1], &iterable);
 
 	if (r < 0)
@@ -245,9 +252,10 @@ static int exec_for(struct dn_trun *run, const struct dn_tnode *node)
 		r = filter_items(run, node, &loop->seq);
 	if (r < 0)
 		return r;
-	if (loop->seq.count > 0)
-		return run_loop(run, node, loop);
-	return node->kid[4] ? exec_in_scope(run, node->kid[4]) : 0;
+	r = run_loop(run, node, loop, &finished);
+	if (r != 0 || finished || !node->kid[4])
+		return r;
+	return exec_in_scope(run, node->kid[4]);
 }
 
 static int exec_set(struct dn_trun *run, const struct dn_tnode *node)

@@ -24,168 +24,6 @@ static int undefined_hint(struct dn_trun *run, const char *hint, struct dn_tval 
 	return 0;
 }
 
-/* One step of "a.b.0": digits are a number. */
-static int step_into(struct dn_trun *run, struct dn_tval *v, struct dn_tstr *part)
-{
-	struct dn_tval key = dn_tval_str(part);
-	int64_t i = 0;
-
-	if (part->size > 0 && part->data[0] >= '0' && part->data[0] <= '9' &&
-	    dn_text_to_int(part->data, part->size, 10, &i))
-		key = dn_tval_int(i);
-	return dn_tval_item(run, v, &key, v);
-}
-
-/* The attribute @path of @item; items themselves where there is no path. */
-static int reach(struct dn_trun *run, const struct dn_tval *item, const struct dn_tval *path,
-		 struct dn_tval *ret)
-{
-	struct dn_tstr *s = path ? path->s : NULL;
-	struct dn_tval v = *item;
-	size_t at = 0;
-	int r = 0;
-
-	*ret = v;
-	if (!path || path->type == DN_T_NONE)
-		return 0;
-	if (path->type != DN_T_STR) {
-		r = dn_tval_item(run, item, path, ret);
-		return r;
-	}
-	r = dn_tstr_flat(run, s);
-	while (r == 0 && at <= s->size) {
-		const char *dot = memchr(s->data + at, '.', s->size - at);
-		size_t end = dot ? (size_t)(dot - s->data) : s->size;
-		struct dn_tstr *part = NULL;
-
-		r = dn_tstr_sub(run, s, at, end - at, &part);
-		if (r == 0)
-			r = step_into(run, &v, part);
-		at = end + 1;
-	}
-	*ret = v;
-	return r;
-}
-
-/* What items are compared by: an attribute, in lower case unless asked otherwise. */
-static int key_of(struct dn_trun *run, const struct dn_tval *item, const struct dn_tval *path,
-		  bool case_sensitive, struct dn_tval *ret)
-{
-	int r = reach(run, item, path, ret);
-
-	if (r == 0 && !case_sensitive && ret->type == DN_T_STR)
-		r = dn_tstr_case(run, ret->s, DN_CASE_LOWER, &ret->s);
-	return r;
-}
-
-/* Keys of several attributes, "a,b", are a tuple. */
-static int keys_of(struct dn_trun *run, const struct dn_tval *item, const struct dn_tval *paths,
-		   bool case_sensitive, struct dn_tval *ret)
-{
-	struct dn_tlist *list = NULL;
-	struct dn_tstr *s = NULL;
-	size_t at = 0;
-	int r;
-
-	if (!paths || paths->type != DN_T_STR)
-		return key_of(run, item, paths, case_sensitive, ret);
-	s = paths->s;
-	r = dn_tstr_flat(run, s);
-	if (r == 0 && !memchr(s->data, ',', s->size))
-		return key_of(run, item, paths, case_sensitive, ret);
-	if (r == 0)
-		r = dn_tlist_new(run, 2, &list);
-	while (r == 0 && at <= s->size) {
-		const char *comma = memchr(s->data + at, ',', s->size - at);
-		size_t end = comma ? (size_t)(comma - s->data) : s->size;
-		struct dn_tval path = dn_tval_str(NULL);
-		struct dn_tval key;
-
-		r = dn_tstr_sub(run, s, at, end - at, &path.s);
-		if (r == 0)
-			r = key_of(run, item, &path, case_sensitive, &key);
-		if (r == 0)
-			r = dn_tlist_add(run, list, key);
-		at = end + 1;
-	}
-	if (r == 0)
-		*ret = dn_tval_list(DN_T_TUPLE, list);
-	return r;
-}
-
-struct keyed {
-	struct dn_tval key;
-	struct dn_tval item;
-};
-
-/* One pass of the merge sort: runs of @width become runs of twice that. */
-static int merge(struct dn_trun *run, const struct keyed *from, struct keyed *to, size_t n,
-		 size_t width, bool reverse)
-{
-	for (size_t begin = 0; begin < n; begin += 2 * width) {
-		size_t middle = DN_MIN(begin + width, n);
-		size_t end = DN_MIN(begin + 2 * width, n);
-		size_t a = begin;
-		size_t b = middle;
-
-		for (size_t out = begin; out < end; out++) {
-			int order = 0;
-			int r = dn_trun_work(run, 0);
-
-			if (r == 0 && a < middle && b < end)
-				r = dn_tval_order(run, &from[b].key, &from[a].key, "<", 0, &order);
-			if (r < 0)
-				return r;
-			/* Equal ones stay in their order, reversed or not. */
-			if (a < middle && (b >= end || (reverse ? order <= 0 : order >= 0)))
-				to[out] = from[a++];
-			else
-				to[out] = from[b++];
-		}
-	}
-	return 0;
-}
-
-static int sort_keyed(struct dn_trun *run, struct keyed **items, size_t n, bool reverse)
-{
-	struct keyed *other;
-	int r = 0;
-
-	if (n < 2)
-		return 0;
-	other = dn_trun_alloc(run, n * sizeof(*other));
-	if (!other)
-		return dn_trun_no_memory(run);
-	for (size_t width = 1; width < n && r == 0; width *= 2) {
-		struct keyed *swap = *items;
-
-		r = merge(run, *items, other, n, width, reverse);
-		*items = other;
-		other = swap;
-	}
-	return r;
-}
-
-static int sorted_list(struct dn_trun *run, const struct dn_tseq *seq, const struct dn_tval *paths,
-		       bool case_sensitive, bool reverse, struct dn_tval *ret)
-{
-	struct keyed *items = dn_trun_alloc(run, seq->count * sizeof(*items));
-	struct dn_tlist *list = NULL;
-	int r = items ? 0 : dn_trun_no_memory(run);
-
-	for (size_t i = 0; i < seq->count && r == 0; i++) {
-		items[i].item = dn_tseq_at(seq, i);
-		r = keys_of(run, &items[i].item, paths, case_sensitive, &items[i].key);
-	}
-	if (r == 0)
-		r = sort_keyed(run, &items, seq->count, reverse);
-	if (r == 0)
-		r = dn_tlist_new(run, seq->count, &list);
-	for (size_t i = 0; i < seq->count && r == 0; i++)
-		r = dn_tlist_add(run, list, items[i].item);
-	return r < 0 ? r : give_list(ret, DN_T_LIST, list);
-}
-
 static int filter_sort(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tseq seq = { 0 };
@@ -193,8 +31,8 @@ static int filter_sort(struct dn_tcall *call, struct dn_tval *ret)
 
 	if (r < 0)
 		return r;
-	return sorted_list(call->run, &seq, call->arg[2], dn_targ_true(call, 1),
-			   dn_targ_true(call, 0), ret);
+	return dn_tseq_sorted(call->run, &seq, call->arg[2], dn_targ_true(call, 1),
+			      dn_targ_true(call, 0), ret);
 }
 
 /* Key and value of each entry, as tuples. */
@@ -240,7 +78,8 @@ static int filter_dictsort(struct dn_tcall *call, struct dn_tval *ret)
 	if (r < 0)
 		return r;
 	seq = (struct dn_tseq){ .items = list->items, .count = list->count };
-	return sorted_list(call->run, &seq, &by, dn_targ_true(call, 0), dn_targ_true(call, 2), ret);
+	return dn_tseq_sorted(call->run, &seq, &by, dn_targ_true(call, 0), dn_targ_true(call, 2),
+			      ret);
 }
 
 static int filter_items(struct dn_tcall *call, struct dn_tval *ret)
@@ -347,7 +186,7 @@ static int filter_unique(struct dn_tcall *call, struct dn_tval *ret)
 		struct dn_tval *before = NULL;
 		struct dn_tval key;
 
-		r = key_of(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
+		r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
 		if (r == 0)
 			r = dn_tdict_get(call->run, seen, &key, &before);
 		if (r < 0 || before)
@@ -372,7 +211,7 @@ static int extreme(struct dn_tcall *call, int sign, struct dn_tval *ret)
 		struct dn_tval key;
 		int order = sign;
 
-		r = key_of(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
+		r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
 		if (r == 0 && i > 0)
 			r = dn_tval_order(call->run, &key, &best_key, sign > 0 ? ">" : "<", 0,
 					  &order);
@@ -403,7 +242,7 @@ static int filter_sum(struct dn_tcall *call, struct dn_tval *ret)
 	for (size_t i = 0; r == 0 && i < seq.count; i++) {
 		struct dn_tval item = dn_tseq_at(&seq, i);
 
-		r = reach(call->run, &item, call->arg[0], &item);
+		r = dn_tval_reach(call->run, &item, call->arg[0], &item);
 		if (r == 0)
 			r = dn_tval_binary(call->run, DN_OP_ADD, &sum, &item, &sum);
 	}
@@ -423,12 +262,20 @@ static int filter_join(struct dn_tcall *call, struct dn_tval *ret)
 	if (r == 0 && call->arg[1]) {
 		r = dn_tseq_list(call->run, &seq, &list);
 		for (size_t i = 0; r == 0 && i < list->count; i++)
-			r = reach(call->run, &list->items[i], call->arg[1], &list->items[i]);
+			r = dn_tval_reach(call->run, &list->items[i], call->arg[1],
+					  &list->items[i]);
 		if (r == 0)
 			seq = (struct dn_tseq){ .items = list->items, .count = list->count };
 	}
 	*ret = dn_tval_str(NULL);
 	return r < 0 ? r : dn_tstr_join(call->run, glue, &seq, false, &ret->s);
+}
+
+/* What map, select and the like walk over: of what is false, nothing. */
+static int chosen_from(struct dn_tcall *call, struct dn_tseq *ret)
+{
+	*ret = (struct dn_tseq){ 0 };
+	return dn_tval_truth(call->self) ? dn_tseq_of(call->run, call->self, ret) : 0;
 }
 
 /* Arguments of the filter or test that map, select and the like are given: those from @skip on. */
@@ -488,7 +335,7 @@ static int filter_map(struct dn_tcall *call, struct dn_tval *ret)
 		return dn_trun_fail(call->run, EINVAL, "map requires a filter argument");
 	}
 	if (r == 0)
-		r = dn_tseq_of(call->run, call->self, &seq);
+		r = chosen_from(call, &seq);
 	if (r == 0)
 		r = dn_tlist_new(call->run, seq.count, &list);
 	for (size_t i = 0; r == 0 && i < seq.count; i++) {
@@ -497,7 +344,7 @@ static int filter_map(struct dn_tcall *call, struct dn_tval *ret)
 		if (filter) {
 			r = dn_trun_invoke(call->run, filter, &item, &rest, &item);
 		} else {
-			r = reach(call->run, &item, attribute, &item);
+			r = dn_tval_reach(call->run, &item, attribute, &item);
 			if (fallback && item.type == DN_T_UNDEFINED)
 				item = *fallback;
 		}
@@ -516,7 +363,7 @@ static int choose(struct dn_tcall *call, bool by_attribute, bool wanted, struct 
 	struct dn_targs rest = { 0 };
 	struct dn_tlist *list = NULL;
 	struct dn_tseq seq = { 0 };
-	int r = dn_tseq_of(call->run, call->self, &seq);
+	int r = chosen_from(call, &seq);
 
 	if (r == 0 && args->n - args->n_named < skip)
 		return dn_trun_fail(call->run, EINVAL, "Missing parameter for attribute name");
@@ -532,7 +379,7 @@ static int choose(struct dn_tcall *call, bool by_attribute, bool wanted, struct 
 
 		r = dn_trun_work(call->run, 0);
 		if (r == 0 && by_attribute)
-			r = reach(call->run, &item, &args->values[0], &v);
+			r = dn_tval_reach(call->run, &item, &args->values[0], &v);
 		if (r == 0 && test)
 			r = dn_trun_invoke(call->run, test, &v, &rest, &v);
 		if (r == 0 && dn_tval_truth(&v) == wanted)
@@ -597,7 +444,12 @@ static int filter_attr(struct dn_tcall *call, struct dn_tval *ret)
 	struct dn_tstr *name = NULL;
 	int r = dn_targ_str(call, 0, &name);
 
-	return r < 0 ? r : dn_tval_attribute(call->run, call->self, call->arg[0], ret);
+	if (r < 0)
+		return r;
+	/* The filter does not look at items: a dictionary has none of these. */
+	if (call->self->type == DN_T_DICT)
+		return dn_tval_undefined(call->run, call->self, call->arg[0], ret);
+	return dn_tval_attribute(call->run, call->self, call->arg[0], ret);
 }
 
 const struct dn_tcallable dn_tfilters_list[] = {

@@ -143,6 +143,14 @@ static int filter_escape(struct dn_tcall *call, struct dn_tval *ret)
 	return r < 0 ? r : give(ret, s);
 }
 
+static int need_text(struct dn_tcall *call)
+{
+	if (call->self->type == DN_T_UNDEFINED)
+		return dn_tval_fail_undefined(call->run, call->self);
+	return dn_trun_fail(call->run, EINVAL, "%s: expected a string, got '%s'",
+			    call->callable->name, dn_tval_type_name(call->self));
+}
+
 /* Each line but the first, and but empty ones, behind an indentation. */
 static int filter_indent(struct dn_tcall *call, struct dn_tval *ret)
 {
@@ -154,7 +162,7 @@ static int filter_indent(struct dn_tcall *call, struct dn_tval *ret)
 	struct dn_tstr *s = NULL;
 	int64_t width = 4;
 	size_t at = 0;
-	int r = input_text(call, &s);
+	int r = call->self->type == DN_T_STR ? input_text(call, &s) : need_text(call);
 
 	if (r == 0 && call->arg[0] && call->arg[0]->type == DN_T_STR)
 		r = dn_targ_str(call, 0, &indent);

@@ -255,7 +255,7 @@ int dn_tstr_percent(struct dn_trun *run, struct dn_tstr *format, const struct dn
 		return dn_trun_fail(run, EINVAL,
 				    "not all arguments converted during string formatting");
 	if (r == 0 && st.next == 0 && args->type != DN_T_TUPLE && args->type != DN_T_DICT &&
-	    args->type != DN_T_LIST)
+	    args->type != DN_T_LIST && args->type != DN_T_UNDEFINED)
 		return dn_trun_fail(run, EINVAL,
 				    "not all arguments converted during string formatting");
 	*ret = dn_tval_str(NULL);

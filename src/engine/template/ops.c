@@ -366,7 +366,7 @@ int dn_tval_binary(struct dn_trun *run, enum dn_top op, const struct dn_tval *a,
 		r = repeat(run, a, as_int(b), &result);
 	else if (op == DN_OP_MUL && can_repeat(b) && is_int(a))
 		r = repeat(run, b, as_int(a), &result);
-	else if (op == DN_OP_MOD && a->type == DN_T_STR && b->type != DN_T_UNDEFINED)
+	else if (op == DN_OP_MOD && a->type == DN_T_STR)
 		r = dn_tstr_percent(run, a->s, b, &result);
 	else
 		r = fail_operands(run, op, a, b);

@@ -270,7 +270,9 @@ int dn_template_render(const struct dn_template *tmpl, const char *variables, si
 	r = load_variables(variables, size, &json, err);
 	if (r < 0)
 		return r;
-	r = bind_variables(&run, json, trusted);
+	r = dn_tscope_init_root(&run, &root);
+	if (r == 0)
+		r = bind_variables(&run, json, trusted);
 	if (r == 0)
 		r = dn_trun_exec(&run, tmpl->root);
 	if (r == 0)

@@ -93,37 +93,37 @@ static int is_callable(struct dn_tcall *call, struct dn_tval *ret)
 				   t == DN_T_JOINER || t == DN_T_LOOP || t == DN_T_UNDEFINED);
 }
 
-/* self % divisor == 0 */
-static int divides(struct dn_tcall *call, const struct dn_tval *divisor, bool wanted,
-		   struct dn_tval *ret)
+/* self % divisor == rest */
+static int leaves(struct dn_tcall *call, const struct dn_tval *divisor, int64_t wanted,
+		  struct dn_tval *ret)
 {
-	struct dn_tval zero = dn_tval_int(0);
+	struct dn_tval expected = dn_tval_int(wanted);
 	struct dn_tval rest;
 	bool equal = false;
 	int r = dn_tval_binary(call->run, DN_OP_MOD, call->self, divisor, &rest);
 
 	if (r == 0)
-		r = dn_tval_equal(call->run, &rest, &zero, 0, &equal);
-	return r < 0 ? r : answer(ret, equal == wanted);
+		r = dn_tval_equal(call->run, &rest, &expected, 0, &equal);
+	return r < 0 ? r : answer(ret, equal);
 }
 
 static int is_even(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tval two = dn_tval_int(2);
 
-	return divides(call, &two, true, ret);
+	return leaves(call, &two, 0, ret);
 }
 
 static int is_odd(struct dn_tcall *call, struct dn_tval *ret)
 {
 	struct dn_tval two = dn_tval_int(2);
 
-	return divides(call, &two, false, ret);
+	return leaves(call, &two, 1, ret);
 }
 
 static int is_divisible(struct dn_tcall *call, struct dn_tval *ret)
 {
-	return divides(call, call->arg[0], true, ret);
+	return leaves(call, call->arg[0], 0, ret);
 }
 
 static int compared(struct dn_tcall *call, enum dn_top op, struct dn_tval *ret)
