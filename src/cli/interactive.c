@@ -172,6 +172,8 @@ static int read_line(struct console *console, char *line, size_t size)
 		el_resize(console->edit);
 		/* Before the prompt shows: a Ctrl-D that comes right after it would be lost. */
 		(void)el_set(console->edit, EL_PREP_TERM, 1);
+		text = el_gets(console->edit, &count);
+		if (console->interrupted) {
 			printf("\n(/bye or Ctrl-D ends the conversation)\n");
 			(void)fflush(stdout);
 			continue;
