@@ -193,7 +193,7 @@ struct dn_batch_item {
 DN_API DN_MUST_CHECK int dn_context_step(struct dn_context *context,
 					 const struct dn_batch_item *items, size_t n_items,
 					 struct dn_error *err);
-/* Row @row of the last step: float32[vocabulary], valid until the next step. */
+/* Row @row of the last step: float32[vocabulary], valid until the next step; rows lie together. */
 DN_API const float *dn_context_logits(const struct dn_context *context, uint32_t row);
 /* No step follows soon: the helpers sleep instead of spinning. */
 DN_API void dn_context_rest(struct dn_context *context);

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "engine/context.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
@@ -85,42 +86,6 @@ uint64_t dn_sequence_save_size(const struct dn_sequence *s)
 	return sizeof(struct snapshot_header) + s->n_blocks * s->context->kv.block_bytes;
 }
 
-static int write_whole(int fd, const void *data, size_t size, struct dn_error *err)
-{
-	const uint8_t *at = data;
-
-	while (size > 0) {
-		ssize_t n = write(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "write a snapshot");
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int read_whole(int fd, void *data, size_t size, struct dn_error *err)
-{
-	uint8_t *at = data;
-
-	while (size > 0) {
-		ssize_t n = read(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "read a snapshot");
-		if (n == 0)
-			return dn_error_set(err, EINVAL, "the snapshot ends too early");
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Zeros the slots of a block from @used tokens on. */
 static void clear_slots(const struct dn_kv *kv, uint32_t n_layers, uint8_t *block, uint32_t used)
 {
@@ -146,9 +111,9 @@ int dn_sequence_save(const struct dn_sequence *s, int fd, struct dn_error *err)
 	DN_AUTO_FREE uint8_t *last = NULL;
 	int r;
 
-	r = write_whole(fd, &header, sizeof(header), err);
+	r = dn_write_whole(fd, &header, sizeof(header), "the snapshot", err);
 	for (uint32_t i = 0; r >= 0 && i < s->length / DN_KV_BLOCK; i++)
-		r = write_whole(fd, s->blocks[i], kv->block_bytes, err);
+		r = dn_write_whole(fd, s->blocks[i], kv->block_bytes, "the snapshot", err);
 	if (r < 0 || !partial)
 		return r;
 	last = malloc(kv->block_bytes);
@@ -157,7 +122,7 @@ int dn_sequence_save(const struct dn_sequence *s, int fd, struct dn_error *err)
 	memcpy(last, s->blocks[s->n_blocks - 1], kv->block_bytes);
 	clear_slots(kv, s->context->model->hparams.n_layers, last, partial);
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
-	return write_whole(fd, last, kv->block_bytes, err);
+	return dn_write_whole(fd, last, kv->block_bytes, "the snapshot", err);
 }
 
 int dn_sequence_restore(struct dn_sequence *s, int fd, struct dn_error *err)
@@ -169,7 +134,7 @@ int dn_sequence_restore(struct dn_sequence *s, int fd, struct dn_error *err)
 
 	if (s->length)
 		return dn_error_set(err, EINVAL, "a snapshot is restored into an empty sequence");
-	r = read_whole(fd, &have, sizeof(have), err);
+	r = dn_read_whole(fd, &have, sizeof(have), "the snapshot", err);
 	if (r < 0)
 		return r;
 	if (have.magic != want.magic || have.version != want.version)
@@ -189,7 +154,7 @@ int dn_sequence_restore(struct dn_sequence *s, int fd, struct dn_error *err)
 	dn_kv_grow(kv, s, have.length);
 	s->length = have.length;
 	for (uint32_t i = 0; r >= 0 && i < s->n_blocks; i++)
-		r = read_whole(fd, s->blocks[i], kv->block_bytes, err);
+		r = dn_read_whole(fd, s->blocks[i], kv->block_bytes, "the snapshot", err);
 	if (r < 0)
 		dn_sequence_cut(s, 0);
 	return r;

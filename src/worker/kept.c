@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
 #include "worker/internal.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
@@ -47,43 +48,6 @@ int dn_worker_forget(struct dn_worker *worker, const struct dn_frame *frame, int
 	return 0;
 }
 
-/* All of it, or a failure. */
-static int write_all(int fd, const void *data, size_t size, struct dn_error *err)
-{
-	const char *at = data;
-
-	while (size > 0) {
-		ssize_t n = write(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "write a snapshot");
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-static int read_all(int fd, void *data, size_t size, struct dn_error *err)
-{
-	char *at = data;
-
-	while (size > 0) {
-		ssize_t n = read(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "read a snapshot");
-		if (n == 0)
-			return dn_error_set(err, EINVAL, "the snapshot ends too early");
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 int dn_worker_snapshot(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		       struct dn_error *err)
 {
@@ -102,9 +66,10 @@ int dn_worker_snapshot(struct dn_worker *worker, const struct dn_frame *frame, i
 	out = memfd_create("dunlin-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (out < 0)
 		return dn_error_errno(err, errno, "make memory for a snapshot");
-	r = write_all(out, &header, sizeof(header), err);
+	r = dn_write_whole(out, &header, sizeof(header), "the snapshot", err);
 	if (r >= 0)
-		r = write_all(out, place->tokens, place->n_tokens * sizeof(uint32_t), err);
+		r = dn_write_whole(out, place->tokens, place->n_tokens * sizeof(uint32_t),
+				   "the snapshot", err);
 	if (r >= 0)
 		r = dn_sequence_save(place->sequence, out, err);
 	if (r < 0)
@@ -123,7 +88,7 @@ static int restore_into(struct dn_worker *worker, struct dn_place *place, int fd
 {
 	int r;
 
-	r = read_all(fd, place->tokens, n_tokens * sizeof(uint32_t), err);
+	r = dn_read_whole(fd, place->tokens, n_tokens * sizeof(uint32_t), "the snapshot", err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_tokens; i++)
@@ -156,7 +121,7 @@ int dn_worker_restore(struct dn_worker *worker, const struct dn_frame *frame, in
 		return r;
 	if (lseek(*fd, 0, SEEK_SET) < 0)
 		return dn_error_errno(err, errno, "read a snapshot");
-	r = read_all(*fd, &header, sizeof(header), err);
+	r = dn_read_whole(*fd, &header, sizeof(header), "the snapshot", err);
 	if (r < 0)
 		return r;
 	if (header.magic != SNAPSHOT_MAGIC || header.version != SNAPSHOT_VERSION)
