@@ -3,6 +3,10 @@
 #include "base/io.h"
 
 #include <errno.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <dunlin/error.h>
 
 int dn_write_whole(int fd, const void *data, size_t size, const char *what, struct dn_error *err)
 {
