@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <dunlin/error.h>
+#include <dunlin/kv.h>
 #include <dunlin/template.h>
 #include <dunlin/tokenizer.h>
 
@@ -62,11 +63,6 @@ DN_API DN_MUST_CHECK int dn_model_tokenizes(const struct dn_model *model, struct
 /* NULL where dn_model_tokenizes() fails. Borrowed. */
 DN_API const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *model);
 
-enum dn_kv_type {
-	DN_KV_F16 = 0,
-	DN_KV_F32 = 1,
-};
-
 /**
  * struct dn_context_options - how a model is to run
  * @struct_size: sizeof(struct dn_context_options)
@@ -94,7 +90,7 @@ struct dn_context_options {
 /**
  * struct dn_memory_plan - what a context will take, in bytes, before anything is allocated
  * @weights: re-laid, in anonymous memory
- * @cache: keys and values
+ * @cache: keys and values, and the state of recurrent layers
  * @workspace: activations and scratch
  * @tables: the header's mapping and the tokenizer's tables
  * @process: program, libraries, stacks: a measured allowance
@@ -142,17 +138,27 @@ DN_API DN_MUST_CHECK int dn_sequence_new(struct dn_context *context,
 DN_API struct dn_sequence *dn_sequence_free(struct dn_sequence *sequence);
 /* Tokens whose keys and values are in the cache. */
 DN_API uint32_t dn_sequence_length(const struct dn_sequence *sequence);
-/* Forget all but the first @length tokens. */
-DN_API void dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
+/**
+ * dn_sequence_cut() - forget all but the first @length tokens, or somewhat fewer
+ *
+ * A model whose layers see a window, or keep a state instead of keys and values, can be cut back
+ * to where that is still known: within the window, or to a checkpoint. Such a sequence keeps
+ * checkpoints at multiples of 32 tokens, some, the closer to its end the denser.
+ *
+ * Return: the tokens that are left, at most @length; what is behind them is to be computed again.
+ */
+DN_API uint32_t dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
 /*
- * Make @to (empty) begin with the first @length tokens of @from. Their blocks are shared; whoever
- * writes into a partial last one first copies it.
+ * Make @to (empty) begin with the first @length tokens of @from, or somewhat fewer, as
+ * dn_sequence_cut() has it: dn_sequence_length() tells. Their blocks are shared; whoever writes into
+ * a partial last one first copies it.
  */
 DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct dn_sequence *from,
 					   uint32_t length, struct dn_error *err);
 /*
- * Write a sequence's keys and values to a descriptor, and read them back into an empty sequence
- * of a context with the same model, cache type and layout (checked).
+ * Write a sequence's keys and values, the state of its recurrent layers and its checkpoints to a
+ * descriptor, and read them back into an empty sequence of a context with the same model, level,
+ * cache type and layout (checked).
  */
 DN_API DN_MUST_CHECK int dn_sequence_save(const struct dn_sequence *sequence, int fd,
 					  struct dn_error *err);

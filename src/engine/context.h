@@ -18,20 +18,59 @@
 /* One token of a step: whose it is, and where it stands. */
 struct dn_row {
 	struct dn_sequence *sequence;
+	uint32_t run;
 	uint32_t token;
 	uint32_t position;
 	bool wanted; /* its logits are */
 };
 
-/* Quantised rows beside their float32 form; the arrays of struct dn_activations, writable. */
+/* The rows of a step that belong to one sequence, in the order of their positions. */
+struct dn_run {
+	struct dn_sequence *sequence;
+	uint32_t first;
+	uint32_t n;
+	struct dn_checkpoint *checkpoint; /* whose state is to be kept; NULL: none */
+};
+
+/**
+ * struct dn_rows - quantised rows beside their float32 form; as struct dn_activations, writable
+ * @parts: quantised rows for each one: 2 where the second is what the first has lost, so that
+ *	both together are as good as 16 bits
+ * @padded: the widest row rounded up to DN_BLOCK: the stride of both forms
+ */
 struct dn_rows {
+	uint32_t parts;
 	float *values;
 	int8_t *quants;
 	float *scales;
 	float *sums;
 	int32_t *biases;
-	uint32_t columns;
-	uint32_t padded; /* columns rounded up to DN_BLOCK: the stride of both forms */
+	uint32_t padded;
+};
+
+/* A product of a step on its way to the threads: see products.h. */
+struct dn_product_item {
+	struct dn_matrix w;
+	struct dn_activations x;
+	struct dn_product product;
+	float *y; /* where both parts' products are summed up to; NULL: they are one */
+	size_t y_stride;
+	const float *bias;
+	uint32_t first_piece;
+	uint32_t groups_per_piece;
+};
+
+/* Rows in the order of the experts that they go to: see experts.c. */
+struct dn_expert_rows {
+	struct dn_rows in;
+	struct dn_rows hidden;
+	float *up;
+	float *out;
+	float *logits;	  /* float32[n, experts] */
+	uint32_t *chosen; /* uint32[n, experts_used], best first */
+	float *weights;	  /* of the chosen */
+	uint32_t *places; /* where each chosen one's row stands in @in */
+	uint32_t *begins; /* of each expert's rows, and the end: [experts + 1] */
 };
 
 /**
@@ -39,8 +78,12 @@ struct dn_rows {
  * @n: rows in use
  * @x: the residual stream, float32[n, dim]
  * @normed, @attended, @hidden: what products read
- * @q, @k, @v, @up: what they write
- * @cosines, @sines: float32[n, rope_dims / 2] for the rows' positions
+ * @qkv: float32[n, qkv_stride]: queries, keys, values of a layer, one behind the other
+ * @up: float32[n, up_stride]
+ * @cosines, @sines: for each rope, float32[n, dims / 2] of the rows' positions
+ * @mixed, @convolved: of recurrent layers, float32[n, mixed_stride] each
+ * @gates: float32[n, 2 * heads]
+ * @per_layer: float32[n, n_layers * per_layer_dim]
  */
 struct dn_step {
 	const struct dn_model *model;
@@ -49,16 +92,29 @@ struct dn_step {
 	struct dn_kv *kv;
 	uint32_t n;
 	struct dn_row *rows;
+	uint32_t n_runs;
+	struct dn_run *runs;
+	uint32_t n_products;
+	struct dn_product_item *products;
+	float *apart; /* products of rows in two parts, before they are summed */
+	size_t apart_used;
 	float *x;
 	struct dn_rows normed;
 	struct dn_rows attended;
 	struct dn_rows hidden;
-	float *q;
-	float *k;
-	float *v;
+	float *qkv;
+	size_t qkv_stride;
 	float *up;
-	float *cosines;
-	float *sines;
+	size_t up_stride;
+	float *cosines[DN_ROPE_COUNT];
+	float *sines[DN_ROPE_COUNT];
+	float *mixed;
+	float *convolved;
+	size_t mixed_stride;
+	float *gates;
+	size_t gates_stride;
+	float *per_layer;
+	struct dn_expert_rows experts;
 	float *attention_scratch; /* dn_attention_scratch() for each thread */
 	size_t attention_stride;
 };
@@ -76,14 +132,14 @@ struct dn_context {
 	uint32_t n_sequences;
 	uint32_t max_sequences;
 	uint64_t n_steps;
-	double *frequencies; /* radians a position, for each pair */
+	double *frequencies[DN_ROPE_COUNT]; /* radians a position, for each pair */
 	float *logits;
 	uint8_t *workspace;
 	size_t workspace_bytes;
 };
 
 /**
- * dn_workspace_lay() - give every array of a step its place
+ * dn_workspace_lay() - give every array of a step its place (workspace.c)
  * @base: start of the workspace, or NULL to count only
  *
  * Return: bytes in all.
@@ -95,7 +151,12 @@ DN_MUST_CHECK int dn_context_options_fill(const struct dn_model *model,
 					  const struct dn_context_options *options,
 					  struct dn_context_options *ret_filled,
 					  struct dn_error *err);
-/* Blocks of the cache that filled options ask for. */
-uint32_t dn_context_blocks(const struct dn_context_options *filled);
+
+/* Bytes of a sequence in a context of @length tokens. */
+static inline size_t dn_sequence_bytes(uint32_t length)
+{
+	return sizeof(struct dn_sequence) +
+	       2 * (size_t)DN_DIV_ROUND_UP(length, DN_KV_BLOCK) * sizeof(uint8_t *);
+}
 
 #endif /* DUNLIN_ENGINE_CONTEXT_H */

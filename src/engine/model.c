@@ -12,12 +12,13 @@
 #include <dunlin/tokenizer.h>
 
 #include "base/text.h"
+#include "engine/arch/bind.h"
 #include "engine/tokenizer/tokenizer.h"
 
 static int bind_arch(struct dn_model *m, struct dn_error *err)
 {
 	struct dn_text name = { "", 0 };
-	const char *known;
+	char known[256];
 	size_t n_tensors = dn_gguf_n_tensors(m->gguf);
 	int r;
 
@@ -29,23 +30,20 @@ static int bind_arch(struct dn_model *m, struct dn_error *err)
 		return dn_error_set(err, ENOENT, "the file has a vocabulary but no weights");
 	if (r == 0)
 		return dn_error_set(err, EINVAL, "the file lacks general.architecture");
-	m->arch = dn_arch_find(name, &known);
-	if (!m->arch)
+	m->arch = dn_arch_find(name);
+	if (!m->arch) {
+		dn_arch_list(known, sizeof(known));
 		return dn_error_set(err, ENOTSUP,
 				    "the architecture '%s' is not known; this version runs: %s",
 				    m->architecture, known);
+	}
 	/* A family asks for each name once, so that no more are ever bound. */
 	m->max_weights = n_tensors;
 	m->weights = calloc(n_tensors, sizeof(*m->weights));
 	if (!m->weights)
 		return dn_error_memory(err, "the list of weights", n_tensors * sizeof(*m->weights));
 	r = dn_bind_hparams(m, err);
-	if (r < 0)
-		return r;
-	m->layers = calloc(m->hparams.n_layers, sizeof(*m->layers));
-	if (!m->layers)
-		return dn_error_memory(err, "the layers", m->hparams.n_layers * sizeof(*m->layers));
-	return m->arch->bind(m, err);
+	return r < 0 ? r : m->arch->bind(m, err);
 }
 
 /* A tensor that nobody asked for means that the file is of another kind than it says. */
@@ -199,13 +197,22 @@ static void count_weights(const struct dn_model *m, struct dn_model_info *info)
 	}
 	for (size_t i = 0; i < m->n_weights; i++) {
 		const struct dn_weight *w = &m->weights[i];
-		const bool looked_up = w->matrix == &m->globals.embedding && !m->globals.tied;
+		const struct dn_globals *g = &m->globals;
+		const struct dn_matrix *part = w->parts[0];
+		const bool looked_up = (part == &g->embedding && !g->tied) ||
+				       part == &g->positions || part == &g->types ||
+				       part == &g->per_layer_embedding;
+		const bool is_output = part == &g->embedding || part == &g->output.w;
+		const uint64_t experts = w->tensor->dims[2];
+		const uint64_t used =
+			DN_MIN(experts, (uint64_t)DN_MAX(m->hparams.experts_used, 1U));
 
-		if (!looked_up)
-			info->bytes_per_token += w->tensor->size;
-		if (w->matrix && w->matrix != &m->globals.embedding &&
-		    w->matrix != &m->globals.output)
-			info->operations_per_token += 2ULL * w->matrix->rows * w->matrix->columns;
+		if (looked_up)
+			continue;
+		info->bytes_per_token += w->tensor->size / experts * used;
+		if (part && !is_output)
+			info->operations_per_token +=
+				2ULL * w->shape.rows / experts * used * w->shape.columns;
 	}
 }
 

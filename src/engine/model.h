@@ -11,7 +11,32 @@
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
 
+#define DN_PARTS_MAX 3 /* weights that a file may keep as one tensor */
+
 struct dn_pool;
+
+/* A vector that begins @n elements behind the one before it in the same tensor. */
+struct dn_vector_part {
+	const float **vector;
+	uint32_t n;
+};
+
+/**
+ * struct dn_weight - one tensor on its way into memory
+ * @shape: of a matrix, its @data not set
+ * @parts: the matrices that its rows are, in order; their data is set when weights are loaded
+ * @vector: where a vector of float32 goes, else NULL; @vector_parts: what else its parts are
+ * @offset: in the model's region
+ */
+struct dn_weight {
+	const struct dn_gguf_tensor *tensor;
+	struct dn_matrix shape;
+	struct dn_matrix *parts[DN_PARTS_MAX];
+	const float **vector;
+	struct dn_vector_part vector_parts[DN_PARTS_MAX - 1];
+	size_t offset;
+	size_t bytes;
+};
 
 /**
  * struct dn_model - see dunlin/model.h

@@ -56,18 +56,12 @@ int dn_context_options_fill(const struct dn_model *m, const struct dn_context_op
 	if (r >= 0)
 		r = check("context", o.context, CONTEXT_MAX, err);
 	if (r >= 0)
-		r = check("kv", (uint32_t)o.kv, DN_KV_F32, err);
+		r = check("kv", (uint32_t)o.kv, DN_KV_COUNT - 1, err);
 	if (r < 0)
 		return r;
 	o.outputs = DN_MIN(o.outputs, o.batch);
 	*ret_filled = o;
 	return 0;
-}
-
-uint32_t dn_context_blocks(const struct dn_context_options *o)
-{
-	/* Each sequence may have to copy one shared block before it writes. */
-	return o->sequences * (DN_DIV_ROUND_UP(o->context, DN_KV_BLOCK) + 1);
 }
 
 /*
@@ -77,17 +71,23 @@ uint32_t dn_context_blocks(const struct dn_context_options *o)
 static bool cache_bytes(const struct dn_model *m, const struct dn_context_options *o,
 			uint64_t *ret_bytes)
 {
-	const uint64_t blocks = dn_context_blocks(o);
-	const uint64_t addresses =
-		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT *
-		(sizeof(struct dn_sequence) +
-		 DN_DIV_ROUND_UP((uint64_t)o->context, DN_KV_BLOCK) * sizeof(uint8_t *));
-	uint64_t bytes;
+	uint64_t block_bytes[DN_POOL_COUNT];
+	uint64_t blocks[DN_POOL_COUNT];
+	uint64_t total =
+		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT * dn_sequence_bytes(o->context);
 
-	if (!dn_mul_ok(blocks, dn_kv_block_bytes(&m->hparams, o->kv) + 2 * sizeof(uint32_t),
-		       &bytes))
-		return false;
-	return dn_add_ok(bytes, addresses, ret_bytes);
+	dn_kv_lay((struct dn_model *)m, o->kv, block_bytes);
+	dn_kv_count(m, o, blocks);
+	for (int p = 0; p < DN_POOL_COUNT; p++) {
+		uint64_t bytes;
+
+		if (block_bytes[p] &&
+		    (!dn_mul_ok(blocks[p], block_bytes[p] + 2 * sizeof(uint32_t), &bytes) ||
+		     !dn_add_ok(total, bytes, &total)))
+			return false;
+	}
+	*ret_bytes = total;
+	return true;
 }
 
 /* Fills all but @plan->tables and @plan->process; 2^60 bytes are more than any machine maps. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sequence's cache on its way out of a process and back.
+ * A sequence's memory on its way out of a process and back.
  *
- * A header that binds it to the model, cache type and layout, then the sequence's blocks as they
- * are in memory; slots behind the last token are written as zeros, so that nothing of another
- * sequence leaves with them. What comes back is checked in size and binding; its numbers are
- * taken as they are, so a snapshot is to be kept where only its owner writes.
+ * A header that binds it to the model, level, cache type and layout, and says where its
+ * checkpoints are; then the blocks of all layers, those blocks of windows that are kept, the state
+ * and those of the checkpoints, each as it is in memory. Slots behind the last token are written as
+ * zeros, so that nothing of another sequence leaves with them. What comes back is checked in size
+ * and binding; its numbers are taken as they are, so a snapshot is to be kept where only its owner
+ * writes.
  */
 
 #include <errno.h>
@@ -16,17 +18,20 @@
 #include "engine/context.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
-#define SNAPSHOT_VERSION 1U
+#define SNAPSHOT_VERSION 2U
 
 struct snapshot_header {
 	uint32_t magic;
 	uint32_t version;
 	uint64_t model; /* fingerprint() */
 	uint32_t level; /* bits differ between ref and the others */
-	uint32_t half;
+	uint32_t kv;
 	uint32_t block_tokens;
 	uint32_t length;
-	uint64_t block_bytes;
+	uint32_t n_checkpoints;
+	uint32_t checkpoints[DN_CHECKPOINTS]; /* their positions; 0 behind the last */
+	uint32_t reserved;
+	uint64_t block_bytes[DN_POOL_COUNT];
 };
 
 /* FNV-1a over what tells models apart without reading their weights: shapes, sizes, names. */
@@ -42,6 +47,7 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 static uint64_t fingerprint(const struct dn_model *m)
 {
 	const struct dn_hparams *h = &m->hparams;
+	const struct dn_weight *last;
 	uint64_t hash = 0xcbf29ce484222325ULL;
 
 	hash = hash_bytes(hash, m->arch->name, strlen(m->arch->name));
@@ -53,107 +59,255 @@ static uint64_t fingerprint(const struct dn_model *m)
 		hash = hash_bytes(hash, &t->offset, sizeof(t->offset));
 		hash = hash_bytes(hash, &t->type, sizeof(t->type));
 	}
-	/* What shapes do not say, and numbers depend on. */
+	/* What shapes do not say, and numbers depend on: all of them lie in the hyperparameters. */
 	hash = hash_bytes(hash, &h->n_heads, sizeof(h->n_heads));
-	hash = hash_bytes(hash, &h->rope_dims, sizeof(h->rope_dims));
-	hash = hash_bytes(hash, &h->rope_base, sizeof(h->rope_base));
-	hash = hash_bytes(hash, &h->rope_scale, sizeof(h->rope_scale));
-	hash = hash_bytes(hash, &h->rms_epsilon, sizeof(h->rms_epsilon));
+	hash = hash_bytes(hash, &h->window, sizeof(h->window));
+	for (int i = 0; i < DN_ROPE_COUNT; i++) {
+		hash = hash_bytes(hash, &h->ropes[i].dims, sizeof(h->ropes[i].dims));
+		hash = hash_bytes(hash, &h->ropes[i].base, sizeof(h->ropes[i].base));
+		hash = hash_bytes(hash, &h->ropes[i].scale, sizeof(h->ropes[i].scale));
+	}
+	hash = hash_bytes(hash, &h->epsilon, sizeof(h->epsilon));
+	hash = hash_bytes(hash, &h->attention_scale, sizeof(h->attention_scale));
 	/* Two fine-tunings of one model differ in every matrix: a part of one tells them apart. */
-	return hash_bytes(hash, m->layers[0].q.data, m->layers[0].q.group_bytes);
+	last = &m->weights[m->n_weights - 1];
+	return hash_bytes(hash, m->region + last->offset, DN_MIN(last->bytes, (size_t)65536));
 }
 
 static struct snapshot_header header_of(const struct dn_sequence *s)
 {
 	const struct dn_context *c = s->context;
-
-	return (struct snapshot_header){
+	struct snapshot_header header = {
 		.magic = SNAPSHOT_MAGIC,
 		.version = SNAPSHOT_VERSION,
 		.model = fingerprint(c->model),
 		.level = c->kernels->level == DN_LEVEL_REF ? 0 : 1,
-		.half = c->kv.half,
+		.kv = c->kv.type,
 		.block_tokens = DN_KV_BLOCK,
 		.length = s->length,
-		.block_bytes = c->kv.block_bytes,
+		.n_checkpoints = s->n_checkpoints,
 	};
+
+	for (uint32_t i = 0; i < s->n_checkpoints; i++)
+		header.checkpoints[i] = s->checkpoints[i].position;
+	for (int p = 0; p < DN_POOL_COUNT; p++)
+		header.block_bytes[p] = c->kv.pools[p].block_bytes;
+	return header;
+}
+
+/* Whether block @number of a pool is part of the snapshot. */
+static bool holds(const struct dn_sequence *s, enum dn_kv_pool pool, uint32_t number)
+{
+	return s->context->kv.pools[pool].block_bytes &&
+	       (pool == DN_POOL_ALL || dn_sequence_keeps(s, number));
 }
 
 uint64_t dn_sequence_save_size(const struct dn_sequence *s)
 {
-	return sizeof(struct snapshot_header) + s->n_blocks * s->context->kv.block_bytes;
+	const struct dn_kv *kv = &s->context->kv;
+	uint64_t size = sizeof(struct snapshot_header);
+
+	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++)
+		for (uint32_t i = 0; i < s->n_blocks; i++)
+			if (holds(s, (enum dn_kv_pool)p, i))
+				size += kv->pools[p].block_bytes;
+	if (s->state)
+		size += (1ULL + s->n_checkpoints) * kv->pools[DN_POOL_STATE].block_bytes;
+	return size;
 }
 
-/* Zeros the slots of a block from @used tokens on. */
-static void clear_slots(const struct dn_kv *kv, uint32_t n_layers, uint8_t *block, uint32_t used)
+/* Zeros the slots of a head's part of a block from @used tokens on; columns of keys, rows of values. */
+static void clear_part(uint8_t *part, const struct dn_layer *l, enum dn_kv_type type, uint32_t used)
 {
+	const uint32_t row = dn_kv_row(l->head_dim, type);
+	const uint32_t scales = type == DN_KV_Q8_0 ? row / 32 : 0;
+	const size_t element = type == DN_KV_F32 ? 4 : type == DN_KV_F16 ? 2 : 1;
 	const size_t slots = DN_KV_BLOCK - used;
+	uint8_t *keys = part;
+	uint8_t *values = part + dn_kv_head_bytes(l->head_dim, type);
+	uint8_t *key_scales = keys + (size_t)row * DN_KV_BLOCK * element;
+	uint8_t *value_scales = values + (size_t)row * DN_KV_BLOCK * element;
 
-	for (uint32_t part = 0; part < n_layers * kv->n_kv_heads; part++) {
-		uint8_t *keys = block + (size_t)part * 2 * kv->head_bytes;
-		uint8_t *values = keys + kv->head_bytes;
+	for (uint32_t d = 0; d < row; d++)
+		memset(keys + ((size_t)d * DN_KV_BLOCK + used) * element, 0, slots * element);
+	memset(values + (size_t)used * row * element, 0, slots * row * element);
+	for (uint32_t d = 0; d < scales; d++)
+		memset(key_scales + ((size_t)d * DN_KV_BLOCK + used) * 2, 0, slots * 2);
+	memset(value_scales + (size_t)used * scales * 2, 0, slots * scales * 2);
+}
 
-		for (uint32_t d = 0; d < kv->padded_dim; d++)
-			memset(keys + ((size_t)d * DN_KV_BLOCK + used) * kv->element, 0,
-			       slots * kv->element);
-		memset(values + (size_t)used * kv->padded_dim * kv->element, 0,
-		       slots * kv->padded_dim * kv->element);
+static void clear_slots(const struct dn_context *c, enum dn_kv_pool pool, uint8_t *block,
+			uint32_t used)
+{
+	const struct dn_model *m = c->model;
+
+	for (uint32_t i = 0; i < m->hparams.n_layers; i++) {
+		const struct dn_layer *l = &m->layers[i];
+
+		if (!l->n_heads || l->cache != i || dn_kv_pool_of(l) != pool)
+			continue;
+		for (uint32_t head = 0; head < l->n_kv_heads; head++)
+			clear_part(block + dn_kv_offset(l, c->kv.type, head), l, c->kv.type, used);
 	}
+}
+
+/* The last block of a pool, as a copy without what lies behind the last token. */
+static int save_partial(const struct dn_sequence *s, enum dn_kv_pool pool, int fd,
+			struct dn_error *err)
+{
+	const size_t bytes = s->context->kv.pools[pool].block_bytes;
+	DN_AUTO_FREE uint8_t *copy = malloc(bytes);
+
+	if (!copy)
+		return dn_error_memory(err, "a snapshot", bytes);
+	memcpy(copy, s->blocks[pool][s->n_blocks - 1], bytes);
+	clear_slots(s->context, pool, copy, s->length % DN_KV_BLOCK);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
+	return dn_write_whole(fd, copy, bytes, "the snapshot", err);
+}
+
+static int save_blocks(const struct dn_sequence *s, enum dn_kv_pool pool, int fd,
+		       struct dn_error *err)
+{
+	const size_t bytes = s->context->kv.pools[pool].block_bytes;
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < s->n_blocks; i++) {
+		if (!holds(s, pool, i))
+			continue;
+		if (i == s->length / DN_KV_BLOCK)
+			r = save_partial(s, pool, fd, err);
+		else
+			r = dn_write_whole(fd, s->blocks[pool][i], bytes, "the snapshot", err);
+	}
+	return r;
+}
+
+static int save_states(const struct dn_sequence *s, int fd, struct dn_error *err)
+{
+	const size_t bytes = s->context->kv.pools[DN_POOL_STATE].block_bytes;
+	int r;
+
+	if (!s->state)
+		return 0;
+	r = dn_write_whole(fd, s->state, bytes, "the snapshot", err);
+	for (uint32_t i = 0; r >= 0 && i < s->n_checkpoints; i++)
+		r = dn_write_whole(fd, s->checkpoints[i].state, bytes, "the snapshot", err);
+	return r;
 }
 
 int dn_sequence_save(const struct dn_sequence *s, int fd, struct dn_error *err)
 {
 	const struct snapshot_header header = header_of(s);
-	const struct dn_kv *kv = &s->context->kv;
-	const uint32_t partial = s->length % DN_KV_BLOCK;
-	DN_AUTO_FREE uint8_t *last = NULL;
 	int r;
 
 	r = dn_write_whole(fd, &header, sizeof(header), "the snapshot", err);
-	for (uint32_t i = 0; r >= 0 && i < s->length / DN_KV_BLOCK; i++)
-		r = dn_write_whole(fd, s->blocks[i], kv->block_bytes, "the snapshot", err);
-	if (r < 0 || !partial)
-		return r;
-	last = malloc(kv->block_bytes);
-	if (!last)
-		return dn_error_memory(err, "a snapshot", kv->block_bytes);
-	memcpy(last, s->blocks[s->n_blocks - 1], kv->block_bytes);
-	clear_slots(kv, s->context->model->hparams.n_layers, last, partial);
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
-	return dn_write_whole(fd, last, kv->block_bytes, "the snapshot", err);
+	if (r >= 0)
+		r = save_blocks(s, DN_POOL_ALL, fd, err);
+	if (r >= 0)
+		r = save_blocks(s, DN_POOL_WINDOW, fd, err);
+	return r < 0 ? r : save_states(s, fd, err);
+}
+
+static int check_header(const struct dn_sequence *s, const struct snapshot_header *have,
+			struct dn_error *err)
+{
+	const struct snapshot_header want = header_of(s);
+	uint32_t before = 0;
+
+	if (have->magic != want.magic || have->version != want.version)
+		return dn_error_set(err, EINVAL, "this is no snapshot of version %u",
+				    SNAPSHOT_VERSION);
+	if (have->model != want.model || have->level != want.level || have->kv != want.kv ||
+	    have->block_tokens != want.block_tokens ||
+	    memcmp(have->block_bytes, want.block_bytes, sizeof(want.block_bytes)) != 0)
+		return dn_error_set(err, EINVAL,
+				    "the snapshot is of another model, level or cache type");
+	if (have->length > s->context->length)
+		return dn_error_set(err, ENOBUFS, "the snapshot has %u tokens, the context %u",
+				    have->length, s->context->length);
+	if (have->n_checkpoints > DN_CHECKPOINTS)
+		return dn_error_set(err, EINVAL, "the snapshot has %u checkpoints, at most %d",
+				    have->n_checkpoints, DN_CHECKPOINTS);
+	for (uint32_t i = 0; i < have->n_checkpoints; i++) {
+		if (have->checkpoints[i] <= before || have->checkpoints[i] > have->length ||
+		    have->checkpoints[i] % DN_KV_BLOCK)
+			return dn_error_set(err, EINVAL,
+					    "the snapshot's checkpoint %u is at token %u of %u", i,
+					    have->checkpoints[i], have->length);
+		before = have->checkpoints[i];
+	}
+	return 0;
+}
+
+/* Takes every block that the header says will come; on failure those taken stay the sequence's. */
+static int take_blocks(struct dn_sequence *s, const struct snapshot_header *have,
+		       struct dn_error *err)
+{
+	struct dn_block_pool *pools = s->context->kv.pools;
+	const uint32_t states =
+		pools[DN_POOL_STATE].block_bytes && have->length ? 1 + have->n_checkpoints : 0;
+	bool room = pools[DN_POOL_STATE].n_free >= states;
+
+	s->length = have->length;
+	for (uint32_t i = 0; i < have->n_checkpoints; i++)
+		s->checkpoints[i] = (struct dn_checkpoint){ have->checkpoints[i], NULL };
+	s->n_checkpoints = have->n_checkpoints;
+	for (uint32_t i = 0; room && i < DN_DIV_ROUND_UP(have->length, DN_KV_BLOCK); i++) {
+		s->n_blocks = i + 1;
+		for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++) {
+			if (!holds(s, (enum dn_kv_pool)p, i))
+				continue;
+			room &= pools[p].n_free > 0;
+			if (room)
+				s->blocks[p][i] = dn_block_take(&pools[p]);
+		}
+	}
+	if (!room)
+		return dn_error_set(err, ENOSPC,
+				    "the cache has no room for a snapshot of %u tokens",
+				    have->length);
+	if (states)
+		s->state = dn_block_take(&pools[DN_POOL_STATE]);
+	for (uint32_t i = 0; states && i < s->n_checkpoints; i++)
+		s->checkpoints[i].state = dn_block_take(&pools[DN_POOL_STATE]);
+	return 0;
+}
+
+static int read_blocks(struct dn_sequence *s, int fd, struct dn_error *err)
+{
+	const struct dn_block_pool *pools = s->context->kv.pools;
+	const size_t state_bytes = pools[DN_POOL_STATE].block_bytes;
+	int r = 0;
+
+	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++)
+		for (uint32_t i = 0; r >= 0 && i < s->n_blocks; i++)
+			if (s->blocks[p][i])
+				r = dn_read_whole(fd, s->blocks[p][i], pools[p].block_bytes,
+						  "the snapshot", err);
+	if (r >= 0 && s->state)
+		r = dn_read_whole(fd, s->state, state_bytes, "the snapshot", err);
+	for (uint32_t i = 0; r >= 0 && s->state && i < s->n_checkpoints; i++)
+		r = dn_read_whole(fd, s->checkpoints[i].state, state_bytes, "the snapshot", err);
+	return r;
 }
 
 int dn_sequence_restore(struct dn_sequence *s, int fd, struct dn_error *err)
 {
-	struct dn_kv *kv = &s->context->kv;
-	const struct snapshot_header want = header_of(s);
 	struct snapshot_header have;
 	int r;
 
 	if (s->length)
 		return dn_error_set(err, EINVAL, "a snapshot is restored into an empty sequence");
 	r = dn_read_whole(fd, &have, sizeof(have), "the snapshot", err);
+	if (r >= 0)
+		r = check_header(s, &have, err);
 	if (r < 0)
 		return r;
-	if (have.magic != want.magic || have.version != want.version)
-		return dn_error_set(err, EINVAL, "this is no snapshot of version %u",
-				    SNAPSHOT_VERSION);
-	if (have.model != want.model || have.level != want.level || have.half != want.half ||
-	    have.block_tokens != want.block_tokens || have.block_bytes != want.block_bytes)
-		return dn_error_set(err, EINVAL,
-				    "the snapshot is of another model, level or cache type");
-	if (have.length > s->context->length)
-		return dn_error_set(err, ENOBUFS, "the snapshot has %u tokens, the context %u",
-				    have.length, s->context->length);
-	if (dn_kv_blocks_to_grow(kv, s, have.length) > kv->n_free)
-		return dn_error_set(err, ENOSPC,
-				    "the cache has no room for a snapshot of %u tokens",
-				    have.length);
-	dn_kv_grow(kv, s, have.length);
-	s->length = have.length;
-	for (uint32_t i = 0; r >= 0 && i < s->n_blocks; i++)
-		r = dn_read_whole(fd, s->blocks[i], kv->block_bytes, "the snapshot", err);
+	r = take_blocks(s, &have, err);
+	if (r >= 0)
+		r = read_blocks(s, fd, err);
 	if (r < 0)
-		dn_sequence_cut(s, 0);
+		(void)dn_sequence_cut(s, 0);
 	return r;
 }

@@ -37,14 +37,14 @@ static int load_piece(struct load_job *job, const struct piece *p, uint8_t *stag
 		      struct dn_error *err)
 {
 	const struct dn_weight *w = p->weight;
-	const struct dn_matrix *m = w->matrix;
+	const struct dn_matrix *m = &w->shape;
 	uint8_t *to = job->model->region + w->offset;
 	uint32_t first_row = p->first_group * DN_GROUP;
 	size_t row_bytes;
 	uint32_t rows;
 	int r;
 
-	if (!m)
+	if (w->vector)
 		return dn_gguf_read(job->model->gguf, to, w->bytes, w->tensor->offset, err);
 	row_bytes = dn_relay_row_bytes(m->type, m->columns);
 	rows = DN_MIN(p->n_groups * DN_GROUP, m->rows - first_row);
@@ -86,10 +86,10 @@ static uint32_t groups_per_piece(const struct dn_matrix *m)
 
 static uint32_t count_pieces(const struct dn_weight *w)
 {
-	if (!w->matrix)
+	if (w->vector)
 		return 1;
-	return DN_DIV_ROUND_UP(DN_DIV_ROUND_UP(w->matrix->rows, DN_GROUP),
-			       groups_per_piece(w->matrix));
+	return DN_DIV_ROUND_UP(DN_DIV_ROUND_UP(w->shape.rows, DN_GROUP),
+			       groups_per_piece(&w->shape));
 }
 
 size_t dn_model_staging_bytes(const struct dn_model *m)
@@ -97,10 +97,10 @@ size_t dn_model_staging_bytes(const struct dn_model *m)
 	size_t most = 0;
 
 	for (size_t i = 0; i < m->n_weights; i++) {
-		const struct dn_matrix *matrix = m->weights[i].matrix;
-		const uint32_t groups = matrix ? DN_DIV_ROUND_UP(matrix->rows, DN_GROUP) : 0;
+		const struct dn_matrix *matrix = &m->weights[i].shape;
+		const uint32_t groups = DN_DIV_ROUND_UP(matrix->rows, DN_GROUP);
 
-		if (matrix)
+		if (!m->weights[i].vector)
 			most = DN_MAX(most, DN_MIN(groups_per_piece(matrix), groups) *
 						    matrix->group_bytes);
 	}
@@ -113,8 +113,8 @@ static void cut_pieces(const struct dn_model *m, struct piece *pieces)
 
 	for (size_t i = 0; i < m->n_weights; i++) {
 		const struct dn_weight *w = &m->weights[i];
-		uint32_t groups = w->matrix ? DN_DIV_ROUND_UP(w->matrix->rows, DN_GROUP) : 1;
-		uint32_t step = w->matrix ? groups_per_piece(w->matrix) : 1;
+		uint32_t groups = w->vector ? 1 : DN_DIV_ROUND_UP(w->shape.rows, DN_GROUP);
+		uint32_t step = w->vector ? 1 : groups_per_piece(&w->shape);
 
 		for (uint32_t g = 0; g < groups; g += step, n++)
 			pieces[n] = (struct piece){ w, g, DN_MIN(step, groups - g) };
@@ -135,18 +135,32 @@ static int map_region(struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
+static void set_vectors(const struct dn_weight *w, const float *at)
+{
+	*w->vector = at;
+	for (uint32_t i = 0; i < DN_ARRAY_SIZE(w->vector_parts); i++) {
+		if (!w->vector_parts[i].vector)
+			break;
+		at += w->vector_parts[i].n;
+		*w->vector_parts[i].vector = at;
+	}
+}
+
 static void set_addresses(struct dn_model *m)
 {
 	for (size_t i = 0; i < m->n_weights; i++) {
 		const struct dn_weight *w = &m->weights[i];
+		const uint8_t *at = m->region + w->offset;
 
-		if (w->matrix)
-			w->matrix->data = m->region + w->offset;
-		else
-			*w->vector = (const float *)(m->region + w->offset);
+		if (w->vector)
+			set_vectors(w, (const float *)at);
+		for (uint32_t p = 0; p < DN_PARTS_MAX && w->parts[p]; p++) {
+			w->parts[p]->data = at;
+			at += w->parts[p]->rows / DN_GROUP * w->shape.group_bytes;
+		}
 	}
 	if (m->globals.tied)
-		m->globals.output = m->globals.embedding;
+		m->globals.output.w = m->globals.embedding;
 }
 
 int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_error *err)

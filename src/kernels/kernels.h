@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include <dunlin/error.h>
+#include <dunlin/kv.h>
 
 #include "base/base.h"
 #include "kernels/types.h"
@@ -88,9 +89,10 @@ struct dn_product {
  * struct dn_attention - softmax(q Kᵀ) V over a paged cache, for query rows of one KV head
  * @blocks: the sequence's blocks
  * @keys, @values: byte offsets of this layer's and head's part in a block: keys as
- *	[head_dim][32 tokens], values as [32 tokens][head_dim rounded up to 16]
- * @half: elements are F16, else F32
+ *	[dn_kv_row()][32 tokens], values as [32 tokens][dn_kv_row()]; Q8_0 has behind them its F16
+ *	scales, of keys as [dn_kv_row() / 32][32 tokens], of values as [32 tokens][dn_kv_row() / 32]
  * @scale: of the scores
+ * @softcap: scores become softcap * tanh(score / softcap); 0: they stay
  * @n_rows: at most DN_ATTENTION_ROWS
  * @q, @out: float32[head_dim] of each row
  * @begin, @end: the cache positions that each row sees, at least one
@@ -103,9 +105,10 @@ struct dn_attention {
 	const uint8_t *const *blocks;
 	size_t keys;
 	size_t values;
-	bool half;
+	enum dn_kv_type type;
 	uint32_t head_dim;
 	float scale;
+	float softcap;
 	uint32_t n_rows;
 	const float *q[DN_ATTENTION_ROWS];
 	float *out[DN_ATTENTION_ROWS];
@@ -114,10 +117,69 @@ struct dn_attention {
 	float *scratch;
 };
 
+/* Elements that a head's row takes in the cache. */
+static inline uint32_t dn_kv_row(uint32_t head_dim, enum dn_kv_type type)
+{
+	return type == DN_KV_Q8_0 ? DN_ROUND_UP(head_dim, 32U) : DN_ROUND_UP(head_dim, 16U);
+}
+
+/* Bytes of a head's keys, and as many of its values, in a block of the cache. */
+static inline size_t dn_kv_head_bytes(uint32_t head_dim, enum dn_kv_type type)
+{
+	const size_t elements = (size_t)dn_kv_row(head_dim, type) * DN_KV_BLOCK;
+
+	if (type == DN_KV_Q8_0)
+		return elements + elements / 32 * sizeof(uint16_t);
+	return elements * (type == DN_KV_F16 ? sizeof(uint16_t) : sizeof(float));
+}
+
 static inline size_t dn_attention_scratch(uint32_t head_dim)
 {
-	return DN_ATTENTION_ROWS * ((size_t)DN_KV_BLOCK + DN_ROUND_UP((size_t)head_dim, 16));
+	return DN_ATTENTION_ROWS * ((size_t)DN_KV_BLOCK + DN_ROUND_UP((size_t)head_dim, 32));
 }
+
+enum dn_activation {
+	DN_ACTIVATION_SILU,	/* x / (1 + e^-x) */
+	DN_ACTIVATION_GELU,	/* in its tanh form (Hendrycks and Gimpel 2016) */
+	DN_ACTIVATION_GELU_ERF, /* x Phi(x), within 2e-7 of |x| */
+	DN_ACTIVATION_SIGMOID,
+};
+
+/**
+ * struct dn_recurrence - a token's step of a linear recurrence over a matrix, for one head
+ * @state: S, float32[n_keys][n_values], changed in place
+ * @k, @q: float32[n_keys]
+ * @v, @out: float32[n_values]
+ *
+ * S = decay S; d = beta (v - Sᵀk) with @delta, else d = beta v; S += k dᵀ; out = Sᵀq.
+ * With @delta it is the gated delta rule (Yang, Kautz, Hatamizadeh 2024), without it a head of
+ * Mamba 2 (Dao and Gu 2024) whose keys and queries are B and C. Sums go over keys in order, a
+ * lane is a value.
+ */
+struct dn_recurrence {
+	float *state;
+	uint32_t n_keys;
+	uint32_t n_values;
+	const float *k;
+	const float *q;
+	const float *v;
+	float *out;
+	float decay;
+	float beta;
+	bool delta;
+};
+
+/**
+ * struct dn_convolution - a causal convolution along the tokens, each channel on its own
+ * @w: F32, a row for each channel, a column for each tap, the newest token's last
+ * @inputs: float32[w->rows] for each tap, oldest first
+ * @out: float32[w->rows] = sum over taps in order
+ */
+struct dn_convolution {
+	const struct dn_matrix *w;
+	const float *const *inputs;
+	float *out;
+};
 
 /* The vector operations of a level. Lengths are in elements; nothing needs alignment. */
 struct dn_kernels {
@@ -132,18 +194,33 @@ struct dn_kernels {
 	/* Groups [first, first + count) of a product; all element types. */
 	void (*product)(const struct dn_product *product, uint32_t first, uint32_t count);
 	void (*attend)(const struct dn_attention *attention);
-	/* y = x / sqrt(mean(x²) + epsilon) * weight; y may be x. */
+	/* y = x / sqrt(mean(x²) + epsilon) * weight, or without a weight; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);
-	/* y += x */
-	void (*add)(float *y, const float *x, uint32_t n);
-	/* y = silu(gate) * up; y may be gate. */
-	void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t n);
+	/* y = (x - mean) / sqrt(variance + epsilon) * weight + bias; @bias may be NULL, y may be x. */
+	void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias,
+			   uint32_t n, float epsilon);
+	/* y += scale * x, rounded once */
+	void (*add_scaled)(float *y, const float *x, float scale, uint32_t n);
+	/* y = a * b; y may be either. */
+	void (*multiply)(float *y, const float *a, const float *b, uint32_t n);
+	/* x *= factor */
+	void (*scale)(float *x, float factor, uint32_t n);
+	/* x = cap * tanh(x / cap) */
+	void (*softcap)(float *x, float cap, uint32_t n);
+	/* y = activation(x) * up, or without @up; y may be x. */
+	void (*activate)(enum dn_activation activation, float *y, const float *x, const float *up,
+			 uint32_t n);
+	void (*recur)(const struct dn_recurrence *recurrence);
+	/* Groups of channels [first, first + count). */
+	void (*convolve)(const struct dn_convolution *convolution, uint32_t first, uint32_t count);
 	/* Rotates pairs (2i, 2i + 1), or with @halves (i, i + n_pairs), by the angles given. */
 	void (*rope)(float *x, uint32_t n_pairs, const float *cosines, const float *sines,
 		     bool halves);
-	/* Writes a key as a column of a block (stride DN_KV_BLOCK) and a value as a row. */
-	void (*store_key)(void *block, const float *key, uint32_t n, bool half);
-	void (*store_value)(void *row, const float *value, uint32_t n, bool half);
+	/* Writes token @slot's key as a column, its value as a row, of a head's part of a block. */
+	void (*store_key)(void *keys, uint32_t slot, const float *key, uint32_t n,
+			  enum dn_kv_type type);
+	void (*store_value)(void *values, uint32_t slot, const float *value, uint32_t n,
+			    enum dn_kv_type type);
 };
 
 /**

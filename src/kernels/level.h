@@ -33,8 +33,14 @@ extern const struct dn_kernels dn_kernels_i8mm;
 		.product = product,                                                                \
 		.attend = attend,                                                                  \
 		.rms_norm = rms_norm,                                                              \
-		.add = add,                                                                        \
-		.silu_mul = silu_mul,                                                              \
+		.layer_norm = layer_norm,                                                          \
+		.add_scaled = add_scaled,                                                          \
+		.multiply = multiply,                                                              \
+		.scale = scale_by,                                                                 \
+		.softcap = softcap,                                                                \
+		.activate = activate,                                                              \
+		.recur = recur,                                                                    \
+		.convolve = convolve,                                                              \
 		.rope = rope,                                                                      \
 		.store_key = store_key,                                                            \
 		.store_value = store_value,                                                        \

@@ -22,8 +22,6 @@
  * for F16 and F32 four chains acc[c % 4] = fma(w, x, acc[c % 4]), (a0 + a1) + (a2 + a3).
  */
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* Far enough ahead for the memory's latency at full bandwidth: see docs/performance.md. */
 #define PREFETCH_AHEAD 8192
 

@@ -119,13 +119,14 @@ void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t colum
 		memcpy(halves + (size_t)2 * j, from + (size_t)2 * (DN_GROUP * j + lane), 2);
 }
 
-static void row_of_floats(const struct dn_matrix *matrix, uint32_t row, float *out)
+static void row_of_floats(const struct dn_matrix *matrix, uint32_t row, uint32_t first, uint32_t n,
+			  float *out)
 {
 	const size_t lane = row % DN_GROUP;
 	const uint8_t *group = matrix->data + (size_t)(row / DN_GROUP) * matrix->group_bytes;
 
-	for (uint32_t c = 0; c < matrix->columns; c++) {
-		const size_t at = (size_t)c * DN_GROUP + lane;
+	for (uint32_t c = 0; c < n; c++) {
+		const size_t at = ((size_t)first + c) * DN_GROUP + lane;
 
 		if (matrix->type == DN_TYPE_F16)
 			out[c] = dn_half_to_float(((const uint16_t *)group)[at]);
@@ -134,21 +135,28 @@ static void row_of_floats(const struct dn_matrix *matrix, uint32_t row, float *o
 	}
 }
 
-void dn_relay_row(const struct dn_matrix *matrix, uint32_t row, float *out)
+void dn_relay_part(const struct dn_matrix *matrix, uint32_t row, uint32_t first, uint32_t n,
+		   float *out)
 {
 	const uint32_t columns = dn_type_info(matrix->type)->columns;
 	uint8_t bytes[DN_FILE_BLOCK_MAX];
 	struct dn_block block;
 
 	if (columns == 1) {
-		row_of_floats(matrix, row, out);
+		row_of_floats(matrix, row, first, n, out);
 		return;
 	}
-	for (uint32_t c = 0; c < matrix->columns; c += DN_BLOCK) {
-		if (c % columns == 0)
+	for (uint32_t c = first; c < first + n; c += DN_BLOCK) {
+		if (c == first || c % columns == 0)
 			dn_relay_block(matrix, row, c, bytes);
 		dn_block_unpack(matrix->type, bytes, c % columns / DN_BLOCK, &block);
 		for (uint32_t i = 0; i < DN_BLOCK; i++)
-			out[c + i] = block.scales[i / 16] * (float)block.quants[i] + block.minimum;
+			out[c - first + i] =
+				block.scales[i / 16] * (float)block.quants[i] + block.minimum;
 	}
+}
+
+void dn_relay_row(const struct dn_matrix *matrix, uint32_t row, float *out)
+{
+	dn_relay_part(matrix, row, 0, matrix->columns, out);
 }

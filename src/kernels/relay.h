@@ -46,6 +46,10 @@ void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint3
 /* The block of @row that holds @column, as it was in the file: DN_FILE_BLOCK_MAX bytes at most. */
 void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t column, uint8_t *out);
 
+/* Columns [@first, @first + @n) of a row as float32; both multiples of DN_BLOCK in quantised types. */
+void dn_relay_part(const struct dn_matrix *matrix, uint32_t row, uint32_t first, uint32_t n,
+		   float *out);
+
 /* One row of a matrix as float32[columns]: an embedding's look-up. */
 void dn_relay_row(const struct dn_matrix *matrix, uint32_t row, float *out);
 

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The float32 operations and the attention of a level, written once in terms of its vectors.
+ * The float32 operations of a level, written once in terms of its vectors; attention.inc.h and
+ * recurrent.inc.h go on from here.
  *
  * The including file defines before: VEC (lanes, 1 to 16), `vec` and vec_load, vec_store, vec_set1,
  * vec_add, vec_sub, vec_mul, vec_div, vec_fma (fused), vec_max, vec_min, vec_keep_ge(v, x, t) (v
  * where x >= t, else 0), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
- * exponent of p), vec_load_half, vec_store_half; and ROWS, the query rows that fit its registers.
+ * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows that
+ * fit its registers.
  *
  * Sums are kept in sixteen lanes whatever VEC is, and added up by lanes_sum().
  */
+
+#define INLINE static inline __attribute__((always_inline))
 
 #define LANES 16
 #define PARTS (LANES / VEC)
@@ -73,6 +77,18 @@ static inline vec load_some(const float *x, uint32_t left)
 	return vec_load(padded);
 }
 
+/* A number in the lanes that load_some() fills. */
+static inline vec load_some_of(float x, uint32_t left)
+{
+	float padded[VEC] = { 0 };
+
+	if (left >= VEC)
+		return vec_set1(x);
+	for (uint32_t i = 0; i < left; i++)
+		padded[i] = x;
+	return vec_load(padded);
+}
+
 static inline void store_some(float *y, vec v, uint32_t left)
 {
 	float padded[VEC];
@@ -85,49 +101,189 @@ static inline void store_some(float *y, vec v, uint32_t left)
 	memcpy(y, padded, left * sizeof(float));
 }
 
-static void add(float *y, const float *x, uint32_t n)
+static void add_scaled(float *y, const float *x, float scale, uint32_t n)
 {
+	const vec factor = vec_set1(scale);
+
 	FOR_VECTORS(n, i)
-	store_some(y + i, vec_add(load_some(y + i, n - i), load_some(x + i, n - i)), n - i);
+	store_some(y + i, vec_fma(load_some(x + i, n - i), factor, load_some(y + i, n - i)), n - i);
 }
 
-static void silu_mul(float *y, const float *gate, const float *up, uint32_t n)
+static void multiply(float *y, const float *a, const float *b, uint32_t n)
+{
+	FOR_VECTORS(n, i)
+	store_some(y + i, vec_mul(load_some(a + i, n - i), load_some(b + i, n - i)), n - i);
+}
+
+static void scale_by(float *x, float factor, uint32_t n)
+{
+	FOR_VECTORS(n, i)
+	store_some(x + i, vec_mul(load_some(x + i, n - i), vec_set1(factor)), n - i);
+}
+
+/* 1 - 2 / (1 + e^2x): near zero the error is absolute, a unit of 1's last place. */
+static inline vec vec_tanh(vec x)
 {
 	const vec one = vec_set1(1.0f);
-	const vec zero = vec_set1(0.0f);
+	vec e = vec_exp(vec_mul(x, vec_set1(2.0f)));
 
+	return vec_sub(one, vec_div(vec_set1(2.0f), vec_add(one, e)));
+}
+
+static inline vec vec_softcap(vec x, float cap)
+{
+	return vec_mul(vec_set1(cap), vec_tanh(vec_div(x, vec_set1(cap))));
+}
+
+static void softcap(float *x, float cap, uint32_t n)
+{
 	FOR_VECTORS(n, i)
-	{
-		vec g = load_some(gate + i, n - i);
-		vec silu = vec_div(g, vec_add(one, vec_exp(vec_sub(zero, g))));
+	store_some(x + i, vec_softcap(load_some(x + i, n - i), cap), n - i);
+}
 
-		store_some(y + i, vec_mul(silu, load_some(up + i, n - i)), n - i);
+static inline vec vec_sigmoid(vec x)
+{
+	const vec one = vec_set1(1.0f);
+
+	return vec_div(one, vec_add(one, vec_exp(vec_sub(vec_set1(0.0f), x))));
+}
+
+static inline vec vec_silu(vec x)
+{
+	return vec_div(x, vec_add(vec_set1(1.0f), vec_exp(vec_sub(vec_set1(0.0f), x))));
+}
+
+/* x / 2 (1 + tanh u) is x / (1 + e^-2u), with u = sqrt(2 / pi) (x + 0.044715 x^3). */
+static inline vec vec_gelu(vec x)
+{
+	vec square = vec_mul(x, x);
+	vec u = vec_mul(x, vec_fma(square, vec_set1(-0x1.2444f2p-4f), vec_set1(-0x1.988454p+0f)));
+
+	return vec_div(x, vec_add(vec_set1(1.0f), vec_exp(u)));
+}
+
+/*
+ * x Phi(x) = max(x, 0) - |x| / 2 erfc(|x| / sqrt 2), and erfc z is e^-z^2 times a polynomial in
+ * 1 / (1 + p z), 7.1.26 of Abramowitz and Stegun's Handbook, with an error of 1.5e-7.
+ */
+static inline vec vec_gelu_erf(vec x)
+{
+	const vec zero = vec_set1(0.0f);
+	const vec one = vec_set1(1.0f);
+	vec magnitude = vec_max(x, vec_sub(zero, x));
+	vec z = vec_mul(magnitude, vec_set1(0x1.6a09e6p-1f));
+	vec t = vec_div(one, vec_fma(z, vec_set1(0.3275911f), one));
+	vec p = vec_fma(t, vec_set1(1.061405429f), vec_set1(-1.453152027f));
+	vec tail;
+
+	p = vec_fma(p, t, vec_set1(1.421413741f));
+	p = vec_fma(p, t, vec_set1(-0.284496736f));
+	p = vec_fma(p, t, vec_set1(0.254829592f));
+	tail = vec_mul(vec_mul(p, t), vec_exp(vec_sub(zero, vec_mul(z, z))));
+	return vec_sub(vec_max(x, zero), vec_mul(vec_mul(magnitude, vec_set1(0.5f)), tail));
+}
+
+static inline vec vec_activate(const enum dn_activation activation, vec x)
+{
+	switch (activation) {
+	case DN_ACTIVATION_SILU:
+		return vec_silu(x);
+	case DN_ACTIVATION_GELU:
+		return vec_gelu(x);
+	case DN_ACTIVATION_GELU_ERF:
+		return vec_gelu_erf(x);
+	default:
+		return vec_sigmoid(x);
 	}
 }
 
-static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
+INLINE void activate_with(const enum dn_activation activation, float *y, const float *x,
+			  const float *up, uint32_t n)
+{
+	FOR_VECTORS(n, i)
+	{
+		vec v = vec_activate(activation, load_some(x + i, n - i));
+
+		if (up)
+			v = vec_mul(v, load_some(up + i, n - i));
+		store_some(y + i, v, n - i);
+	}
+}
+
+static void activate(enum dn_activation activation, float *y, const float *x, const float *up,
+		     uint32_t n)
+{
+	switch (activation) {
+	case DN_ACTIVATION_SILU:
+		activate_with(DN_ACTIVATION_SILU, y, x, up, n);
+		break;
+	case DN_ACTIVATION_GELU:
+		activate_with(DN_ACTIVATION_GELU, y, x, up, n);
+		break;
+	case DN_ACTIVATION_GELU_ERF:
+		activate_with(DN_ACTIVATION_GELU_ERF, y, x, up, n);
+		break;
+	case DN_ACTIVATION_SIGMOID:
+		activate_with(DN_ACTIVATION_SIGMOID, y, x, up, n);
+		break;
+	}
+}
+
+/* Sum over a row of (x - offset)^2, or with @power 1 of x, in sixteen lanes. */
+INLINE float row_sum(const float *x, uint32_t n, float offset, const int power)
 {
 	float lanes[LANES];
 	vec sums[PARTS];
-	float scale;
 
 	for (int p = 0; p < PARTS; p++)
 		sums[p] = vec_set1(0.0f);
 	for (uint32_t i = 0; i < n; i += LANES) {
 		for (uint32_t p = 0; p < PARTS && i + p * VEC < n; p++) {
-			vec v = load_some(x + i + p * VEC, n - i - p * VEC);
+			const uint32_t left = n - i - p * VEC;
+			vec v = load_some(x + i + p * VEC, left);
 
+			if (power == 1) {
+				sums[p] = vec_add(sums[p], v);
+				continue;
+			}
+			/* What fills up the last vector stays out of the sum. */
+			v = vec_sub(v, load_some_of(offset, left));
 			sums[p] = vec_fma(v, v, sums[p]);
 		}
 	}
 	for (int p = 0; p < PARTS; p++)
 		vec_store(lanes + p * VEC, sums[p]);
-	scale = 1.0f / sqrtf(lanes_sum(lanes) / (float)n + epsilon);
+	return lanes_sum(lanes);
+}
+
+static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
+{
+	const float scale = 1.0f / sqrtf(row_sum(x, n, 0.0f, 2) / (float)n + epsilon);
+
 	FOR_VECTORS(n, i)
 	{
 		vec v = vec_mul(load_some(x + i, n - i), vec_set1(scale));
 
-		store_some(y + i, vec_mul(v, load_some(weight + i, n - i)), n - i);
+		if (weight)
+			v = vec_mul(v, load_some(weight + i, n - i));
+		store_some(y + i, v, n - i);
+	}
+}
+
+static void layer_norm(float *y, const float *x, const float *weight, const float *bias, uint32_t n,
+		       float epsilon)
+{
+	const float mean = row_sum(x, n, 0.0f, 1) / (float)n;
+	const float scale = 1.0f / sqrtf(row_sum(x, n, mean, 2) / (float)n + epsilon);
+
+	FOR_VECTORS(n, i)
+	{
+		vec v = vec_sub(load_some(x + i, n - i), vec_set1(mean));
+
+		v = vec_mul(vec_mul(v, vec_set1(scale)), load_some(weight + i, n - i));
+		if (bias)
+			v = vec_add(v, load_some(bias + i, n - i));
+		store_some(y + i, v, n - i);
 	}
 }
 
@@ -180,222 +336,7 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 	}
 }
 
-static void store_key(void *block, const float *key, uint32_t n, bool half)
-{
-	if (half) {
-		uint16_t *to = block;
-
-		for (uint32_t i = 0; i < n; i++)
-			to[(size_t)DN_KV_BLOCK * i] = dn_float_to_half(key[i]);
-	} else {
-		float *to = block;
-
-		for (uint32_t i = 0; i < n; i++)
-			to[(size_t)DN_KV_BLOCK * i] = key[i];
-	}
-}
-
-/* The row ends at a multiple of sixteen; its last elements are zero. */
-static void store_value(void *row, const float *value, uint32_t n, bool half)
-{
-	uint32_t padded = DN_ROUND_UP(n, LANES);
-
-	for (uint32_t i = 0; i < padded; i += VEC) {
-		vec v = i < n ? load_some(value + i, n - i) : vec_set1(0.0f);
-
-		if (half)
-			vec_store_half((uint16_t *)row + i, v);
-		else
-			vec_store((float *)row + i, v);
-	}
-}
-
-static inline __attribute__((always_inline)) vec load_cached(const void *at, size_t i,
-							     const bool half)
-{
-	return half ? vec_load_half((const uint16_t *)at + i) : vec_load((const float *)at + i);
-}
-
-/* scores[row][token] = q[row] . key[token] for `rows` rows and 2 * VEC tokens from `token`. */
-static inline __attribute__((always_inline)) void score_tile(const struct dn_attention *a,
-							     const void *keys, uint32_t first,
-							     uint32_t token, float *scores,
-							     const uint32_t rows, const bool half)
-{
-	vec sums[ROWS][2];
-
-	for (uint32_t r = 0; r < rows; r++)
-		sums[r][0] = sums[r][1] = vec_set1(0.0f);
-	for (uint32_t d = 0; d < a->head_dim; d++) {
-		size_t at = (size_t)d * DN_KV_BLOCK + token;
-		vec k0 = load_cached(keys, at, half);
-		vec k1 = load_cached(keys, at + VEC, half);
-
-		for (uint32_t r = 0; r < rows; r++) {
-			vec q = vec_set1(a->q[first + r][d]);
-
-			sums[r][0] = vec_fma(q, k0, sums[r][0]);
-			sums[r][1] = vec_fma(q, k1, sums[r][1]);
-		}
-	}
-	for (uint32_t r = 0; r < rows; r++) {
-		float *to = scores + (size_t)(first + r) * DN_KV_BLOCK + token;
-
-		vec_store(to, vec_mul(sums[r][0], vec_set1(a->scale)));
-		vec_store(to + VEC, vec_mul(sums[r][1], vec_set1(a->scale)));
-	}
-}
-
-/* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim], 2 * VEC dims. */
-static inline __attribute__((always_inline)) void
-value_tile(const void *values, uint32_t padded, uint32_t n_tokens, const float *weights,
-	   float *sums, uint32_t dim, const uint32_t rows, const uint32_t vectors, const bool half)
-{
-	vec tile[ROWS][2];
-
-	for (uint32_t r = 0; r < rows; r++)
-		for (uint32_t v = 0; v < vectors; v++)
-			tile[r][v] = vec_load(sums + (size_t)r * padded + dim + v * VEC);
-	for (uint32_t t = 0; t < n_tokens; t++) {
-		vec value[2];
-
-		for (uint32_t v = 0; v < vectors; v++)
-			value[v] = load_cached(values, (size_t)t * padded + dim + v * VEC, half);
-		for (uint32_t r = 0; r < rows; r++) {
-			vec weight = vec_set1(weights[(size_t)r * DN_KV_BLOCK + t]);
-
-			for (uint32_t v = 0; v < vectors; v++)
-				tile[r][v] = vec_fma(weight, value[v], tile[r][v]);
-		}
-	}
-	for (uint32_t r = 0; r < rows; r++)
-		for (uint32_t v = 0; v < vectors; v++)
-			vec_store(sums + (size_t)r * padded + dim + v * VEC, tile[r][v]);
-}
-
-/*
- * Turns a block's scores into weights e^(score - maximum), 0 where the row does not see the
- * token; rescales what the row has summed so far when the maximum grew. Returns their sum.
- */
-static float block_weights(float *scores, uint32_t from, uint32_t to, float *maximum, float *sums,
-			   uint32_t padded, float total)
-{
-	float lanes[LANES];
-	float highest = *maximum;
-	float rescale;
-
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t++) {
-		if (t < from || t >= to)
-			scores[t] = -INFINITY;
-		else if (scores[t] > highest)
-			highest = scores[t];
-	}
-	rescale = exp_one(*maximum - highest);
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
-		vec_store(scores + t, vec_exp(vec_sub(vec_load(scores + t), vec_set1(highest))));
-	for (int i = 0; i < LANES; i++)
-		lanes[i] = scores[i] + scores[i + LANES];
-	if (*maximum != highest) {
-		for (uint32_t i = 0; i < padded; i += VEC)
-			vec_store(sums + i, vec_mul(vec_load(sums + i), vec_set1(rescale)));
-		total *= rescale;
-		*maximum = highest;
-	}
-	return total + lanes_sum(lanes);
-}
-
-/* Rows that share their loads where fewer than ROWS are left. */
-#define FEW_ROWS (ROWS < 2 ? 1 : 2)
-
-static inline __attribute__((always_inline)) void
-score_rows(const struct dn_attention *a, const void *keys, uint32_t token, const bool half)
-{
-	uint32_t r = 0;
-
-	for (; r + ROWS <= a->n_rows; r += ROWS)
-		score_tile(a, keys, r, token, a->scratch, ROWS, half);
-	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
-		score_tile(a, keys, r, token, a->scratch, FEW_ROWS, half);
-	for (; r < a->n_rows; r++)
-		score_tile(a, keys, r, token, a->scratch, 1, half);
-}
-
-static inline __attribute__((always_inline)) void
-value_rows(const struct dn_attention *a, const void *values, uint32_t n_tokens, float *sums,
-	   uint32_t dim, const uint32_t vectors, const bool half)
-{
-	const uint32_t padded = DN_ROUND_UP(a->head_dim, LANES);
-	const float *weights = a->scratch;
-	uint32_t r = 0;
-
-	for (; r + ROWS <= a->n_rows; r += ROWS)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, ROWS, vectors, half);
-	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, FEW_ROWS, vectors, half);
-	for (; r < a->n_rows; r++)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, 1, vectors, half);
-}
-
-static inline __attribute__((always_inline)) void attend_block(const struct dn_attention *a,
-							       const uint8_t *block, uint32_t start,
-							       float *maxima, float *totals,
-							       const bool half)
-{
-	const uint32_t padded = DN_ROUND_UP(a->head_dim, LANES);
-	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
-	uint32_t most = 0;
-	uint32_t d = 0;
-
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t += 2 * VEC)
-		score_rows(a, block + a->keys, t, half);
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
-		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
-		uint32_t to = a->end[r] > start ? DN_MIN(a->end[r] - start, DN_KV_BLOCK) : 0;
-
-		if (from >= to) { /* the row sees none of this block */
-			memset(row, 0, DN_KV_BLOCK * sizeof(*row));
-			continue;
-		}
-		totals[r] = block_weights(row, from, to, &maxima[r], sums + (size_t)r * padded,
-					  padded, totals[r]);
-		most = DN_MAX(most, to);
-	}
-	for (; d + 2 * VEC <= padded; d += 2 * VEC)
-		value_rows(a, block + a->values, most, sums, d, 2, half);
-	if (d < padded)
-		value_rows(a, block + a->values, most, sums, d, 1, half);
-}
-
-static void attend(const struct dn_attention *a)
-{
-	const uint32_t padded = DN_ROUND_UP(a->head_dim, LANES);
-	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
-	float maxima[DN_ATTENTION_ROWS];
-	float totals[DN_ATTENTION_ROWS];
-	uint32_t first = UINT32_MAX;
-	uint32_t last = 0;
-
-	memset(sums, 0, (size_t)a->n_rows * padded * sizeof(*sums));
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		maxima[r] = -INFINITY;
-		totals[r] = 0.0f;
-		first = DN_MIN(first, a->begin[r] / DN_KV_BLOCK);
-		last = DN_MAX(last, DN_DIV_ROUND_UP(a->end[r], DN_KV_BLOCK));
-	}
-	for (uint32_t b = first; b < last; b++) {
-		if (a->half)
-			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, true);
-		else
-			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, false);
-	}
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		const float inverse = 1.0f / totals[r];
-
-		for (uint32_t d = 0; d < a->head_dim; d++)
-			a->out[r][d] = sums[(size_t)r * padded + d] * inverse;
-	}
-}
+/* IWYU pragma: begin_keep */
+#include "kernels/attention.inc.h"
+#include "kernels/recurrent.inc.h"
+/* IWYU pragma: end_keep */

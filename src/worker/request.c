@@ -146,7 +146,7 @@ static int reuse(struct dn_worker *worker, struct dn_place *place, uint64_t cont
 		place->sequence = from->sequence;
 		from->sequence = sequence;
 		dn_place_free(from);
-		dn_sequence_cut(place->sequence, common);
+		(void)dn_sequence_cut(place->sequence, common);
 	}
 	place->n_reused = dn_sequence_length(place->sequence);
 	return 0;

@@ -189,7 +189,7 @@ static bool make_room(struct dn_worker *worker, struct step *step, int r, struct
 	}
 	victim = youngest(worker);
 	if (victim && (victim != place || holders(worker) > 1)) {
-		dn_sequence_cut(victim->sequence, 0);
+		(void)dn_sequence_cut(victim->sequence, 0);
 		if (victim->state == DN_PLACE_DECODE) {
 			victim->state = DN_PLACE_PREFILL;
 			victim->target = victim->n_tokens;

@@ -149,7 +149,8 @@ static void check_attend(uint32_t head_dim)
 
 		random_seed((uint64_t)head_dim << 8 | round);
 		c.a.head_dim = head_dim;
-		c.a.half = round % 2;
+		c.a.type = (enum dn_kv_type)(round % DN_KV_COUNT);
+		c.a.softcap = round % 4 == 1 ? 20.0f : 0.0f;
 		c.a.scale = 1.0f / sqrtf((float)head_dim);
 		attention_window(&c, 1 + round % DN_ATTENTION_ROWS, round);
 		attention_fill(&c, 2.0f);
@@ -164,31 +165,74 @@ static void check_attend(uint32_t head_dim)
 	EXPECT(worst < 3e-6, "attention of %u: error %g of the largest value", head_dim, worst);
 }
 
+/* The largest error, relative or to what is about one, of each operation on rows. */
+enum { RMS_NORM, LAYER_NORM, SOFTCAP, SILU, GELU, GELU_ERF, SIGMOID, N_ERRORS };
+
+static const struct {
+	const char *name;
+	double bound;
+	bool absolute;
+} errors_allowed[N_ERRORS] = {
+	[RMS_NORM] = { "rms_norm", 1e-6, false }, [LAYER_NORM] = { "layer_norm", 3e-6, true },
+	[SOFTCAP] = { "softcap", 4e-6, true },	  [SILU] = { "silu", 5e-7, false },
+	[GELU] = { "gelu", 4e-6, true },	  [GELU_ERF] = { "gelu of erf", 4e-6, true },
+	[SIGMOID] = { "sigmoid", 5e-7, false },
+};
+
+static double error_of(int which, const float *got, const float *want, uint32_t n, double worst)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const double difference = (double)got[i] - (double)want[i];
+
+		worst = worse(worst,
+			      fabs(errors_allowed[which].absolute ? difference
+								  : difference / (double)want[i]));
+	}
+	return worst;
+}
+
+static void run_row(const struct dn_kernels *k, int which, float *y, const float *x,
+		    const float *weight, uint32_t n)
+{
+	switch (which) {
+	case RMS_NORM:
+		k->rms_norm(y, x, weight, n, 1e-6f);
+		break;
+	case LAYER_NORM:
+		k->layer_norm(y, x, weight, weight, n, 1e-6f);
+		break;
+	case SOFTCAP:
+		memcpy(y, x, n * sizeof(*y));
+		k->softcap(y, 20.0f, n);
+		break;
+	default:
+		k->activate((enum dn_activation)(which - SILU), y, x, weight, n);
+	}
+}
+
 static void check_rows(uint32_t n)
 {
 	static float x[4096];
 	static float weight[4096];
 	static float want[4096];
 	static float got[4096];
-	double worst[2] = { 0.0, 0.0 };
 
 	random_seed(n);
 	for (uint32_t i = 0; i < n; i++) {
 		x[i] = random_unit() * 30.0f;
 		weight[i] = 1.0f + random_unit() / 2.0f;
 	}
-	for (size_t l = 0; tested(l); l++) {
-		dn_kernels_ref.rms_norm(want, x, weight, n, 1e-6f);
-		tested(l)->rms_norm(got, x, weight, n, 1e-6f);
-		for (uint32_t i = 0; i < n; i++)
-			worst[0] = worse(worst[0], fabs((double)got[i] / (double)want[i] - 1.0));
-		dn_kernels_ref.silu_mul(want, x, weight, n);
-		tested(l)->silu_mul(got, x, weight, n);
-		for (uint32_t i = 0; i < n; i++)
-			worst[1] = worse(worst[1], fabs((double)got[i] / (double)want[i] - 1.0));
+	for (int which = 0; which < N_ERRORS; which++) {
+		double worst = 0.0;
+
+		run_row(&dn_kernels_ref, which, want, x, weight, n);
+		for (size_t l = 0; tested(l); l++) {
+			run_row(tested(l), which, got, x, weight, n);
+			worst = error_of(which, got, want, n, worst);
+		}
+		EXPECT(worst < errors_allowed[which].bound, "%s of %u: error %g",
+		       errors_allowed[which].name, n, worst);
 	}
-	EXPECT(worst[0] < 1e-6, "rms_norm of %u: relative error %g", n, worst[0]);
-	EXPECT(worst[1] < 5e-7, "silu_mul of %u: relative error %g", n, worst[1]);
 }
 
 void check_accuracy(const char *unused)

@@ -12,47 +12,48 @@
 
 enum { PLACE_CACHE, PLACE_SCRATCH, PLACE_Q, PLACE_OUT = PLACE_Q + DN_ATTENTION_ROWS };
 
-static void store_one(void *at, size_t i, float value, bool half)
+static const char *type_name(enum dn_kv_type type)
 {
-	if (half)
-		((uint16_t *)at)[i] = dn_float_to_half(value);
-	else
-		((float *)at)[i] = value;
+	return type == DN_KV_F16 ? "F16" : type == DN_KV_F32 ? "F32" : "Q8_0";
+}
+
+/* Tokens that were written, by the portable level; the others are rubbish. */
+static void fill_block(struct attention_case *c, uint8_t *block, size_t bytes, uint32_t written,
+		       float magnitude)
+{
+	float row[256];
+
+	memset(block, 0xff, 2 * bytes);
+	for (uint32_t t = 0; t < written; t++) {
+		for (uint32_t d = 0; d < c->a.head_dim; d++)
+			row[d] = random_unit() * magnitude;
+		dn_kernels_scalar.store_key(block, t, row, c->a.head_dim, c->a.type);
+		for (uint32_t d = 0; d < c->a.head_dim; d++)
+			row[d] = random_unit() * 3.0f;
+		dn_kernels_scalar.store_value(block + bytes, t, row, c->a.head_dim, c->a.type);
+	}
 }
 
 void attention_fill(struct attention_case *c, float magnitude)
 {
-	const size_t element = c->a.half ? 2 : 4;
-	const uint32_t padded = DN_ROUND_UP(c->a.head_dim, 16U);
-	const size_t key_bytes = (size_t)c->a.head_dim * DN_KV_BLOCK * element;
-	const size_t block_bytes = key_bytes + (size_t)padded * DN_KV_BLOCK * element;
+	const size_t bytes = dn_kv_head_bytes(c->a.head_dim, c->a.type);
 	uint32_t most = 0;
-	uint8_t *cache = place(PLACE_CACHE, c->n_blocks * block_bytes, 0);
+	uint8_t *cache = place(PLACE_CACHE, c->n_blocks * 2 * bytes, 0);
 
 	for (uint32_t r = 0; r < c->a.n_rows; r++)
 		most = DN_MAX(most, c->a.end[r]);
 	for (uint32_t b = 0; b < c->n_blocks; b++) {
+		const uint32_t first = b * DN_KV_BLOCK;
+
 		/* The last block first: order in memory is not order in the sequence. */
-		uint8_t *block = cache + (c->n_blocks - 1 - b) * block_bytes;
-
-		c->blocks[b] = block;
-		for (uint32_t t = 0; t < DN_KV_BLOCK; t++) {
-			const bool written = b * DN_KV_BLOCK + t < most;
-
-			for (uint32_t d = 0; d < c->a.head_dim; d++)
-				store_one(block, (size_t)d * DN_KV_BLOCK + t,
-					  written ? random_unit() * magnitude : NAN, c->a.half);
-			for (uint32_t d = 0; d < padded; d++)
-				store_one(block + key_bytes, (size_t)t * padded + d,
-					  !written	      ? NAN
-					  : d < c->a.head_dim ? random_unit() * 3.0f
-							      : 0.0f,
-					  c->a.half);
-		}
+		c->blocks[b] = cache + (c->n_blocks - 1 - b) * 2 * bytes;
+		fill_block(c, cache + (c->n_blocks - 1 - b) * 2 * bytes, bytes,
+			   most > first ? DN_MIN(most - first, (uint32_t)DN_KV_BLOCK) : 0,
+			   magnitude);
 	}
 	c->a.blocks = c->blocks;
 	c->a.keys = 0;
-	c->a.values = key_bytes;
+	c->a.values = bytes;
 	for (uint32_t r = 0; r < c->a.n_rows; r++) {
 		float *q = place(PLACE_Q + r, c->a.head_dim * sizeof(float), 0);
 
@@ -109,7 +110,7 @@ static void check_alone(struct attention_case *c, const struct level *level, con
 	EXPECT(first_difference(got, want + (size_t)r * c->a.head_dim, c->a.head_dim) ==
 		       c->a.head_dim,
 	       "%s head_dim %u %s rows %u: row %u differs alone", level->name, c->a.head_dim,
-	       c->a.half ? "F16" : "F32", c->a.n_rows, r);
+	       type_name(c->a.type), c->a.n_rows, r);
 }
 
 static void check_case(struct attention_case *c, unsigned int round)
@@ -128,13 +129,13 @@ static void check_case(struct attention_case *c, unsigned int round)
 
 		if (!attention_run(c, level->kernels, got)) {
 			fail("%s head_dim %u %s rows %u round %u: left its buffers", level->name,
-			     c->a.head_dim, c->a.half ? "F16" : "F32", c->a.n_rows, round);
+			     c->a.head_dim, type_name(c->a.type), c->a.n_rows, round);
 			continue;
 		}
 		at = first_difference(got, want, n);
 		EXPECT(at == n, "%s head_dim %u %s rows %u round %u: [%zu] is %a, not %a",
-		       level->name, c->a.head_dim, c->a.half ? "F16" : "F32", c->a.n_rows, round,
-		       at, (double)got[at % n], (double)want[at % n]);
+		       level->name, c->a.head_dim, type_name(c->a.type), c->a.n_rows, round, at,
+		       (double)got[at % n], (double)want[at % n]);
 		damage = places_intact();
 		EXPECT(!damage, "%s head_dim %u round %u: %s", level->name, c->a.head_dim, round,
 		       damage);
@@ -168,12 +169,13 @@ void check_attention(const char *head_dims)
 
 		EXPECT(end != next && head_dim && head_dim <= 256, "no head size: '%s'", next);
 		next = *end == ',' ? end + 1 : "";
-		for (unsigned int round = 0; head_dim && round < 240; round++) {
+		for (unsigned int round = 0; head_dim && round < 360; round++) {
 			struct attention_case c = { .n_blocks = 1 + round % 5 };
 
 			random_seed((uint64_t)head_dim << 32 | round);
 			c.a.head_dim = head_dim;
-			c.a.half = round % 4 < 2;
+			c.a.type = (enum dn_kv_type)(round / 2 % DN_KV_COUNT);
+			c.a.softcap = round % 7 == 3 ? 50.0f : 0.0f;
 			c.a.scale = 1.0f / sqrtf((float)head_dim);
 			attention_window(&c, 1 + round % DN_ATTENTION_ROWS, round);
 			attention_fill(&c, magnitudes[round % DN_ARRAY_SIZE(magnitudes)]);

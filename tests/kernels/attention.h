@@ -18,7 +18,7 @@ struct attention_case {
 
 /* Sets rows, begins and ends; needs n_blocks. */
 void attention_window(struct attention_case *c, uint32_t n_rows, unsigned int round);
-/* Fills cache and queries; needs head_dim, half, scale and the window. */
+/* Fills cache and queries; needs head_dim, type, scale and the window. */
 void attention_fill(struct attention_case *c, float magnitude);
 /* Into @out[n_rows][head_dim]; false where a buffer was left. */
 bool attention_run(struct attention_case *c, const struct dn_kernels *kernels, float *out);

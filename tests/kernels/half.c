@@ -85,10 +85,15 @@ static void check_stores(const struct dn_kernels *kernels)
 		for (size_t i = 0; i < n; i++)
 			values[i] = at[i].value;
 		if (n)
-			kernels->store_value(out, values, (uint32_t)n, true);
-		for (size_t i = 0; i < n; i++)
-			EXPECT(out[i] == at[i].want, "%s: %a became %04x, not %04x", kernels->name,
-			       (double)values[i], out[i], at[i].want);
+			kernels->store_value(out, 0, values, (uint32_t)n, DN_KV_F16);
+		for (size_t i = 0; i < n; i++) {
+			/* The cache saturates. */
+			const uint16_t want =
+				(at[i].want & 0x7fff) == 0x7c00 ? at[i].want - 1 : at[i].want;
+
+			EXPECT(out[i] == want, "%s: %a became %04x, not %04x", kernels->name,
+			       (double)values[i], out[i], want);
+		}
 	}
 }
 
@@ -97,12 +102,12 @@ static void check_no_numbers(const struct dn_kernels *kernels)
 	uint16_t *out = place(PLACE_OUT, 16 * sizeof(*out), 0);
 	const float values[] = { NAN, -NAN, INFINITY, -INFINITY, 3e38f, dn_bits_float(0x7f800001) };
 
-	kernels->store_value(out, values, DN_ARRAY_SIZE(values), true);
+	kernels->store_value(out, 0, values, DN_ARRAY_SIZE(values), DN_KV_F16);
 	EXPECT((out[0] & 0x7fff) > 0x7c00 && (out[1] & 0x7fff) > 0x7c00 &&
 		       (out[5] & 0x7fff) > 0x7c00,
 	       "%s: no number became one", kernels->name);
-	EXPECT(out[2] == 0x7c00 && out[3] == 0xfc00 && out[4] == 0x7c00, "%s: infinity",
-	       kernels->name);
+	EXPECT(out[2] == 0x7bff && out[3] == 0xfbff && out[4] == 0x7bff,
+	       "%s: infinity is not the largest half", kernels->name);
 }
 
 void check_half(const char *unused)

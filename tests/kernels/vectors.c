@@ -14,25 +14,61 @@ enum { PLACE_Y, PLACE_A, PLACE_B, PLACE_C };
 enum operation {
 	NORM,
 	NORM_IN_PLACE,
-	ADD,
+	NORM_WITHOUT_WEIGHT,
+	LAYER_NORM,
+	LAYER_NORM_WITHOUT_BIAS,
+	ADD_SCALED,
+	MULTIPLY,
+	SCALE,
+	SOFTCAP,
 	SILU,
 	SILU_IN_PLACE,
+	SILU_ALONE,
+	GELU,
+	GELU_ERF,
+	SIGMOID,
 	ROPE,
 	ROPE_HALVES,
+	RECUR,
+	RECUR_DELTA,
+	CONVOLVE,
 	KEY,
 	VALUE,
 	N_OPERATIONS
 };
 
 static const char *const names[N_OPERATIONS] = {
-	"rms_norm", "rms_norm in place", "add",	      "silu_mul",    "silu_mul in place",
-	"rope",	    "rope of halves",	 "store_key", "store_value",
+	"rms_norm",
+	"rms_norm in place",
+	"rms_norm without weight",
+	"layer_norm",
+	"layer_norm without bias",
+	"add_scaled",
+	"multiply",
+	"scale",
+	"softcap",
+	"silu",
+	"silu in place",
+	"silu alone",
+	"gelu",
+	"gelu of erf",
+	"sigmoid",
+	"rope",
+	"rope of halves",
+	"recur",
+	"recur with the delta rule",
+	"convolve",
+	"store_key",
+	"store_value",
 };
+
+#define KEYS 5 /* rows of a recurrence's state */
+#define TAPS 4
 
 struct call {
 	const struct dn_kernels *kernels;
 	enum operation operation;
-	bool half;
+	enum dn_kv_type type;
 	uint32_t n;
 	uint8_t *y;
 	const float *a;
@@ -40,11 +76,47 @@ struct call {
 	const float *c;
 };
 
-static void run(void *data)
+/* The state is the first KEYS * n floats of y, what comes out the n behind them. */
+static void run_recurrence(const struct call *o, float *y)
 {
-	const struct call *o = data;
+	static const float k[KEYS] = { 0.5f, -1.25f, 0.0f, 2.0f, 1e-3f };
+	static const float q[KEYS] = { 1.0f, 0.75f, -3.0f, 0.1f, 7.0f };
+	const struct dn_recurrence r = {
+		.state = y,
+		.n_keys = KEYS,
+		.n_values = o->n,
+		.k = k,
+		.q = q,
+		.v = o->a,
+		.out = y + (size_t)KEYS * o->n,
+		.decay = 0.9f,
+		.beta = 0.3f,
+		.delta = o->operation == RECUR_DELTA,
+	};
+
+	o->kernels->recur(&r);
+}
+
+/* Weights as relay.h lays F32 out: whole groups of rows, so that the last one's are made up. */
+static void run_convolution(const struct call *o, float *y)
+{
+	static _Alignas(64) float weights[DN_DIV_ROUND_UP(LENGTH_MAX, DN_GROUP)][TAPS][DN_GROUP];
+	const struct dn_matrix w = { .type = DN_TYPE_F32,
+				     .rows = o->n,
+				     .columns = TAPS,
+				     .group_bytes = sizeof(weights[0]),
+				     .data = (const uint8_t *)weights };
+	const float *const inputs[TAPS] = { o->a, o->b, o->c, o->a };
+	const struct dn_convolution c = { &w, inputs, y };
+
+	for (uint32_t i = 0; i < DN_ARRAY_SIZE(weights) * TAPS * DN_GROUP; i++)
+		(&weights[0][0][0])[i] = (float)(i % 17) - 8.0f;
+	o->kernels->convolve(&c, 0, DN_DIV_ROUND_UP(o->n, DN_GROUP));
+}
+
+static void run_row(const struct call *o, float *y)
+{
 	const struct dn_kernels *k = o->kernels;
-	float *y = (float *)(void *)o->y;
 
 	switch (o->operation) {
 	case NORM:
@@ -53,39 +125,88 @@ static void run(void *data)
 	case NORM_IN_PLACE:
 		k->rms_norm(y, y, o->b, o->n, 1e-5f);
 		break;
-	case ADD:
-		k->add(y, o->a, o->n);
+	case NORM_WITHOUT_WEIGHT:
+		k->rms_norm(y, o->a, NULL, o->n, 1e-5f);
 		break;
+	case LAYER_NORM:
+		k->layer_norm(y, o->a, o->b, o->c, o->n, 1e-5f);
+		break;
+	case LAYER_NORM_WITHOUT_BIAS:
+		k->layer_norm(y, y, o->b, NULL, o->n, 1e-5f);
+		break;
+	case ADD_SCALED:
+		k->add_scaled(y, o->a, 0.7f, o->n);
+		break;
+	case MULTIPLY:
+		k->multiply(y, o->a, o->b, o->n);
+		break;
+	case SCALE:
+		k->scale(y, -1.7f, o->n);
+		break;
+	default:
+		k->softcap(y, 30.0f, o->n);
+	}
+}
+
+static void run(void *data)
+{
+	const struct call *o = data;
+	const struct dn_kernels *k = o->kernels;
+	float *y = (float *)(void *)o->y;
+
+	switch (o->operation) {
 	case SILU:
-		k->silu_mul(y, o->a, o->b, o->n);
+		k->activate(DN_ACTIVATION_SILU, y, o->a, o->b, o->n);
 		break;
 	case SILU_IN_PLACE:
-		k->silu_mul(y, y, o->b, o->n);
+		k->activate(DN_ACTIVATION_SILU, y, y, o->b, o->n);
+		break;
+	case SILU_ALONE:
+		k->activate(DN_ACTIVATION_SILU, y, o->a, NULL, o->n);
+		break;
+	case GELU:
+		k->activate(DN_ACTIVATION_GELU, y, o->a, o->b, o->n);
+		break;
+	case GELU_ERF:
+		k->activate(DN_ACTIVATION_GELU_ERF, y, o->a, NULL, o->n);
+		break;
+	case SIGMOID:
+		k->activate(DN_ACTIVATION_SIGMOID, y, o->a, y, o->n);
 		break;
 	case ROPE:
 	case ROPE_HALVES:
 		k->rope(y, o->n, o->b, o->c, o->operation == ROPE_HALVES);
 		break;
+	case RECUR:
+	case RECUR_DELTA:
+		run_recurrence(o, y);
+		break;
+	case CONVOLVE:
+		run_convolution(o, y);
+		break;
 	case KEY:
-		k->store_key(y, o->a, o->n, o->half);
+		k->store_key(y, o->n % DN_KV_BLOCK, o->a, o->n, o->type);
+		break;
+	case VALUE:
+		k->store_value(y, o->n % DN_KV_BLOCK, o->a, o->n, o->type);
 		break;
 	default:
-		k->store_value(y, o->a, o->n, o->half);
+		run_row(o, y);
 	}
 }
 
-static size_t output_bytes(enum operation operation, uint32_t n, bool half)
+static size_t output_bytes(enum operation operation, uint32_t n, enum dn_kv_type type)
 {
-	const size_t element = half ? 2 : 4;
-
 	switch (operation) {
 	case ROPE:
 	case ROPE_HALVES:
 		return (size_t)2 * n * sizeof(float);
+	case RECUR:
+	case RECUR_DELTA:
+		return (size_t)(KEYS + 1) * n * sizeof(float);
 	case KEY:
-		return ((size_t)(n - 1) * DN_KV_BLOCK + 1) * element;
 	case VALUE:
-		return (size_t)DN_ROUND_UP(n, 16U) * element;
+		return dn_kv_head_bytes(n, type);
 	default:
 		return n * sizeof(float);
 	}
@@ -115,9 +236,9 @@ static float *inputs(unsigned int slot, uint32_t n, unsigned int round)
 }
 
 /* Halves compare as the floats that they are: no number is as good as another. */
-static bool same(const uint8_t *got, const uint8_t *want, size_t bytes, bool half)
+static bool same_halves(const uint8_t *got, const uint8_t *want, size_t bytes)
 {
-	for (size_t i = 0; half && i < bytes / 2; i++) {
+	for (size_t i = 0; i < bytes / 2; i++) {
 		uint16_t g;
 		uint16_t w;
 
@@ -126,19 +247,27 @@ static bool same(const uint8_t *got, const uint8_t *want, size_t bytes, bool hal
 		if (g != w && !((g & 0x7fff) > 0x7c00 && (w & 0x7fff) > 0x7c00))
 			return false;
 	}
-	if (half)
-		return true;
-	return first_difference((const void *)got, (const void *)want, bytes / 4) == bytes / 4;
+	return true;
 }
 
-static void check_one(enum operation operation, uint32_t n, bool half, unsigned int round)
+static bool same(const struct call *call, const uint8_t *want, size_t bytes)
 {
-	static _Alignas(16) uint8_t before[(size_t)LENGTH_MAX * DN_KV_BLOCK * 4];
-	static _Alignas(16) uint8_t want[sizeof(before)];
-	const size_t bytes = output_bytes(operation, n, half);
-	struct call call = { &dn_kernels_scalar, operation, half, n, want, NULL, NULL, NULL };
+	if (call->operation >= KEY && call->type == DN_KV_Q8_0)
+		return memcmp(call->y, want, bytes) == 0;
+	if (call->operation >= KEY && call->type == DN_KV_F16)
+		return same_halves(call->y, want, bytes);
+	return first_difference((const void *)call->y, (const void *)want, bytes / 4) == bytes / 4;
+}
 
-	random_seed((uint64_t)operation << 40 | (uint64_t)half << 39 | n << 8 | round);
+static void check_one(enum operation operation, uint32_t n, enum dn_kv_type type,
+		      unsigned int round)
+{
+	static _Alignas(16) uint8_t before[(size_t)DN_ROUND_UP(LENGTH_MAX, 32) * DN_KV_BLOCK * 4];
+	static _Alignas(16) uint8_t want[sizeof(before)];
+	const size_t bytes = output_bytes(operation, n, type);
+	struct call call = { &dn_kernels_scalar, operation, type, n, want, NULL, NULL, NULL };
+
+	random_seed((uint64_t)operation << 40 | (uint64_t)type << 38 | n << 8 | round);
 	call.a = inputs(PLACE_A, n, round);
 	call.b = inputs(PLACE_B, n, round);
 	call.c = inputs(PLACE_C, n, round);
@@ -157,9 +286,9 @@ static void check_one(enum operation operation, uint32_t n, bool half, unsigned 
 		memcpy(call.y, before, bytes);
 		EXPECT(survives(run, &call), "%s %s n=%u round %u: left its buffers", level->name,
 		       names[operation], n, round);
-		EXPECT(same(call.y, want, bytes, half && operation >= KEY),
-		       "%s %s%s n=%u round %u: not the bits of scalar", level->name,
-		       names[operation], half ? " F16" : "", n, round);
+		EXPECT(same(&call, want, bytes),
+		       "%s %s type %d n=%u round %u: not the bits of scalar", level->name,
+		       names[operation], (int)type, n, round);
 		damage = places_intact();
 		EXPECT(!damage, "%s %s n=%u: %s", level->name, names[operation], n, damage);
 	}
@@ -171,6 +300,8 @@ void check_vectors(const char *unused)
 	for (int operation = 0; operation < N_OPERATIONS; operation++)
 		for (uint32_t n = 1; n <= LENGTH_MAX; n++)
 			for (unsigned int round = 0; round < 12; round++)
-				for (int half = 0; half < (operation >= KEY ? 2 : 1); half++)
-					check_one((enum operation)operation, n, half, round);
+				for (int type = 0; type < (operation >= KEY ? DN_KV_COUNT : 1);
+				     type++)
+					check_one((enum operation)operation, n,
+						  (enum dn_kv_type)type, round);
 }

@@ -440,16 +440,16 @@ static void with_experts(struct gguf_builder *b)
 	gguf_add_u32(b, "llama.expert_count", 8);
 }
 
-static void with_yarn(struct gguf_builder *b)
+static void with_unknown_scaling(struct gguf_builder *b)
 {
-	gguf_add_text(b, "llama.rope.scaling.type", "yarn");
+	gguf_add_text(b, "llama.rope.scaling.type", "dynamic");
 }
 
 static void with_stranger(struct gguf_builder *b)
 {
 	const uint64_t dims[] = { 40 };
 
-	gguf_add_tensor(b, "blk.0.attn_q.bias", DN_TYPE_F32, 1, dims, NULL);
+	gguf_add_tensor(b, "blk.0.attn_q_norm.weight", DN_TYPE_F32, 1, dims, NULL);
 }
 
 static void test_models_that_do_not_fit_are_refused(void **state)
@@ -468,10 +468,12 @@ static void test_models_that_do_not_fit_are_refused(void **state)
 		  "llama.rope.dimension_count is 41; it must be from 2 to 40" },
 		{ with_experts, NULL, 2,
 		  "llama.expert_count is 8, which this version does not run" },
-		{ with_yarn, NULL, 2,
-		  "llama.rope.scaling.type is 'yarn'; this version knows none and linear" },
+		{ with_unknown_scaling, NULL, 2,
+		  "llama.rope.scaling.type is 'dynamic'; this version knows none, linear, yarn and "
+		  "longrope" },
 		{ with_stranger, NULL, 2,
-		  "tensor 'blk.0.attn_q.bias' is not part of the architecture 'llama' as this "
+		  "tensor 'blk.0.attn_q_norm.weight' is not part of the architecture 'llama' as "
+		  "this "
 		  "version knows it" },
 	};
 

@@ -8,12 +8,36 @@
 #include <stdint.h>
 
 #include "engine/gguf.h"
+#include "engine/rope.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
 
 struct dn_model;
 struct dn_step;
 
+/* How rows of a text become one vector, with GGUF's numbers. */
+enum dn_pooling {
+	DN_POOLING_NONE = 0,
+	DN_POOLING_MEAN = 1,
+	DN_POOLING_CLS = 2,
+	DN_POOLING_LAST = 3,
+	DN_POOLING_RANK = 4,
+};
+
+/**
+ * struct dn_hparams - what holds for a model as a whole
+ * @n_heads, @n_kv_heads, @head_dim, @ffn_dim: of a layer that says nothing else; a layer's own
+ *	are in struct dn_layer
+ * @ropes: rotary positions, for layers that see all and for those with a window
+ * @attention_scale: of the scores; @attention_softcap, @logit_softcap: 0: none
+ * @embedding_scale, @residual_scale, @logit_scale: factors; 1: none
+ * @epsilon: of the norms
+ * @experts, @experts_used, @expert_dim: 0 without experts
+ * @per_layer_dim: elements of the embedding that each layer gets of its own (gemma4); 0: none
+ * @layer_norms: norms take off the mean and have a bias; else they are root mean squares
+ * @value_norm: values are normed too, without a weight
+ * @bidirectional: every token sees its whole text, which must fit one step
+ */
 struct dn_hparams {
 	uint32_t n_layers;
 	uint32_t dim;
@@ -23,45 +47,130 @@ struct dn_hparams {
 	uint32_t ffn_dim;
 	uint32_t vocabulary;
 	uint32_t trained_context;
-	uint32_t rope_dims;
-	double rope_base;
-	double rope_scale; /* positions are divided by it */
-	float rms_epsilon;
+	uint32_t window;
+	struct dn_rope ropes[DN_ROPE_COUNT];
+	float epsilon;
 	float attention_scale;
+	float attention_softcap;
+	float logit_softcap;
+	float embedding_scale;
+	float residual_scale;
+	float logit_scale;
+	enum dn_activation activation;
+	uint32_t experts;
+	uint32_t experts_used;
+	uint32_t expert_dim;
+	uint32_t per_layer_dim;
+	bool layer_norms;
+	bool value_norm;
+	bool bidirectional;
+	enum dn_pooling pooling;
+};
+
+/* A matrix with what belongs to its product. */
+struct dn_linear {
+	struct dn_matrix w;
+	const float *bias; /* NULL: none */
+};
+
+/* A norm's vectors; @bias is NULL but for layer norms. */
+struct dn_norm {
+	const float *weight;
+	const float *bias;
 };
 
 /**
- * struct dn_weight - one tensor on its way into memory
- * @matrix: where a matrix is described; its data is set when weights are loaded
- * @vector: where a vector of float32 goes, else NULL
- * @offset: in the model's region
+ * struct dn_recurrent - the part of a layer that is a recurrence instead of attention
+ * @channels: of the convolution; 0: the layer has none of this
+ * @heads: with a matrix of @keys times @values each; 0: there is the convolution alone
+ * @groups: of keys and queries, which heads share
+ * @in: what the convolution and, as the family lays it out, more is computed from
+ * @history, @matrices: byte offsets in a sequence's state of the convolution's last inputs and of
+ *	the heads' matrices; set by dn_kv_lay()
  */
-struct dn_weight {
-	const struct dn_gguf_tensor *tensor;
-	struct dn_matrix *matrix;
-	const float **vector;
-	size_t offset;
-	size_t bytes;
+struct dn_recurrent {
+	uint32_t channels;
+	uint32_t heads;
+	uint32_t keys;
+	uint32_t values;
+	uint32_t groups;
+	size_t history;
+	size_t matrices;
+	struct dn_linear in;
+	struct dn_linear convolution; /* F32, a row for each channel, a column for each tap */
+	struct dn_linear gate;
+	struct dn_linear alpha;
+	struct dn_linear beta;
+	struct dn_linear out;
+	const float *a;
+	const float *d;
+	const float *time_bias;
+	const float *norm;
 };
 
-/* The weights that families have in common; unused ones stay empty. */
-struct dn_layer {
-	const float *attention_norm;
-	struct dn_matrix q;
-	struct dn_matrix k;
-	struct dn_matrix v;
-	struct dn_matrix attention_output;
-	const float *ffn_norm;
+/* Experts' matrices lie one behind the other, as many rows each. */
+struct dn_experts {
+	struct dn_matrix router;
 	struct dn_matrix gate;
 	struct dn_matrix up;
 	struct dn_matrix down;
 };
 
+/**
+ * struct dn_layer - the shape of a layer and its weights; unused ones stay empty
+ * @n_heads: 0: no attention
+ * @window: tokens that each sees, itself included; 0: all
+ * @rope: which of the hyperparameters' ropes; DN_ROPE_NONE: positions play no role
+ * @cache: the layer whose keys and values are read: its own number where it stores some
+ * @gated: q has a gate behind each head's part
+ * @offset: of its keys and values in a block of the cache; set by dn_kv_lay()
+ */
+struct dn_layer {
+	uint32_t n_heads;
+	uint32_t n_kv_heads;
+	uint32_t head_dim;
+	uint32_t ffn_dim;
+	uint32_t window;
+	enum dn_rope_index rope;
+	uint32_t cache;
+	bool gated;
+	size_t offset;
+
+	struct dn_norm attention_norm;
+	struct dn_linear q;
+	struct dn_linear k;
+	struct dn_linear v; /* empty: keys are values */
+	struct dn_linear attention_output;
+	const float *q_norm;
+	const float *k_norm;
+	struct dn_norm attention_post_norm;
+	struct dn_recurrent recurrent;
+
+	struct dn_norm ffn_norm;
+	struct dn_linear gate; /* empty: up alone, activated */
+	struct dn_linear up;
+	struct dn_linear down;
+	struct dn_experts experts;
+	struct dn_norm ffn_post_norm;
+
+	struct dn_linear per_layer_gate;
+	struct dn_linear per_layer_project;
+	struct dn_norm per_layer_norm;
+	const float *output_scale;
+};
+
 struct dn_globals {
 	struct dn_matrix embedding;
-	struct dn_matrix output; /* the embedding again where the file ties them */
-	const float *output_norm;
-	const float *rope_factors; /* NULL where the file has none */
+	struct dn_linear output; /* the embedding again where the file ties them */
+	struct dn_norm output_norm;
+	struct dn_norm embedding_norm;
+	struct dn_matrix positions; /* learned; empty: none */
+	struct dn_matrix types;	    /* of segments; the first row is added */
+	struct dn_matrix per_layer_embedding;
+	struct dn_linear per_layer_project;
+	const float *per_layer_norm;
+	struct dn_linear rank_dense; /* a classification head, for DN_POOLING_RANK */
+	struct dn_linear rank_output;
 	bool tied;
 };
 
@@ -70,43 +179,35 @@ struct dn_globals {
  * @name: general.architecture
  * @bind: reads hyperparameters beyond the usual ones, and asks for every tensor with dn_bind_*();
  *	the file may hold none that was not asked for
+ * @embed: makes a step's rows of the residual stream; NULL: dn_block_embed()
  * @layer: computes one layer of a step
+ * @rope_halves: rotary pairs are (i, i + n), not (2i, 2i + 1)
  */
 struct dn_arch {
 	const char *name;
 	int (*bind)(struct dn_model *model, struct dn_error *err);
+	void (*embed)(struct dn_step *step);
 	void (*layer)(struct dn_step *step, uint32_t layer);
 	bool rope_halves;
 };
 
-/* NULL where no family has that name. @ret_known: a list for the message. */
-const struct dn_arch *dn_arch_find(struct dn_text name, const char **ret_known);
+/* NULL where no family has that name. */
+const struct dn_arch *dn_arch_find(struct dn_text name);
+/* The names of all, for a message. */
+void dn_arch_list(char *out, size_t size);
 
+extern const struct dn_arch dn_arch_gemma2;
+extern const struct dn_arch dn_arch_gemma3;
+extern const struct dn_arch dn_arch_gemma4;
+extern const struct dn_arch dn_arch_granite;
+extern const struct dn_arch dn_arch_granitehybrid;
+extern const struct dn_arch dn_arch_lfm2;
 extern const struct dn_arch dn_arch_llama;
-
-/*
- * For bind(). Hyperparameters are read under "ARCH.key" and bounded; tensors are checked against
- * the shape that is asked for. Each returns 0 or a negative errno with a message.
- */
-
-/* The hyperparameters that nearly all families have, under their usual keys; before bind(). */
-DN_MUST_CHECK int dn_bind_hparams(struct dn_model *model, struct dn_error *err);
-/* A key that must not be there with a value above @most (experts, other variants). */
-DN_MUST_CHECK int dn_bind_refuse_above(struct dn_model *model, const char *key, uint32_t most,
-				       struct dn_error *err);
-DN_MUST_CHECK int dn_bind_u32(struct dn_model *model, const char *key, uint32_t least,
-			      uint32_t most, uint32_t *ret, struct dn_error *err);
-DN_MUST_CHECK int dn_bind_f64(struct dn_model *model, const char *key, double least, double most,
-			      double *ret, struct dn_error *err);
-/* @name may hold one %u for @layer. */
-DN_MUST_CHECK int dn_bind_matrix(struct dn_model *model, const char *name, uint32_t layer,
-				 uint32_t rows, uint32_t columns, struct dn_matrix *matrix,
-				 struct dn_error *err);
-DN_MUST_CHECK int dn_bind_vector(struct dn_model *model, const char *name, uint32_t layer,
-				 uint32_t n, const float **vector, struct dn_error *err);
-/* Whether the file has the tensor at all. */
-bool dn_bind_has(const struct dn_model *model, const char *name, uint32_t layer);
-/* Embedding, output (tied where absent), output norm. */
-DN_MUST_CHECK int dn_bind_globals(struct dn_model *model, struct dn_error *err);
+extern const struct dn_arch dn_arch_phi3;
+extern const struct dn_arch dn_arch_qwen2;
+extern const struct dn_arch dn_arch_qwen3;
+extern const struct dn_arch dn_arch_qwen35;
+extern const struct dn_arch dn_arch_qwen3moe;
+extern const struct dn_arch dn_arch_smollm3;
 
 #endif /* DUNLIN_ENGINE_ARCH_H */

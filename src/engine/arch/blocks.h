@@ -10,24 +10,34 @@
 #include "engine/context.h"
 /* IWYU pragma: end_exports */
 
-/* x = rows of the embedding. */
-void dn_block_embed(struct dn_step *step, const struct dn_matrix *embedding);
-/* normed = rms_norm(x) * weight */
-void dn_block_norm(struct dn_step *step, const float *weight);
-/* q, k, v = products of normed, in one go */
-void dn_block_project_qkv(struct dn_step *step, const struct dn_matrix *wq,
-			  const struct dn_matrix *wk, const struct dn_matrix *wv);
-/* Rotates every head of q and k by its row's position. */
-void dn_block_rope(struct dn_step *step);
-/* Stores k and v of the rows in the cache, then attended = attention of q over it. */
-void dn_block_attend(struct dn_step *step, uint32_t layer);
-/* x += product of attended */
-void dn_block_project_attention(struct dn_step *step, const struct dn_matrix *wo);
-/* x += down(silu(gate(normed)) * up(normed)) */
-void dn_block_swiglu(struct dn_step *step, const struct dn_matrix *gate, const struct dn_matrix *up,
-		     const struct dn_matrix *down);
+/* stream.c: the residual stream. */
+
+/* x = rows of the embedding, times the model's scale. */
+void dn_block_embed(struct dn_step *step);
+/* normed = norm(x); with an empty norm x as it is. */
+void dn_block_norm(struct dn_step *step, const struct dn_norm *norm);
+/* x = norm(x) */
+void dn_block_norm_stream(struct dn_step *step, const struct dn_norm *norm);
+/* x += the model's residual scale * norm(w rows); an empty norm is none. */
+void dn_block_add(struct dn_step *step, const struct dn_linear *w, const struct dn_rows *rows,
+		  const struct dn_norm *norm);
 /* The wanted rows of x, normed, times the output matrix: @logits, float32[wanted, vocabulary]. */
-void dn_block_logits(struct dn_step *step, const float *norm, const struct dn_matrix *output,
-		     float *logits);
+void dn_block_logits(struct dn_step *step, float *logits);
+
+/* attention.c: attended = attention of normed over the cache, which gets its keys and values. */
+void dn_block_attention(struct dn_step *step, uint32_t layer);
+
+/* ffn.c: hidden = activation(gate normed) * (up normed), or without a gate activation(up normed). */
+void dn_block_ffn(struct dn_step *step, uint32_t layer);
+/* experts.c: x += the mixture of the experts that each row of normed chooses (Shazeer 2017). */
+void dn_block_experts(struct dn_step *step, uint32_t layer);
+
+/*
+ * transformer.c: a layer is attention and feed-forward, each with its norm before and its way back
+ * into the stream; what a layer's weights leave empty is left out.
+ */
+void dn_layer_transformer(struct dn_step *step, uint32_t layer);
+void dn_layer_attention(struct dn_step *step, uint32_t layer);
+void dn_layer_feed_forward(struct dn_step *step, uint32_t layer);
 
 #endif /* DUNLIN_ENGINE_BLOCKS_H */

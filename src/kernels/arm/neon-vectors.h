@@ -73,6 +73,14 @@ static inline void vec_store_half(uint16_t *p, vec v)
 {
 	vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
 }
+static inline vec vec_load_bytes(const int8_t *p)
+{
+	int32_t four;
+
+	memcpy(&four, p, sizeof(four));
+	return vcvtq_f32_s32(
+		vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
+}
 static inline vec vec_from_int(ivec v)
 {
 	return vcvtq_f32_s32(vreinterpretq_s32_s8(v));

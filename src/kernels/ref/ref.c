@@ -73,26 +73,43 @@ static float cached(const struct dn_attention *a, size_t offset, uint32_t positi
 {
 	const uint8_t *block = a->blocks[position / DN_KV_BLOCK] + offset;
 
-	if (a->half)
+	if (a->type == DN_KV_Q8_0)
+		return ((const int8_t *)block)[at];
+	if (a->type == DN_KV_F16)
 		return dn_half_to_float(((const uint16_t *)block)[at]);
 	return ((const float *)block)[at];
 }
 
+/* The scale number @at of a head's part of a Q8_0 block. */
+static double cached_scale(const struct dn_attention *a, size_t offset, uint32_t position,
+			   size_t at)
+{
+	const uint32_t row = dn_kv_row(a->head_dim, a->type);
+	const uint8_t *scales =
+		a->blocks[position / DN_KV_BLOCK] + offset + (size_t)row * DN_KV_BLOCK;
+
+	if (a->type != DN_KV_Q8_0)
+		return 1.0;
+	return (double)dn_half_to_float(((const uint16_t *)scales)[at]);
+}
+
 static double score(const struct dn_attention *a, uint32_t row, uint32_t position)
 {
+	const uint32_t slot = position % DN_KV_BLOCK;
 	double sum = 0.0;
 
 	for (uint32_t d = 0; d < a->head_dim; d++)
 		sum += (double)a->q[row][d] *
-		       (double)cached(a, a->keys, position,
-				      (size_t)d * DN_KV_BLOCK + position % DN_KV_BLOCK);
-	return sum * (double)a->scale;
+		       (double)cached(a, a->keys, position, (size_t)d * DN_KV_BLOCK + slot) *
+		       cached_scale(a, a->keys, position, (size_t)d / 32 * DN_KV_BLOCK + slot);
+	sum *= (double)a->scale;
+	return a->softcap > 0.0f ? (double)a->softcap * tanh(sum / (double)a->softcap) : sum;
 }
 
 /* Two passes over the scores, as the formula has it. */
 static void attend(const struct dn_attention *a)
 {
-	const uint32_t padded = DN_ROUND_UP(a->head_dim, 16U);
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
 
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		double highest = -INFINITY;
@@ -106,10 +123,13 @@ static void attend(const struct dn_attention *a)
 			double weight = exp(score(a, r, t) - highest);
 
 			total += weight;
-			for (uint32_t d = 0; d < a->head_dim; d++)
-				a->scratch[d] += (float)weight *
-						 cached(a, a->values, t,
-							(size_t)(t % DN_KV_BLOCK) * padded + d);
+			for (uint32_t d = 0; d < a->head_dim; d++) {
+				const size_t at = (size_t)(t % DN_KV_BLOCK) * padded + d;
+				const double scale = cached_scale(a, a->values, t, at / 32);
+
+				a->scratch[d] +=
+					(float)(weight * scale) * cached(a, a->values, t, at);
+			}
 		}
 		for (uint32_t d = 0; d < a->head_dim; d++)
 			a->out[r][d] = (float)((double)a->scratch[d] / total);
@@ -125,19 +145,106 @@ static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, 
 		sum += (double)x[i] * (double)x[i];
 	scale = 1.0 / sqrt(sum / n + (double)epsilon);
 	for (uint32_t i = 0; i < n; i++)
-		y[i] = (float)((double)x[i] * scale) * weight[i];
+		y[i] = (float)((double)x[i] * scale) * (weight ? weight[i] : 1.0f);
 }
 
-static void add(float *y, const float *x, uint32_t n)
+static void layer_norm(float *y, const float *x, const float *weight, const float *bias, uint32_t n,
+		       float epsilon)
 {
+	double mean = 0.0;
+	double variance = 0.0;
+	double scale;
+
 	for (uint32_t i = 0; i < n; i++)
-		y[i] += x[i];
+		mean += (double)x[i] / n;
+	for (uint32_t i = 0; i < n; i++)
+		variance += ((double)x[i] - mean) * ((double)x[i] - mean) / n;
+	scale = 1.0 / sqrt(variance + (double)epsilon);
+	for (uint32_t i = 0; i < n; i++)
+		y[i] = (float)(((double)x[i] - mean) * scale) * weight[i] + (bias ? bias[i] : 0.0f);
 }
 
-static void silu_mul(float *y, const float *gate, const float *up, uint32_t n)
+static void add_scaled(float *y, const float *x, float scale, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		y[i] = (float)((double)gate[i] / (1.0 + exp(-(double)gate[i]))) * up[i];
+		y[i] = (float)((double)y[i] + (double)x[i] * (double)scale);
+}
+
+static void multiply(float *y, const float *a, const float *b, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		y[i] = a[i] * b[i];
+}
+
+static void scale_by(float *x, float factor, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		x[i] *= factor;
+}
+
+static void softcap(float *x, float cap, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		x[i] = (float)((double)cap * tanh((double)x[i] / (double)cap));
+}
+
+static double activated(enum dn_activation activation, double x)
+{
+	switch (activation) {
+	case DN_ACTIVATION_SILU:
+		return x / (1.0 + exp(-x));
+	case DN_ACTIVATION_GELU:
+		return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+	case DN_ACTIVATION_GELU_ERF:
+		return 0.5 * x * (1.0 + erf(x / sqrt(2.0)));
+	default:
+		return 1.0 / (1.0 + exp(-x));
+	}
+}
+
+static void activate(enum dn_activation activation, float *y, const float *x, const float *up,
+		     uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		y[i] = (float)activated(activation, (double)x[i]) * (up ? up[i] : 1.0f);
+}
+
+static void recur(const struct dn_recurrence *r)
+{
+	for (uint32_t j = 0; j < r->n_values; j++) {
+		double answer = 0.0;
+		double out = 0.0;
+		double d;
+
+		for (uint32_t i = 0; r->delta && i < r->n_keys; i++)
+			answer += (double)r->state[(size_t)i * r->n_values + j] * (double)r->decay *
+				  (double)r->k[i];
+		d = (double)r->beta * ((double)r->v[j] - answer);
+		for (uint32_t i = 0; i < r->n_keys; i++) {
+			float *s = &r->state[(size_t)i * r->n_values + j];
+			const double changed = (double)*s * (double)r->decay + (double)r->k[i] * d;
+
+			out += changed * (double)r->q[i];
+			*s = (float)changed;
+		}
+		r->out[j] = (float)out;
+	}
+}
+
+static void convolve(const struct dn_convolution *c, uint32_t first, uint32_t count)
+{
+	const uint32_t end = DN_MIN((first + count) * DN_GROUP, c->w->rows);
+
+	for (uint32_t channel = first * DN_GROUP; channel < end; channel++) {
+		const float *w =
+			(const float *)(c->w->data + channel / DN_GROUP * c->w->group_bytes) +
+			channel % DN_GROUP;
+		double sum = 0.0;
+
+		for (uint32_t t = 0; t < c->w->columns; t++)
+			sum += (double)w[(size_t)t * DN_GROUP] * (double)c->inputs[t][channel];
+		c->out[channel] = (float)sum;
+	}
 }
 
 static void rope(float *x, uint32_t n_pairs, const float *cosines, const float *sines, bool halves)
@@ -152,24 +259,16 @@ static void rope(float *x, uint32_t n_pairs, const float *cosines, const float *
 	}
 }
 
-static void store(void *to, size_t at, float value, bool half)
+/* What the cache holds is part of its format, not of the arithmetic that is judged. */
+static void store_key(void *keys, uint32_t slot, const float *key, uint32_t n, enum dn_kv_type type)
 {
-	if (half)
-		((uint16_t *)to)[at] = dn_float_to_half(value);
-	else
-		((float *)to)[at] = value;
+	dn_kernels_scalar.store_key(keys, slot, key, n, type);
 }
 
-static void store_key(void *block, const float *key, uint32_t n, bool half)
+static void store_value(void *values, uint32_t slot, const float *value, uint32_t n,
+			enum dn_kv_type type)
 {
-	for (uint32_t i = 0; i < n; i++)
-		store(block, (size_t)DN_KV_BLOCK * i, key[i], half);
-}
-
-static void store_value(void *row, const float *value, uint32_t n, bool half)
-{
-	for (uint32_t i = 0; i < DN_ROUND_UP(n, 16U); i++)
-		store(row, i, i < n ? value[i] : 0.0f, half);
+	dn_kernels_scalar.store_value(values, slot, value, n, type);
 }
 
 const struct dn_kernels dn_kernels_ref = DN_KERNELS_TABLE(DN_LEVEL_REF, "ref", false);

@@ -72,6 +72,10 @@ static inline void vec_store_half(uint16_t *p, vec v)
 {
 	*p = dn_float_to_half(v);
 }
+static inline vec vec_load_bytes(const int8_t *p)
+{
+	return (float)*p;
+}
 
 #include "kernels/vector-ops.inc.h"
 

@@ -70,6 +70,10 @@ static inline void vec_store_half(uint16_t *p, vec v)
 {
 	_mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
+static inline vec vec_load_bytes(const int8_t *p)
+{
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
 static inline vec vec_from_int(ivec v)
 {
 	return _mm256_cvtepi32_ps(v);

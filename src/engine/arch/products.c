@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "engine/arch/products.h"
+
+#include <string.h>
+
+/*
+ * Bytes of weights that a thread takes at once: enough to hide the taking, little enough that a
+ * thread which loses its core leaves little undone.
+ */
+#define PIECE_BYTES ((size_t)48 << 10)
+/* Elements of a row-wise operation worth another thread. */
+#define ROW_WORK 16384U
+
+static void quantise(const struct dn_step *s, struct dn_rows *rows, const float *x,
+		     uint32_t columns, size_t at)
+{
+	const size_t block = at / DN_BLOCK;
+
+	s->kernels->quantise(x, columns, rows->quants + at, rows->scales + block,
+			     rows->sums + block, rows->biases + block);
+}
+
+/* What the first part of a row, @at, has lost, a block at a time. */
+static void quantise_rest(const struct dn_step *s, struct dn_rows *rows, const float *x,
+			  uint32_t columns, size_t at)
+{
+	for (uint32_t c = 0; c < columns; c += DN_BLOCK) {
+		const int8_t *quants = rows->quants + at + c;
+		const float scale = rows->scales[(at + c) / DN_BLOCK];
+		float rest[DN_BLOCK];
+
+		for (uint32_t i = 0; i < DN_BLOCK; i++)
+			rest[i] = x[c + i] - scale * (float)quants[i];
+		quantise(s, rows, rest, DN_BLOCK, at + rows->padded + c);
+	}
+}
+
+void dn_rows_quantise(const struct dn_step *s, struct dn_rows *rows, uint32_t row, uint32_t columns)
+{
+	float *x = rows->values + (size_t)row * rows->padded;
+	const size_t at = (size_t)row * rows->parts * rows->padded;
+	const uint32_t padded = DN_ROUND_UP(columns, (uint32_t)DN_BLOCK);
+
+	/* Only weights of single columns have rows that do not fill their last block. */
+	memset(x + columns, 0, (padded - columns) * sizeof(float));
+	quantise(s, rows, x, padded, at);
+	if (rows->parts > 1 && s->kernels->quantises)
+		quantise_rest(s, rows, x, padded, at);
+}
+
+static uint32_t n_groups(const struct dn_product_item *item)
+{
+	return DN_DIV_ROUND_UP(item->w.rows, DN_GROUP);
+}
+
+static uint32_t end_of(const struct dn_product_item *item)
+{
+	return item->first_piece + DN_DIV_ROUND_UP(n_groups(item), item->groups_per_piece);
+}
+
+void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const struct dn_rows *rows,
+			  uint32_t first, uint32_t n, float *y, size_t y_stride)
+{
+	struct dn_product_item *item = &s->products[s->n_products];
+	const bool apart =
+		rows->parts > 1 && s->kernels->quantises && dn_type_info(w->type)->columns > 1;
+	/* A matrix-matrix product has more to do a byte. */
+	const size_t bytes = n == 1 ? PIECE_BYTES : PIECE_BYTES / DN_MIN(n, 8U);
+	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
+	const size_t at = (size_t)first * rows->parts * rows->padded;
+
+	*item = (struct dn_product_item){
+		.w = *w,
+		.x = { .columns = w->columns,
+		       .values = rows->values + (size_t)first * rows->padded,
+		       .stride = rows->padded,
+		       .quants = s->kernels->quantises ? rows->quants + at : NULL,
+		       .quants_stride = rows->padded,
+		       .scales = rows->scales + at / DN_BLOCK,
+		       .sums = rows->sums + at / DN_BLOCK,
+		       .biases = rows->biases + at / DN_BLOCK },
+		.first_piece = s->n_products ? end_of(item - 1) : 0,
+		.groups_per_piece =
+			(uint32_t)DN_MIN(DN_MAX(bytes / w->group_bytes, (size_t)1), groups),
+	};
+	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride };
+	if (apart) {
+		item->y = y;
+		item->y_stride = y_stride;
+		item->product = (struct dn_product){ &item->w, &item->x, 2 * n,
+						     s->apart + s->apart_used, w->rows };
+		s->apart_used += (size_t)2 * n * w->rows;
+	}
+	s->n_products++;
+}
+
+void dn_products_add(struct dn_step *s, const struct dn_linear *linear, const struct dn_rows *rows,
+		     float *y, size_t y_stride)
+{
+	dn_products_add_rows(s, &linear->w, rows, 0, s->n, y, y_stride);
+	s->products[s->n_products - 1].bias = linear->bias;
+}
+
+/* The last item that begins at or before a piece. */
+static const struct dn_product_item *item_of(const struct dn_step *s, uint32_t piece)
+{
+	uint32_t low = 0;
+	uint32_t high = s->n_products;
+
+	while (high - low > 1) {
+		const uint32_t middle = low + (high - low) / 2;
+
+		if (s->products[middle].first_piece <= piece)
+			low = middle;
+		else
+			high = middle;
+	}
+	return &s->products[low];
+}
+
+static void product_piece(void *data, uint32_t piece, uint32_t thread)
+{
+	const struct dn_step *s = data;
+	const struct dn_product_item *item = item_of(s, piece);
+	const uint32_t first = (piece - item->first_piece) * item->groups_per_piece;
+
+	(void)thread;
+	s->kernels->product(&item->product, first,
+			    DN_MIN(item->groups_per_piece, n_groups(item) - first));
+}
+
+static void sum_row(struct dn_step *s, const void *argument, uint32_t row)
+{
+	const struct dn_product_item *item = argument;
+	const uint32_t n = item->w.rows;
+	const float *first = item->product.y + (size_t)2 * row * n;
+	float *y = item->y + row * item->y_stride;
+
+	memcpy(y, first, n * sizeof(*y));
+	s->kernels->add_scaled(y, first + n, 1.0f, n);
+}
+
+static void bias_row(struct dn_step *s, const void *argument, uint32_t row)
+{
+	const struct dn_product_item *item = argument;
+	float *y = item->y ? item->y + row * item->y_stride
+			   : item->product.y + row * item->product.y_stride;
+
+	s->kernels->add_scaled(y, item->bias, 1.0f, item->w.rows);
+}
+
+void dn_products_run(struct dn_step *s)
+{
+	if (!s->n_products)
+		return;
+	dn_pool_run(s->pool, product_piece, s, end_of(&s->products[s->n_products - 1]));
+	for (uint32_t i = 0; i < s->n_products; i++) {
+		const struct dn_product_item *item = &s->products[i];
+		const uint32_t n = item->y ? item->product.n / 2 : item->product.n;
+
+		if (item->y)
+			dn_for_rows(s, n, sum_row, item, item->w.rows);
+		if (item->bias)
+			dn_for_rows(s, n, bias_row, item, item->w.rows);
+	}
+	s->n_products = 0;
+	s->apart_used = 0;
+}
+
+struct row_job {
+	struct dn_step *step;
+	dn_row_function *function;
+	const void *argument;
+	uint32_t n;
+	uint32_t rows_per_piece;
+};
+
+static void row_piece(void *data, uint32_t piece, uint32_t thread)
+{
+	const struct row_job *job = data;
+	const uint32_t first = piece * job->rows_per_piece;
+	const uint32_t end = DN_MIN(first + job->rows_per_piece, job->n);
+
+	(void)thread;
+	for (uint32_t row = first; row < end; row++)
+		job->function(job->step, job->argument, row);
+}
+
+void dn_for_rows(struct dn_step *s, uint32_t n, dn_row_function *function, const void *argument,
+		 uint32_t elements)
+{
+	struct row_job job = { s, function, argument, n,
+			       DN_MAX(ROW_WORK / DN_MAX(elements, 1U), 1U) };
+
+	if (n <= job.rows_per_piece) {
+		for (uint32_t row = 0; row < n; row++)
+			function(s, argument, row);
+		return;
+	}
+	dn_pool_run(s->pool, row_piece, &job, DN_DIV_ROUND_UP(n, job.rows_per_piece));
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The KV cache's elements and the attention over them, in terms of vector-ops.inc.h.
+ *
+ * Loops are written for a type of elements and inlined for each. Q8_0 has its scales behind all
+ * elements of the head: a block of 32 elements is summed first, then multiplied by its scale.
+ */
+
+/* Elements of a head's row that share a scale. */
+#define KV_SCALED 32
+
+/* Where a head's scales begin. */
+static inline size_t kv_scales(uint32_t row)
+{
+	return (size_t)row * DN_KV_BLOCK;
+}
+
+/* F16 saturates: an infinity in the cache would make every later sum no number. NaN stays. */
+static inline vec vec_bounded_half(vec v)
+{
+	return vec_max(vec_set1(-65504.0f), vec_min(vec_set1(65504.0f), v));
+}
+
+static inline uint16_t bounded_half(float x)
+{
+	const float below = 65504.0f < x ? 65504.0f : x;
+
+	return dn_float_to_half(-65504.0f > below ? -65504.0f : below);
+}
+
+/* 32 elements from @x, of which @left are there, as int8; returns their scale. */
+static uint16_t quantise_kv(const float *x, uint32_t left, int8_t quants[KV_SCALED])
+{
+	float largest = 0.0f;
+	float inverse;
+	uint16_t scale;
+
+	for (uint32_t i = 0; i < DN_MIN(left, KV_SCALED); i++) {
+		const float magnitude = x[i] < 0.0f ? -x[i] : x[i];
+
+		largest = magnitude > largest ? magnitude : largest;
+	}
+	/* By the scale as it is kept, so that its rounding is not an error of every element. */
+	scale = bounded_half(largest / 127.0f);
+	inverse = scale ? 1.0f / dn_half_to_float(scale) : 0.0f;
+	for (uint32_t i = 0; i < KV_SCALED; i++) {
+		float units = i < left ? x[i] * inverse : 0.0f;
+
+		units = units < 127.0f ? units : 127.0f;
+		units = units > -127.0f ? units : -127.0f;
+		/* The adder rounds to nearest even at the place of the units. */
+		quants[i] = (int8_t)((int32_t)dn_float_bits(units + 0x1.8p23f) - 0x4b400000);
+	}
+	return scale;
+}
+
+static void store_key(void *keys, uint32_t slot, const float *key, uint32_t n, enum dn_kv_type type)
+{
+	const uint32_t row = dn_kv_row(n, type);
+
+	if (type == DN_KV_Q8_0) {
+		uint16_t *scales = (uint16_t *)((uint8_t *)keys + kv_scales(row));
+
+		for (uint32_t b = 0; b < row / KV_SCALED; b++) {
+			int8_t *to = (int8_t *)keys + (size_t)b * KV_SCALED * DN_KV_BLOCK + slot;
+			int8_t quants[KV_SCALED];
+
+			scales[b * DN_KV_BLOCK + slot] =
+				quantise_kv(key + b * KV_SCALED, n - b * KV_SCALED, quants);
+			for (uint32_t i = 0; i < KV_SCALED; i++)
+				to[(size_t)i * DN_KV_BLOCK] = quants[i];
+		}
+	} else if (type == DN_KV_F16) {
+		uint16_t *to = (uint16_t *)keys + slot;
+
+		for (uint32_t i = 0; i < n; i++)
+			to[(size_t)DN_KV_BLOCK * i] = bounded_half(key[i]);
+	} else {
+		float *to = (float *)keys + slot;
+
+		for (uint32_t i = 0; i < n; i++)
+			to[(size_t)DN_KV_BLOCK * i] = key[i];
+	}
+}
+
+/* A row's last elements, behind @n, are zero. */
+static void store_value(void *values, uint32_t slot, const float *value, uint32_t n,
+			enum dn_kv_type type)
+{
+	const uint32_t row = dn_kv_row(n, type);
+	const size_t at = (size_t)slot * row;
+
+	if (type == DN_KV_Q8_0) {
+		uint16_t *scales = (uint16_t *)((uint8_t *)values + kv_scales(row));
+
+		for (uint32_t b = 0; b < row / KV_SCALED; b++)
+			scales[slot * (row / KV_SCALED) + b] =
+				quantise_kv(value + b * KV_SCALED, n - b * KV_SCALED,
+					    (int8_t *)values + at + b * KV_SCALED);
+		return;
+	}
+	for (uint32_t i = 0; i < row; i += VEC) {
+		vec v = i < n ? load_some(value + i, n - i) : vec_set1(0.0f);
+
+		if (type == DN_KV_F16)
+			vec_store_half((uint16_t *)values + at + i, vec_bounded_half(v));
+		else
+			vec_store((float *)values + at + i, v);
+	}
+}
+
+INLINE vec load_cached(const void *at, size_t i, const enum dn_kv_type type)
+{
+	if (type == DN_KV_Q8_0)
+		return vec_load_bytes((const int8_t *)at + i);
+	return type == DN_KV_F16 ? vec_load_half((const uint16_t *)at + i)
+				 : vec_load((const float *)at + i);
+}
+
+/* sums[row] += q[row] . key for elements [from, to) of `rows` rows and 2 * VEC tokens. */
+INLINE void score_elements(const struct dn_attention *a, const void *keys, uint32_t first,
+			   uint32_t token, uint32_t from, uint32_t to, vec sums[ROWS][2],
+			   const uint32_t rows, const enum dn_kv_type type)
+{
+	for (uint32_t d = from; d < to; d++) {
+		size_t at = (size_t)d * DN_KV_BLOCK + token;
+		vec k0 = load_cached(keys, at, type);
+		vec k1 = load_cached(keys, at + VEC, type);
+
+		for (uint32_t r = 0; r < rows; r++) {
+			vec q = vec_set1(a->q[first + r][d]);
+
+			sums[r][0] = vec_fma(q, k0, sums[r][0]);
+			sums[r][1] = vec_fma(q, k1, sums[r][1]);
+		}
+	}
+}
+
+/* scores[row][token] = q[row] . key[token] for `rows` rows and 2 * VEC tokens from `token`. */
+INLINE void score_tile(const struct dn_attention *a, const void *keys, uint32_t first,
+		       uint32_t token, float *scores, const uint32_t rows,
+		       const enum dn_kv_type type)
+{
+	const uint32_t step = type == DN_KV_Q8_0 ? KV_SCALED : a->head_dim;
+	const uint16_t *scales =
+		(const uint16_t *)((const uint8_t *)keys + kv_scales(dn_kv_row(a->head_dim, type)));
+	vec sums[ROWS][2];
+
+	for (uint32_t r = 0; r < rows; r++)
+		sums[r][0] = sums[r][1] = vec_set1(0.0f);
+	for (uint32_t d = 0; d < a->head_dim; d += step) {
+		const uint32_t end = DN_MIN(d + step, a->head_dim);
+		const uint16_t *scale = scales + (size_t)d / KV_SCALED * DN_KV_BLOCK + token;
+		vec part[ROWS][2];
+
+		if (type != DN_KV_Q8_0) {
+			score_elements(a, keys, first, token, d, end, sums, rows, type);
+			continue;
+		}
+		for (uint32_t r = 0; r < rows; r++)
+			part[r][0] = part[r][1] = vec_set1(0.0f);
+		score_elements(a, keys, first, token, d, end, part, rows, type);
+		for (uint32_t r = 0; r < rows; r++) {
+			sums[r][0] = vec_fma(part[r][0], vec_load_half(scale), sums[r][0]);
+			sums[r][1] = vec_fma(part[r][1], vec_load_half(scale + VEC), sums[r][1]);
+		}
+	}
+	for (uint32_t r = 0; r < rows; r++) {
+		float *to = scores + (size_t)(first + r) * DN_KV_BLOCK + token;
+
+		for (int v = 0; v < 2; v++) {
+			vec score = vec_mul(sums[r][v], vec_set1(a->scale));
+
+			if (a->softcap > 0.0f)
+				score = vec_softcap(score, a->softcap);
+			vec_store(to + (size_t)v * VEC, score);
+		}
+	}
+}
+
+/* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim], 2 * VEC dims. */
+INLINE void value_tile(const void *values, uint32_t padded, uint32_t n_tokens, const float *weights,
+		       float *sums, uint32_t dim, const uint32_t rows, const uint32_t vectors,
+		       const enum dn_kv_type type)
+{
+	const uint16_t *scales =
+		(const uint16_t *)((const uint8_t *)values + kv_scales(padded)) + dim / KV_SCALED;
+	vec tile[ROWS][2];
+
+	for (uint32_t r = 0; r < rows; r++)
+		for (uint32_t v = 0; v < vectors; v++)
+			tile[r][v] = vec_load(sums + (size_t)r * padded + dim + v * VEC);
+	for (uint32_t t = 0; t < n_tokens; t++) {
+		float scale = 1.0f;
+		vec value[2];
+
+		if (type == DN_KV_Q8_0)
+			scale = dn_half_to_float(scales[(size_t)t * (padded / KV_SCALED)]);
+		for (uint32_t v = 0; v < vectors; v++)
+			value[v] = load_cached(values, (size_t)t * padded + dim + v * VEC, type);
+		for (uint32_t r = 0; r < rows; r++) {
+			const float w = weights[(size_t)r * DN_KV_BLOCK + t];
+			vec weight = vec_set1(type == DN_KV_Q8_0 ? w * scale : w);
+
+			for (uint32_t v = 0; v < vectors; v++)
+				tile[r][v] = vec_fma(weight, value[v], tile[r][v]);
+		}
+	}
+	for (uint32_t r = 0; r < rows; r++)
+		for (uint32_t v = 0; v < vectors; v++)
+			vec_store(sums + (size_t)r * padded + dim + v * VEC, tile[r][v]);
+}
+
+/*
+ * Turns a block's scores into weights e^(score - maximum), 0 where the row does not see the
+ * token; rescales what the row has summed so far when the maximum grew. Returns their sum.
+ */
+static float block_weights(float *scores, uint32_t from, uint32_t to, float *maximum, float *sums,
+			   uint32_t padded, float total)
+{
+	float lanes[LANES];
+	float highest = *maximum;
+	float rescale;
+
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t++) {
+		if (t < from || t >= to)
+			scores[t] = -INFINITY;
+		else if (scores[t] > highest)
+			highest = scores[t];
+	}
+	rescale = exp_one(*maximum - highest);
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
+		vec_store(scores + t, vec_exp(vec_sub(vec_load(scores + t), vec_set1(highest))));
+	for (int i = 0; i < LANES; i++)
+		lanes[i] = scores[i] + scores[i + LANES];
+	if (*maximum != highest) {
+		for (uint32_t i = 0; i < padded; i += VEC)
+			vec_store(sums + i, vec_mul(vec_load(sums + i), vec_set1(rescale)));
+		total *= rescale;
+		*maximum = highest;
+	}
+	return total + lanes_sum(lanes);
+}
+
+/* Rows that share their loads where fewer than ROWS are left. */
+#define FEW_ROWS (ROWS < 2 ? 1 : 2)
+
+INLINE void score_rows(const struct dn_attention *a, const void *keys, uint32_t token,
+		       const enum dn_kv_type type)
+{
+	uint32_t r = 0;
+
+	for (; r + ROWS <= a->n_rows; r += ROWS)
+		score_tile(a, keys, r, token, a->scratch, ROWS, type);
+	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
+		score_tile(a, keys, r, token, a->scratch, FEW_ROWS, type);
+	for (; r < a->n_rows; r++)
+		score_tile(a, keys, r, token, a->scratch, 1, type);
+}
+
+INLINE void value_rows(const struct dn_attention *a, const void *values, uint32_t n_tokens,
+		       float *sums, uint32_t dim, const uint32_t vectors,
+		       const enum dn_kv_type type)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	const float *weights = a->scratch;
+	uint32_t r = 0;
+
+	for (; r + ROWS <= a->n_rows; r += ROWS)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, ROWS, vectors, type);
+	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, FEW_ROWS, vectors, type);
+	for (; r < a->n_rows; r++)
+		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
+			   sums + (size_t)r * padded, dim, 1, vectors, type);
+}
+
+INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, uint32_t start,
+			 float *maxima, float *totals, const enum dn_kv_type type)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
+	uint32_t most = 0;
+	uint32_t d = 0;
+
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t += 2 * VEC)
+		score_rows(a, block + a->keys, t, type);
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
+		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
+		uint32_t to = a->end[r] > start ? DN_MIN(a->end[r] - start, DN_KV_BLOCK) : 0;
+
+		if (from >= to) { /* the row sees none of this block */
+			memset(row, 0, DN_KV_BLOCK * sizeof(*row));
+			continue;
+		}
+		totals[r] = block_weights(row, from, to, &maxima[r], sums + (size_t)r * padded,
+					  padded, totals[r]);
+		most = DN_MAX(most, to);
+	}
+	for (; d + 2 * VEC <= padded; d += 2 * VEC)
+		value_rows(a, block + a->values, most, sums, d, 2, type);
+	if (d < padded)
+		value_rows(a, block + a->values, most, sums, d, 1, type);
+}
+
+static void attend(const struct dn_attention *a)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
+	float maxima[DN_ATTENTION_ROWS];
+	float totals[DN_ATTENTION_ROWS];
+	uint32_t first = UINT32_MAX;
+	uint32_t last = 0;
+
+	memset(sums, 0, (size_t)a->n_rows * padded * sizeof(*sums));
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		maxima[r] = -INFINITY;
+		totals[r] = 0.0f;
+		first = DN_MIN(first, a->begin[r] / DN_KV_BLOCK);
+		last = DN_MAX(last, DN_DIV_ROUND_UP(a->end[r], DN_KV_BLOCK));
+	}
+	for (uint32_t b = first; b < last; b++) {
+		if (a->type == DN_KV_F16)
+			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_F16);
+		else if (a->type == DN_KV_Q8_0)
+			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_Q8_0);
+		else
+			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_F32);
+	}
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		const float inverse = 1.0f / totals[r];
+
+		for (uint32_t d = 0; d < a->head_dim; d++)
+			a->out[r][d] = sums[(size_t)r * padded + d] * inverse;
+	}
+}
