@@ -12,6 +12,7 @@
 #include "kernels/half.h"
 #include "kernels/level.h"
 #include "kernels/relay.h"
+#include "kernels/shape.h"
 
 #define N_MAX 29
 
@@ -63,6 +64,12 @@ static void fill_block(uint8_t *block, enum dn_type type, unsigned int round)
 		float value = random_unit() * (round % 4 == 3 ? 0x1p120f : 1.0f);
 
 		memcpy(block, &value, sizeof(value));
+	} else if (type == DN_TYPE_BF16) {
+		uint32_t bits = dn_float_bits(random_unit());
+
+		/* Numbers as models have them; in some rounds any, infinite ones too. */
+		if (round % 4 != 3)
+			memcpy(block, (uint8_t *)&bits + 2, 2);
 	}
 }
 
@@ -114,7 +121,7 @@ static float x_value(unsigned int fill, uint32_t row, uint32_t column)
 
 static void fill_activations(struct input *in)
 {
-	const bool quantised = in->type != DN_TYPE_F16 && in->type != DN_TYPE_F32;
+	const bool quantised = dn_type_shape(in->type).runs > 0;
 	const size_t stride = in->columns + (in->round % 2 ? 3 : 0);
 	const size_t quants_stride = in->columns + (in->round % 2 ? DN_BLOCK : 0);
 	const size_t n_blocks = in->columns / DN_BLOCK;

@@ -25,24 +25,22 @@ static inline ivec ivec_bytes(ivec v)
 	return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
 }
 
-static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+static inline ivec ivec_iq4(ivec places)
 {
-	ivec even = start;
+	return _mm256_shuffle_epi8(ivec_bytes(ivec_iq4_values()), places);
+}
+
+static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
+		       const uint32_t bits)
+{
 	ivec odd = _mm256_setzero_si256();
 
-	for (int j = 0; j < 8; j += 2) {
-		even = DPBUSD(even, w[j], ivec_four(x + 4 * j));
+	(void)bits;
+	for (uint32_t j = 0; j < words; j += 2) {
+		start = DPBUSD(start, w[j], ivec_four(x + 4 * j));
 		odd = DPBUSD(odd, w[j + 1], ivec_four(x + 4 * j + 4));
 	}
-	return _mm256_add_epi32(even, odd);
-}
-#define dot_bytes dot_nibbles
-
-static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
-{
-	for (int j = 0; j < 4; j++)
-		start = DPBUSD(start, w[j], ivec_four(x + 4 * j));
-	return start;
+	return _mm256_add_epi32(start, odd);
 }
 
 #include "kernels/vector-ops.inc.h"
