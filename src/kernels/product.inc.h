@@ -73,7 +73,7 @@ INLINE void sums_start(struct sums *s, const int8_t *x, int32_t bias, const enum
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const int32_t offset = quants_offset(type);
-	const ivec all = ivec_set1(offset ? bias / 8 * offset : 0);
+	const ivec all = ivec_set1(offset % 8 ? bias / 8 * offset : bias * (offset / 8));
 
 	s->products[0] = s->products[1] = all;
 	if (shape.scales == 2 && offset) {
@@ -229,6 +229,8 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 		for (uint32_t c = 0; c < 4; c++)
 			acc[t][c] = vec_set1(0.0f);
 	for (uint32_t c = 0; c < columns; c += 4) {
+		for (uint32_t line = 0; tile == 1 && line < 4 * DN_GROUP * step; line += 64)
+			__builtin_prefetch(w + c * DN_GROUP * step + PREFETCH_AHEAD + line);
 #pragma GCC unroll 4
 		for (uint32_t k = 0; k < 4; k++) {
 			vec weight;

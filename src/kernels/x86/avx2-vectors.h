@@ -95,10 +95,10 @@ static inline ivec ivec_and(ivec v, int32_t mask)
 {
 	return _mm256_and_si256(v, _mm256_set1_epi32(mask));
 }
-/* By a vector, even where all shifts are the same: one operation instead of two. */
+/* By a vector, unless the compiler knows the shift: one operation instead of two. */
 static inline ivec ivec_right(ivec v, uint32_t shift)
 {
-	return _mm256_srlv_epi32(v, _mm256_set1_epi32((int32_t)shift));
+	return (ivec)((__v8su)v >> (__v8su)_mm256_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_add(ivec a, ivec b)
 {
@@ -110,7 +110,7 @@ static inline ivec ivec_sub(ivec a, ivec b)
 }
 static inline ivec ivec_left(ivec v, uint32_t shift)
 {
-	return _mm256_sllv_epi32(v, _mm256_set1_epi32((int32_t)shift));
+	return (ivec)((__v8su)v << (__v8su)_mm256_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_byte(ivec v, uint32_t index)
 {

@@ -96,10 +96,10 @@ static inline ivec ivec_and(ivec v, int32_t mask)
 {
 	return _mm512_and_si512(v, _mm512_set1_epi32(mask));
 }
-/* By a vector, even where all shifts are the same: one operation instead of two. */
+/* By a vector, unless the compiler knows the shift: one operation instead of two. */
 static inline ivec ivec_right(ivec v, uint32_t shift)
 {
-	return _mm512_srlv_epi32(v, _mm512_set1_epi32((int32_t)shift));
+	return (ivec)((__v16su)v >> (__v16su)_mm512_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_add(ivec a, ivec b)
 {
@@ -111,7 +111,7 @@ static inline ivec ivec_sub(ivec a, ivec b)
 }
 static inline ivec ivec_left(ivec v, uint32_t shift)
 {
-	return _mm512_sllv_epi32(v, _mm512_set1_epi32((int32_t)shift));
+	return (ivec)((__v16su)v << (__v16su)_mm512_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_byte(ivec v, uint32_t index)
 {
@@ -162,28 +162,30 @@ static inline ivec ivec_four(const int8_t *x)
 	return _mm512_set1_epi32(four);
 }
 
+static inline ivec dot_four(const ivec *w, const int8_t *x, ivec sum)
+{
+	for (uint32_t j = 0; j < 4; j++)
+		sum = _mm512_dpbusd_epi32(sum, w[j], ivec_four(x + 4 * j));
+	return sum;
+}
+
 /* Two chains hide the latency of the instruction; integer sums have no order to keep. */
 static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
 		       const uint32_t bits)
 {
-	ivec odd = _mm512_setzero_si512();
-
 	(void)bits;
-	for (uint32_t j = 0; j < words; j += 2) {
-		start = _mm512_dpbusd_epi32(start, w[j], ivec_four(x + 4 * j));
-		odd = _mm512_dpbusd_epi32(odd, w[j + 1], ivec_four(x + 4 * j + 4));
-	}
-	return _mm512_add_epi32(start, odd);
+	start = dot_four(w, x, start);
+	if (words == 8)
+		start = _mm512_add_epi32(start, dot_four(w + 4, x + 16, _mm512_setzero_si512()));
+	return start;
 }
 
 static inline ivec sum_half(const int8_t *x, const int32_t factor)
 {
-	ivec sum = _mm512_setzero_si512();
+	const ivec factors = _mm512_set1_epi8((char)factor);
+	const ivec w[4] = { factors, factors, factors, factors };
 
-	for (int j = 0; j < 4; j++)
-		sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8((char)factor),
-					  ivec_four(x + 4 * j));
-	return sum;
+	return dot_four(w, x, _mm512_setzero_si512());
 }
 
 #include "kernels/vector-ops.inc.h"

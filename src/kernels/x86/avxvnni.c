@@ -30,17 +30,22 @@ static inline ivec ivec_iq4(ivec places)
 	return _mm256_shuffle_epi8(ivec_bytes(ivec_iq4_values()), places);
 }
 
+static inline ivec dot_four(const ivec *w, const int8_t *x, ivec sum)
+{
+	for (uint32_t j = 0; j < 4; j++)
+		sum = DPBUSD(sum, w[j], ivec_four(x + 4 * j));
+	return sum;
+}
+
+/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
 static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
 		       const uint32_t bits)
 {
-	ivec odd = _mm256_setzero_si256();
-
 	(void)bits;
-	for (uint32_t j = 0; j < words; j += 2) {
-		start = DPBUSD(start, w[j], ivec_four(x + 4 * j));
-		odd = DPBUSD(odd, w[j + 1], ivec_four(x + 4 * j + 4));
-	}
-	return _mm256_add_epi32(start, odd);
+	start = dot_four(w, x, start);
+	if (words == 8)
+		start = _mm256_add_epi32(start, dot_four(w + 4, x + 16, _mm256_setzero_si256()));
+	return start;
 }
 
 #include "kernels/vector-ops.inc.h"
