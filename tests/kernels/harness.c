@@ -210,11 +210,11 @@ static const struct {
 	void (*run)(const char *argument);
 	bool compares; /* needs a vector level */
 } checks[] = {
-	{ "product", check_product, true },    { "attention", check_attention, true },
-	{ "vectors", check_vectors, true },    { "quantise", check_quantise, true },
-	{ "accuracy", check_accuracy, false }, { "exp", check_exp, false },
-	{ "half", check_half, false },	       { "relay", check_relay, false },
-	{ "select", check_select, false },
+	{ "product", check_product, true }, { "attention", check_attention, true },
+	{ "vectors", check_vectors, true }, { "quantise", check_quantise, true },
+	{ "blocks", check_blocks, false },  { "accuracy", check_accuracy, false },
+	{ "exp", check_exp, false },	    { "half", check_half, false },
+	{ "relay", check_relay, false },    { "select", check_select, false },
 };
 
 int main(int argc, char **argv)

@@ -245,7 +245,7 @@ static void check_shape(enum dn_type type, uint32_t rows, uint32_t columns, unsi
 void check_product(const char *type)
 {
 	static const uint32_t rows[] = { 1, 7, 15, 16, 17, 33 };
-	static const uint32_t columns[] = { 1, 3, 5, 33, 32, 64, 256, 512, 576, 1056 };
+	static const uint32_t columns[] = { 1, 3, 5, 33, 32, 64, 256, 512, 576, 768, 1056 };
 
 	bool found = false;
 
