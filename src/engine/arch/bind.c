@@ -203,11 +203,10 @@ static int ask(struct dn_model *m, const char *name, uint32_t layer, uint32_t ro
 				    (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
 				    (unsigned long long)t->dims[3], columns, rows);
 	if (!dn_type_computes(t->type))
-		return dn_error_set(
-			err, ENOTSUP,
-			"tensor '%s' is %s; this version computes F32, F16, Q4_0, Q4_1, "
-			"Q8_0, Q4_K and Q6_K",
-			full, dn_type_info(t->type)->name);
+		return dn_error_set(err, ENOTSUP,
+				    "tensor '%s' is %s, which this version cannot compute with; "
+				    "take the model in another quantisation, such as Q4_K_M",
+				    full, dn_type_info(t->type)->name);
 	/* Every tensor is asked for once, so the file's count bounds the list. */
 	if (m->n_weights == m->max_weights)
 		return dn_error_set(err, EINVAL, "the file has too few tensors");
