@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each level of kernels reaches on one thread: bench-kernels [--json].
+ * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE...].
  *
  * Levels are measured in turn, round after round, and the best round counts: on a machine that
  * others use too, a level's ratio to the next is worth more than its figure. Matrix-vector figures
- * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two).
+ * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two). With names of
+ * types, only their products.
  */
 
 #include <math.h>
@@ -134,6 +135,9 @@ static void fill_weights(uint8_t *weights, enum dn_type type, size_t bytes)
 		value = (float)(int32_t)state * 0x1p-31f;
 		if (type == DN_TYPE_F32) {
 			memcpy(weights + i, &value, 4);
+		} else if (type == DN_TYPE_BF16) { /* the upper halves of such floats */
+			memcpy(weights + i, (const uint8_t *)&value + 2, 2);
+			memcpy(weights + i + 2, (const uint8_t *)&value + 2, 2);
 		} else {
 			uint32_t word = state & 0x3bff3bff;
 
@@ -235,15 +239,42 @@ static void *memory(size_t bytes)
 	return at;
 }
 
+/* Products of the types named, or of all. */
+static int bench_types(struct bench *b, char *const *names)
+{
+	size_t n_found = 0;
+	size_t n_names = 0;
+
+	while (names[n_names])
+		n_names++;
+	for (uint32_t type = 0; type < DN_TYPE_COUNT; type++) {
+		const struct dn_type_info *info = dn_type_info(type);
+		bool wanted = n_names == 0;
+
+		for (size_t i = 0; info && i < n_names; i++)
+			wanted = wanted || strcmp(names[i], info->name) == 0;
+		if (!info || !wanted || !dn_type_computes((enum dn_type)type))
+			continue;
+		bench_products(b, (enum dn_type)type, info->columns > COLUMNS / 3 ? 512 : COLUMNS);
+		n_found++;
+	}
+	if (n_found >= n_names)
+		return 0;
+	(void)fprintf(stderr, "bench-kernels: a type of those is unknown\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
+	char *const *names = argv + 1 + b.json;
 	const struct task quantise = {
 		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
 	};
+	int r;
 
-	if (argc > 1 && !b.json) {
-		(void)fprintf(stderr, "usage: bench-kernels [--json]\n");
+	if (argc > 1 && !b.json && argv[1][0] == '-') {
+		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE...]\n");
 		return 2;
 	}
 	b.weights = memory(LARGE);
@@ -259,17 +290,16 @@ int main(int argc, char **argv)
 		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases);
 	if (b.json)
 		(void)printf("{\n  \"kernels\": [");
-	for (uint32_t type = 0; type < DN_TYPE_COUNT; type++)
-		if (dn_type_info(type) && dn_type_computes((enum dn_type)type))
-			bench_products(&b, (enum dn_type)type,
-				       dn_type_info(type)->columns > COLUMNS / 3 ? 512 : COLUMNS);
-	measure(&b, &quantise);
-	for (int half = 0; half < 2; half++) {
-		bench_attention(&b, 1, half);
-		bench_attention(&b, 3, half);
-		bench_attention(&b, DN_ATTENTION_ROWS, half);
+	r = bench_types(&b, names);
+	if (!*names) {
+		measure(&b, &quantise);
+		for (int half = 0; half < 2; half++) {
+			bench_attention(&b, 1, half);
+			bench_attention(&b, 3, half);
+			bench_attention(&b, DN_ATTENTION_ROWS, half);
+		}
 	}
 	if (b.json)
 		(void)printf("\n  ]\n}\n");
-	return 0;
+	return r;
 }

@@ -13,12 +13,12 @@
 
 /**
  * struct dn_block - 32 columns of a row: value = scale * quant + minimum
- * @scales: of the first and of the last sixteen columns
+ * @scales, @minima: of the first and of the last sixteen columns
  */
 struct dn_block {
 	int8_t quants[DN_BLOCK];
 	float scales[2];
-	float minimum;
+	float minima[2];
 };
 
 /**

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* IEEE 754 binary16 in portable C: the model of the vector conversions. */
+/* IEEE 754 binary16, and bfloat16, in portable C: the model of the vector conversions. */
 #ifndef DUNLIN_KERNELS_HALF_H
 #define DUNLIN_KERNELS_HALF_H
 
@@ -53,6 +53,12 @@ static inline uint16_t dn_float_to_half(float value)
 	rounded = magnitude - ((127U - 15U) << 23);
 	rounded += 0xfff + (rounded >> 13 & 1);
 	return (uint16_t)(sign | rounded >> 13);
+}
+
+/* The upper half of a float32. */
+static inline float dn_bfloat_to_float(uint16_t bfloat)
+{
+	return dn_bits_float((uint32_t)bfloat << 16);
 }
 
 #endif /* DUNLIN_KERNELS_HALF_H */

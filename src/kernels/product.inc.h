@@ -2,25 +2,32 @@
 /*
  * The products of a level, written once in terms of its vectors.
  *
- * On top of what vector-ops.inc.h asks for, the including file defines `ivec` (4 * VEC bytes),
- * ivec_load, ivec_nibbles_low, ivec_nibbles_high, and on int32 lanes vec_from_int, ivec_set1, ivec_or,
- * ivec_add, ivec_sub, ivec_left(v, shift), ivec_byte(v, index) (a signed byte of each lane),
- * and ivec_bits(v, shift, mask), which is (v >> shift) & mask; and the
- * dot products of a block of 32 columns, w[8] holding four columns of VEC rows each:
- *   ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)	w in 0 … 15
- *   ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)	w in -128 … 127, or with
- *     BYTES_OFFSET 128 w in 0 … 255 as ivec_bytes() makes them
- *   ivec dot_half(const ivec w[4], const int8_t *x, ivec start)	16 columns, w in 0 … 63
- * and TILE, the rows of X that fit its registers, a multiple of 4. With HAS_PAIR, instructions take
- * two rows of X at once, and it defines also
- *   void pair_weights(ivec w[8])	the block in the form that these want, in place
- *   void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s[2])	added to s
+ * On top of what vector-ops.inc.h asks for, the including file defines `ivec` (4 * VEC bytes) and
+ *   on its bytes: ivec_load, ivec_nibbles_low, ivec_nibbles_high; ivec_bytes (adds BYTES_OFFSET);
+ *     ivec_iq4 (DN_IQ4_VALUES + BYTES_OFFSET at places 0 … 15); ivec_add_where(q, v, bits, value),
+ *     q + value where v & bits is not 0, bits four bytes for each lane; ivec_spread(v, k), byte k
+ *     of each int32 in all its four bytes;
+ *   on its int32 lanes: ivec_load_short (VEC uint16), ivec_set1, ivec_or, ivec_add, ivec_sub,
+ *     ivec_and(v, mask), ivec_left(v, shift), ivec_right(v, shift) (of unsigned numbers),
+ *     ivec_byte(v, index) (the signed byte of each lane), vec_from_int, vec_from_bits;
+ *   ivec dot(const ivec *w, const int8_t *x, ivec start, words, bits)	start + the sum of 4 * words
+ *     columns, word j holding four of VEC rows; w below 2^bits, or with 8 bits a signed byte plus
+ *     BYTES_OFFSET (0 or 128). With DOT_SIGNED it takes signed bytes for any bits: magnitudes up to
+ *     2^bits; then ivec_sub_bytes(v, value) makes them;
+ *   ivec sum_half(const int8_t *x, factor)	factor times the sum of sixteen;
+ *   TILE, the rows of X that fit its registers, a multiple of 4.
+ * With HAS_PAIR, instructions take two rows of X at once, and it defines also
+ *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
+ *   void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2], words)	added to s
  *
- * Order: for each block of columns in turn an exact integer sum s, then
- *   acc = fma(w_scale * x_scale, s, acc), and with a minimum acc = fma(w_minimum, x_sum, acc);
- * Q6_K has two scales a block, so that its two halves are two such sums;
- * for F16 and F32 four chains acc[c % 4] = fma(w, x, acc[c % 4]), (a0 + a1) + (a2 + a3).
+ * Order: for each 32 columns in turn the exact integer sums s of each scale's columns, then
+ *   acc = fma(w_scale * x_scale, s, acc) for the one or two scales; and with one minimum
+ *   acc = fma(w_minimum, x_sum, acc), with two acc = fma(w_minimum, x_scale * s_x, acc), where s_x
+ *   is the integer sum of X's own sixteen columns;
+ * for floats four chains acc[c % 4] = fma(w, x, acc[c % 4]), (a0 + a1) + (a2 + a3).
  */
+
+#include "kernels/shape.h"
 
 /* Far enough ahead for the memory's latency at full bandwidth: see docs/performance.md. */
 #define PREFETCH_AHEAD 8192
@@ -31,178 +38,105 @@ INLINE void pair_weights(ivec w[8])
 {
 	(void)w;
 }
-INLINE void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s[2])
+INLINE void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2],
+		     const uint32_t words)
 {
 	(void)w;
 	(void)x0;
 	(void)x1;
 	(void)s;
+	(void)words;
 }
 #endif
 
-/* VEC rows of a block of weights. */
-struct weights {
-	ivec q[8];
-	vec scale;
-	vec minimum; /* of Q6_K: the scale of the last sixteen columns */
+#ifndef DOT_SIGNED
+#define DOT_SIGNED 0
+INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
+{
+	(void)value;
+	return v;
+}
+#endif
+
+#include "kernels/decode.inc.h"
+
+/* Of 32 columns and a row of X: of each scale's products, of each minimum's elements of X. */
+struct sums {
+	ivec products[2];
+	ivec x[2];
 };
 
-/* Bytes of a group that 32 columns take. */
-INLINE size_t weights_bytes(const enum dn_type type)
+/* What the sums start from: minus the offset that load_weights() leaves. */
+INLINE void sums_start(struct sums *s, const int8_t *x, int32_t bias, const enum dn_type type)
 {
-	switch (type) {
-	case DN_TYPE_Q8_0:
-		return (size_t)DN_GROUP * 34;
-	case DN_TYPE_Q4_1:
-		return (size_t)DN_GROUP * 20;
-	case DN_TYPE_Q6_K: /* 210 for 256 columns, rounded up: for prefetching */
-		return (size_t)DN_GROUP * 27;
-	default: /* Q4_0, Q4_K */
-		return (size_t)DN_GROUP * 18;
+	const struct dn_shape shape = dn_type_shape(type);
+	const int32_t offset = quants_offset(type);
+	const ivec all = ivec_set1(offset % 8 ? bias / 8 * offset : bias * (offset / 8));
+
+	s->products[0] = s->products[1] = all;
+	if (shape.scales == 2 && offset) {
+		const ivec first = sum_half(x, offset);
+
+		s->products[0] = ivec_sub(ivec_set1(0), first);
+		s->products[1] = ivec_add(all, first);
+	}
+	if (shape.minima == 2) {
+		s->x[0] = sum_half(x, 1);
+		s->x[1] = ivec_sub(ivec_set1(bias / -8), s->x[0]);
 	}
 }
 
-INLINE bool has_minimum(const enum dn_type type)
+INLINE vec sums_add(vec acc, const struct sums *s, const struct weights *w,
+		    const struct dn_activations *x, size_t at, const enum dn_type type)
 {
-	return type == DN_TYPE_Q4_1 || type == DN_TYPE_Q4_K;
-}
+	const struct dn_shape shape = dn_type_shape(type);
+	const vec x_scale = vec_set1(x->scales[at]);
 
-/* Block `b` of a Q4_K group: its scales are packed as blocks.c says. */
-INLINE void load_q4_k(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part)
-{
-	const size_t word = (size_t)4 * DN_GROUP;
-	const uint8_t *at =
-		group + b / 8 * 8 * weights_bytes(DN_TYPE_Q4_K) + (size_t)4 * VEC * part;
-	const uint8_t *quants = at + (3 + b % 8 / 2 * 8) * word;
-	const uint16_t *halves = (const uint16_t *)(at + 35 * word - (size_t)2 * VEC * part);
-	const ivec low = ivec_load(at);
-	const ivec middle = ivec_load(at + word);
-	const uint32_t shift = b % 4 * 8;
-	ivec scale = ivec_bits(low, shift, 63);
-	ivec minimum = ivec_bits(middle, shift, 63);
-
-	if (b % 8 >= 4) {
-		const ivec high = ivec_load(at + 2 * word);
-
-		scale = ivec_or(ivec_bits(high, shift, 15), ivec_bits(low, shift + 2, 48));
-		minimum = ivec_or(ivec_bits(high, shift + 4, 15), ivec_bits(middle, shift + 2, 48));
-	}
-	w->scale = vec_mul(vec_load_half(halves), vec_from_int(scale));
-	w->minimum = vec_sub(vec_set1(0.0f),
-			     vec_mul(vec_load_half(halves + DN_GROUP), vec_from_int(minimum)));
-	for (uint32_t j = 0; j < 8; j++) {
-		ivec quant = ivec_load(quants + j * word);
-
-		w->q[j] = b % 2 ? ivec_nibbles_high(quant) : ivec_nibbles_low(quant);
-	}
-}
-
-/* Block `b` of a Q6_K group: nibbles, pairs of high bits, int8 scales, as blocks.c says. */
-INLINE void load_q6_k(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part)
-{
-	const size_t word = (size_t)4 * DN_GROUP;
-	const uint8_t *first = group + (size_t)(b / 8) * DN_GROUP * 210;
-	const uint8_t *at = first + (size_t)4 * VEC * part;
-	const uint32_t run = b % 4;
-	const uint8_t *low = at + (b % 8 / 4 * 16 + run % 2 * 8) * word;
-	const uint8_t *high = at + (32 + b % 8 / 4 * 8) * word;
-	const ivec scales = ivec_load(at + (48 + b % 8 / 2) * word);
-	const vec scale = vec_load_half((const uint16_t *)(first + 52 * word) + VEC * part);
-
-	for (uint32_t j = 0; j < 8; j++) {
-		ivec nibbles = ivec_load(low + j * word);
-		ivec bits = ivec_load(high + j * word);
-
-		/* The run's pair of bits to where a nibble's neighbours are. */
-		bits = run < 2 ? ivec_left(bits, 4 - 2 * run) : ivec_bits(bits, 2 * run - 4, -1);
-		nibbles = run < 2 ? ivec_nibbles_low(nibbles) : ivec_nibbles_high(nibbles);
-		w->q[j] = ivec_or(nibbles, ivec_bits(bits, 0, 0x30303030));
-	}
-	w->scale = vec_mul(scale, vec_from_int(ivec_byte(scales, b % 2 * 2)));
-	w->minimum = vec_mul(scale, vec_from_int(ivec_byte(scales, b % 2 * 2 + 1)));
-}
-
-/* Both halves of a Q6_K block: weights are 32 too large, which the halves' own sums of X undo. */
-INLINE vec add_q6_k(vec acc, const struct weights *w, const int8_t *x,
-		    const struct dn_activations *activations, size_t at)
-{
-	const ivec offset = ivec_set1(0x20202020);
-	const ivec offsets[4] = { offset, offset, offset, offset };
-	const vec x_scale = vec_set1(activations->scales[at]);
-	const ivec first = dot_half(offsets, x, ivec_set1(0));
-	const ivec last = ivec_add(ivec_set1(activations->biases[at] * 4), first);
-	const ivec s = ivec_sub(dot_half(w->q, x, ivec_set1(0)), first);
-
-	acc = vec_fma(vec_mul(w->scale, x_scale), vec_from_int(s), acc);
-	return vec_fma(vec_mul(w->minimum, x_scale), vec_from_int(dot_half(w->q + 4, x + 16, last)),
-		       acc);
-}
-
-/* 32 columns, block `b` of VEC rows of a group. */
-INLINE void load_weights(struct weights *w, const uint8_t *group, uint32_t b, uint32_t part,
-			 const enum dn_type type)
-{
-	const uint32_t words = type == DN_TYPE_Q8_0 ? 8 : 4;
-	const uint8_t *block = group + b * weights_bytes(type);
-	const uint8_t *quants = block + (size_t)part * 4 * VEC;
-	const uint16_t *scales =
-		(const uint16_t *)(block + (size_t)4 * DN_GROUP * words) + part * VEC;
-
-	if (type == DN_TYPE_Q4_K) {
-		load_q4_k(w, group, b, part);
-		return;
-	}
-	if (type == DN_TYPE_Q6_K) {
-		load_q6_k(w, group, b, part);
-		return;
-	}
-	for (uint32_t j = 0; j < 4; j++) {
-		ivec word = ivec_load(quants + (size_t)4 * DN_GROUP * j);
-
-		if (type == DN_TYPE_Q8_0) {
-			w->q[j] = ivec_bytes(word);
-			w->q[j + 4] =
-				ivec_bytes(ivec_load(quants + (size_t)4 * DN_GROUP * (j + 4)));
-		} else {
-			w->q[j] = ivec_nibbles_low(word);
-			w->q[j + 4] = ivec_nibbles_high(word);
-		}
-	}
-	w->scale = vec_load_half(scales);
-	w->minimum = type == DN_TYPE_Q4_1 ? vec_load_half(scales + DN_GROUP) : w->scale;
-}
-
-/* What a sum starts from: minus the offset of the weights as they are multiplied. */
-INLINE ivec block_start(const int32_t *biases, size_t at, const enum dn_type type)
-{
-	if (type == DN_TYPE_Q8_0)
-		return ivec_set1(BYTES_OFFSET ? biases[at] * (BYTES_OFFSET / 8) : 0);
-	return ivec_set1(type == DN_TYPE_Q4_0 ? biases[at] : 0);
-}
-
-INLINE ivec block_dot(const struct weights *w, const int8_t *x, ivec start, const enum dn_type type)
-{
-	/* NOLINTNEXTLINE(bugprone-branch-clone): the same where one instruction does both */
-	return type == DN_TYPE_Q8_0 ? dot_bytes(w->q, x, start) : dot_nibbles(w->q, x, start);
-}
-
-INLINE vec block_add(vec acc, const struct weights *w, ivec s, const struct dn_activations *x,
-		     size_t at, const enum dn_type type)
-{
-	acc = vec_fma(vec_mul(w->scale, vec_set1(x->scales[at])), vec_from_int(s), acc);
-	if (has_minimum(type))
-		acc = vec_fma(w->minimum, vec_set1(x->sums[at]), acc);
+	for (uint32_t i = 0; i < shape.scales; i++)
+		acc = vec_fma(vec_mul(w->scales[i], x_scale), vec_from_int(s->products[i]), acc);
+	if (shape.minima == 1)
+		acc = vec_fma(w->minima[0], vec_set1(x->sums[at]), acc);
+	for (uint32_t i = 0; shape.minima == 2 && i < 2; i++)
+		acc = vec_fma(w->minima[i], vec_mul(x_scale, vec_from_int(s->x[i])), acc);
 	return acc;
 }
 
-/* acc += a block's product with one row of X. */
-INLINE vec add_block(vec acc, const struct weights *w, const int8_t *x,
-		     const struct dn_activations *activations, size_t at, const enum dn_type type)
+/* acc += 32 columns' product with one row of X. */
+INLINE vec add_row(vec acc, const struct weights *w, const int8_t *x,
+		   const struct dn_activations *activations, size_t at, const enum dn_type type)
 {
-	if (type == DN_TYPE_Q6_K)
-		return add_q6_k(acc, w, x, activations, at);
-	return block_add(acc, w, block_dot(w, x, block_start(activations->biases, at, type), type),
-			 activations, at, type);
+	const struct dn_shape shape = dn_type_shape(type);
+	const uint32_t words = 8 / shape.scales;
+	struct sums s;
+
+	sums_start(&s, x, activations->biases[at], type);
+	for (uint32_t i = 0; i < shape.scales; i++)
+		s.products[i] = dot(w->q + words * i, x + (size_t)4 * words * i, s.products[i],
+				    words, shape.bits);
+	return sums_add(acc, &s, w, activations, at, type);
+}
+
+/* The same with two rows of X, `stride` and `x_blocks` apart; weights of pair_weights(). */
+INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_t stride,
+		     const struct dn_activations *activations, size_t at, size_t x_blocks,
+		     const enum dn_type type)
+{
+	const struct dn_shape shape = dn_type_shape(type);
+	const uint32_t words = 8 / shape.scales;
+	struct sums s[2];
+
+	sums_start(&s[0], x, activations->biases[at], type);
+	sums_start(&s[1], x + stride, activations->biases[at + x_blocks], type);
+	for (uint32_t i = 0; i < shape.scales; i++) {
+		const int8_t *first = x + (size_t)4 * words * i;
+		ivec both[2] = { s[0].products[i], s[1].products[i] };
+
+		pair_dot(w->q + words * i, first, first + stride, both, words);
+		s[0].products[i] = both[0];
+		s[1].products[i] = both[1];
+	}
+	acc[0] = sums_add(acc[0], &s[0], w, activations, at, type);
+	acc[1] = sums_add(acc[1], &s[1], w, activations, at + x_blocks, type);
 }
 
 INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group, uint32_t part,
@@ -218,6 +152,7 @@ INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group,
 INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
 			const enum dn_type type)
 {
+	const size_t run_bytes = block_bytes(type) / dn_type_shape(type).runs;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * p->x->quants_stride;
 	size_t at = row * (p->x->quants_stride / DN_BLOCK);
@@ -226,15 +161,14 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 	for (uint32_t part = 0; part < PARTS; part++)
 		acc[part] = vec_set1(0.0f);
 	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, at++, x += DN_BLOCK) {
-		for (uint32_t line = 0; line < weights_bytes(type); line += 64)
-			__builtin_prefetch(weights + b * weights_bytes(type) + PREFETCH_AHEAD +
-					   line);
+		for (uint32_t line = 0; line < run_bytes; line += 64)
+			__builtin_prefetch(weights + b * run_bytes + PREFETCH_AHEAD + line);
 #pragma GCC unroll 4
 		for (uint32_t part = 0; part < PARTS; part++) {
 			struct weights w;
 
 			load_weights(&w, weights, b, part, type);
-			acc[part] = add_block(acc[part], &w, x, p->x, at, type);
+			acc[part] = add_row(acc[part], &w, x, p->x, at, type);
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
@@ -245,8 +179,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
 			 const uint32_t tile, const enum dn_type type)
 {
-	const bool pairs = HAS_PAIR && type != DN_TYPE_Q6_K;
-	const uint32_t step = pairs ? 2 : 1;
+	const uint32_t step = HAS_PAIR ? 2 : 1;
 	const size_t stride = p->x->quants_stride;
 	const size_t x_blocks = stride / DN_BLOCK;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
@@ -262,21 +195,14 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 		struct weights w;
 
 		load_weights(&w, weights, b, part, type);
-		if (pairs)
+		if (HAS_PAIR)
 			pair_weights(w.q);
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t += step) {
-			if (pairs) {
-				ivec s[2] = { block_start(p->x->biases, at, type),
-					      block_start(p->x->biases, at + x_blocks, type) };
-
-				pair_dot(w.q, xt, xt + stride, s);
-				acc[t] = block_add(acc[t], &w, s[0], p->x, at, type);
-				acc[t + 1] =
-					block_add(acc[t + 1], &w, s[1], p->x, at + x_blocks, type);
-			} else {
-				acc[t] = add_block(acc[t], &w, xt, p->x, at, type);
-			}
+			if (HAS_PAIR)
+				add_pair(acc + t, &w, xt, stride, p->x, at, x_blocks, type);
+			else
+				acc[t] = add_row(acc[t], &w, xt, p->x, at, type);
 			xt += step * stride;
 			at += step * x_blocks;
 			/* Two additions a row: else compilers keep, and spill, a pointer each. */
@@ -291,7 +217,7 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
 			  const uint32_t tile, const enum dn_type type)
 {
-	const size_t step = type == DN_TYPE_F16 ? 2 : 4;
+	const size_t step = type == DN_TYPE_F32 ? 4 : 2;
 	const uint8_t *w = p->w->data + group * p->w->group_bytes + part * VEC * step;
 	const float *x = p->x->values + row * p->x->stride;
 	const uint32_t columns = p->x->columns;
@@ -301,15 +227,15 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 		for (uint32_t c = 0; c < 4; c++)
 			acc[t][c] = vec_set1(0.0f);
 	for (uint32_t c = 0; c < columns; c += 4) {
+		for (uint32_t line = 0; tile == 1 && line < 4 * DN_GROUP * step; line += 64)
+			__builtin_prefetch(w + c * DN_GROUP * step + PREFETCH_AHEAD + line);
 #pragma GCC unroll 4
 		for (uint32_t k = 0; k < 4; k++) {
-			const uint8_t *at = w + (size_t)(c + k) * DN_GROUP * step;
 			vec weight;
 
 			if (c + k >= columns)
 				break;
-			weight = type == DN_TYPE_F16 ? vec_load_half((const uint16_t *)at)
-						     : vec_load((const float *)at);
+			weight = load_floats(w, c + k, type);
 			for (uint32_t t = 0; t < tile; t++)
 				acc[t][k] = vec_fma(weight, vec_set1(x[t * p->x->stride + c + k]),
 						    acc[t][k]);
@@ -326,7 +252,7 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 /* All rows of X times a group. */
 INLINE void product_group(const struct dn_product *p, uint32_t group, const enum dn_type type)
 {
-	const bool is_float = type == DN_TYPE_F16 || type == DN_TYPE_F32;
+	const bool is_float = dn_type_shape(type).runs == 0;
 	const uint32_t parts =
 		DN_MIN(DN_DIV_ROUND_UP(p->w->rows - group * DN_GROUP, VEC), (uint32_t)PARTS);
 	const uint32_t tiled = p->n / 4 * 4;
@@ -356,30 +282,29 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 		product_group(p, group, type);
 }
 
+#define PRODUCT_CASE(type)                                                                         \
+	case (type):                                                                               \
+		product_of(p, first, count, (type));                                               \
+		break
+
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
 	switch (p->w->type) {
-	case DN_TYPE_Q4_0:
-		product_of(p, first, count, DN_TYPE_Q4_0);
-		break;
-	case DN_TYPE_Q4_1:
-		product_of(p, first, count, DN_TYPE_Q4_1);
-		break;
-	case DN_TYPE_Q8_0:
-		product_of(p, first, count, DN_TYPE_Q8_0);
-		break;
-	case DN_TYPE_Q4_K:
-		product_of(p, first, count, DN_TYPE_Q4_K);
-		break;
-	case DN_TYPE_Q6_K:
-		product_of(p, first, count, DN_TYPE_Q6_K);
-		break;
-	case DN_TYPE_F16:
-		product_of(p, first, count, DN_TYPE_F16);
-		break;
-	case DN_TYPE_F32:
-		product_of(p, first, count, DN_TYPE_F32);
-		break;
+		PRODUCT_CASE(DN_TYPE_F32);
+		PRODUCT_CASE(DN_TYPE_F16);
+		PRODUCT_CASE(DN_TYPE_BF16);
+		PRODUCT_CASE(DN_TYPE_Q4_0);
+		PRODUCT_CASE(DN_TYPE_Q4_1);
+		PRODUCT_CASE(DN_TYPE_Q5_0);
+		PRODUCT_CASE(DN_TYPE_Q5_1);
+		PRODUCT_CASE(DN_TYPE_Q8_0);
+		PRODUCT_CASE(DN_TYPE_Q2_K);
+		PRODUCT_CASE(DN_TYPE_Q3_K);
+		PRODUCT_CASE(DN_TYPE_Q4_K);
+		PRODUCT_CASE(DN_TYPE_Q5_K);
+		PRODUCT_CASE(DN_TYPE_Q6_K);
+		PRODUCT_CASE(DN_TYPE_IQ4_NL);
+		PRODUCT_CASE(DN_TYPE_IQ4_XS);
 	default: /* refused when the model was opened: dn_type_computes() */
 		break;
 	}

@@ -6,43 +6,11 @@
 
 #include "kernels/blocks.h"
 #include "kernels/half.h"
-
-/**
- * struct block_shape - how a type's block in the file becomes a part of a group
- * @words: words of four bytes
- * @halves: F16 scales (and minima), in front of the words, or behind them
- */
-struct block_shape {
-	uint8_t words;
-	uint8_t halves;
-	bool behind;
-};
-
-static struct block_shape block_shape(enum dn_type type)
-{
-	switch (type) {
-	case DN_TYPE_Q4_0:
-		return (struct block_shape){ 4, 1, false };
-	case DN_TYPE_Q4_1:
-		return (struct block_shape){ 4, 2, false };
-	case DN_TYPE_Q8_0:
-		return (struct block_shape){ 8, 1, false };
-	case DN_TYPE_Q4_K:
-		return (struct block_shape){ 35, 2, false };
-	case DN_TYPE_Q6_K:
-		return (struct block_shape){ 52, 1, true };
-	case DN_TYPE_F16:
-		return (struct block_shape){ 0, 1, false };
-	case DN_TYPE_F32:
-		return (struct block_shape){ 1, 0, false };
-	default:
-		return (struct block_shape){ 0, 0, false };
-	}
-}
+#include "kernels/shape.h"
 
 bool dn_type_computes(enum dn_type type)
 {
-	struct block_shape shape = block_shape(type);
+	const struct dn_shape shape = dn_type_shape(type);
 
 	return shape.halves + shape.words > 0;
 }
@@ -82,7 +50,7 @@ relay_lane(const uint8_t *row, size_t n_blocks, uint32_t lane, uint8_t *out, con
 void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint32_t n_rows,
 		    void *out)
 {
-	const struct block_shape shape = block_shape(type);
+	const struct dn_shape shape = dn_type_shape(type);
 	const size_t row_bytes = dn_relay_row_bytes(type, columns);
 	const size_t n_blocks = columns / dn_type_info(type)->columns;
 	const uint8_t *row = rows;
@@ -90,10 +58,15 @@ void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint3
 	if (n_rows < DN_GROUP)
 		memset(out, 0, dn_relay_group_bytes(type, columns));
 	for (uint32_t lane = 0; lane < n_rows; lane++, row += row_bytes) {
+		/* The short ones by their numbers, so that nothing is left of the loops. */
 		if (shape.words == 4 && shape.halves == 2)
 			relay_lane(row, n_blocks, lane, out, 4, 2, false);
 		else if (shape.words == 4)
 			relay_lane(row, n_blocks, lane, out, 4, 1, false);
+		else if (shape.words == 5 && shape.halves == 2)
+			relay_lane(row, n_blocks, lane, out, 5, 2, false);
+		else if (shape.words == 5)
+			relay_lane(row, n_blocks, lane, out, 5, 1, false);
 		else if (shape.words == 8)
 			relay_lane(row, n_blocks, lane, out, 8, 1, false);
 		else
@@ -104,7 +77,7 @@ void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint3
 
 void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t column, uint8_t *out)
 {
-	const struct block_shape shape = block_shape(matrix->type);
+	const struct dn_shape shape = dn_type_shape(matrix->type);
 	const struct dn_type_info *info = dn_type_info(matrix->type);
 	const uint32_t lane = row % DN_GROUP;
 	const uint8_t *from = matrix->data + (size_t)(row / DN_GROUP) * matrix->group_bytes +
@@ -128,10 +101,12 @@ static void row_of_floats(const struct dn_matrix *matrix, uint32_t row, uint32_t
 	for (uint32_t c = 0; c < n; c++) {
 		const size_t at = ((size_t)first + c) * DN_GROUP + lane;
 
-		if (matrix->type == DN_TYPE_F16)
+		if (matrix->type == DN_TYPE_F32)
+			out[c] = ((const float *)group)[at];
+		else if (matrix->type == DN_TYPE_F16)
 			out[c] = dn_half_to_float(((const uint16_t *)group)[at]);
 		else
-			out[c] = ((const float *)group)[at];
+			out[c] = dn_bfloat_to_float(((const uint16_t *)group)[at]);
 	}
 }
 
@@ -151,8 +126,8 @@ void dn_relay_part(const struct dn_matrix *matrix, uint32_t row, uint32_t first,
 			dn_relay_block(matrix, row, c, bytes);
 		dn_block_unpack(matrix->type, bytes, c % columns / DN_BLOCK, &block);
 		for (uint32_t i = 0; i < DN_BLOCK; i++)
-			out[c - first + i] =
-				block.scales[i / 16] * (float)block.quants[i] + block.minimum;
+			out[c - first + i] = block.scales[i / 16] * (float)block.quants[i] +
+					     block.minima[i / 16];
 	}
 }
 

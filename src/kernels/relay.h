@@ -2,22 +2,35 @@
 /*
  * The layout of weights in memory: sixteen rows interleaved.
  *
- * A group holds sixteen rows, block after block of columns, with each row's scales beside its
- * quants. In words of four bytes, w[j][row] is bytes 4j to 4j + 3 of the row's block in the file:
+ * A group holds sixteen rows, block after block of columns. A block in the file is words of four
+ * bytes and, in front of them or behind, halves of two bytes; in memory w[j][row] is word j of the
+ * row's block, and behind all words h[i][row] is half i, sixteen rows beside each other. It is a
+ * permutation of the file's bytes: nothing is lost, nothing is added but the zero rows that fill
+ * the last group. shape.h has the numbers, blocks.c what the bits mean:
  *
- *   Q4_0  32 columns   4 x 16 words of nibbles, 16 F16 scales                  288 bytes
- *   Q4_1  32 columns   4 x 16 words of nibbles, 16 F16 scales, 16 F16 minima   320 bytes
- *   Q8_0  32 columns   8 x 16 words of int8, 16 F16 scales                     544 bytes
- *   Q4_K 256 columns   3 x 16 words of packed scales, 32 x 16 words of nibbles,
- *                      16 F16 scales, 16 F16 scales of the minima             2304 bytes
- *   Q6_K 256 columns   52 x 16 words: nibbles, high bits, int8 scales,
- *                      16 F16 scales                                          3360 bytes
- *   F16    1 column    16 F16                                                   32 bytes
- *   F32    1 column    16 F32                                                   64 bytes
+ *            columns  words                                      halves            bytes
+ *   F32            1   1: an F32                                                      64
+ *   F16            1                                             an F16               32
+ *   BF16           1                                             a BF16               32
+ *   Q4_0          32   4: nibbles                                scale               288
+ *   Q4_1          32   4: nibbles                                scale, minimum      320
+ *   Q5_0          32   5: 32 fifth bits, nibbles                 scale               352
+ *   Q5_1          32   5: 32 fifth bits, nibbles                 scale, minimum      384
+ *   Q8_0          32   8: int8                                   scale               544
+ *   IQ4_NL        32   4: nibbles, places in a table             scale               288
+ *   Q2_K         256  20: 4 scales and minima, 16 pairs of bits  scale, of minima   1344
+ *   Q3_K         256  27: 8 third bits, 16 pairs of bits,        scale              1760
+ *                         3 scales
+ *   Q4_K         256  35: 3 scales and minima, 32 nibbles        scale, of minima   2304
+ *   Q5_K         256  43: 3 scales and minima, 8 fifth bits,     scale, of minima   2816
+ *                         32 nibbles
+ *   Q6_K         256  52: 32 nibbles, 16 pairs of high bits,     scale              3360
+ *                         4 int8 scales
+ *   IQ4_XS       256  33: 1 low bits of scales, 32 nibbles,      scale, high bits   2176
+ *                         places in a table                      of scales
  *
- * Word j of Q4_0's and Q4_1's nibbles holds columns 4j to 4j + 3 in its low and 16 + 4j to 19 + 4j
- * in its high nibbles; the order of the others is in blocks.c. It is a permutation of the file's bytes: nothing is lost, nothing is added but the
- * zero rows that fill the last group.
+ * Word j of the nibbles of blocks of 32 columns holds columns 4j to 4j + 3 in its low and 16 + 4j
+ * to 19 + 4j in its high nibbles.
  */
 #ifndef DUNLIN_KERNELS_RELAY_H
 #define DUNLIN_KERNELS_RELAY_H

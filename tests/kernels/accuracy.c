@@ -10,6 +10,7 @@
 #include "harness.h"
 #include "kernels/level.h"
 #include "kernels/relay.h"
+#include "kernels/shape.h"
 
 #define COLUMNS 1280
 #define ROWS	33
@@ -63,6 +64,8 @@ static void fill(struct product_case *c, enum dn_type type, struct dn_matrix *w)
 				c->file[i + k] = (uint8_t)random_u32();
 			if (type == DN_TYPE_F32)
 				memcpy(c->file + i, &value, 4);
+			if (type == DN_TYPE_BF16)
+				memcpy(c->file + i, (const uint8_t *)&value + 2, 2);
 			for (size_t k = 0; k < n_halves; k++) {
 				const uint16_t half = dn_float_to_half(random_unit() * 0.02f);
 
@@ -102,7 +105,7 @@ static double bound(const struct product_case *c, const struct dn_matrix *matrix
 static void check_products(enum dn_type type)
 {
 	static struct product_case c;
-	const bool quantised = type != DN_TYPE_F16 && type != DN_TYPE_F32;
+	const bool quantised = dn_type_shape(type).runs > 0;
 	struct dn_matrix matrix;
 	struct dn_activations x = { COLUMNS, c.x,      COLUMNS, c.quants,
 				    COLUMNS, c.scales, c.sums,	c.biases };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* binary16: all 65,536 values one way; the other way every border between two of them. */
+/* binary16 and bfloat16: all 65,536 values; to binary16 every border between two of them. */
 
 #include <math.h>
 #include <stdio.h>
@@ -28,13 +28,28 @@ static double half_value(uint32_t half)
 	return half & 0x8000 ? -value : value;
 }
 
+static double bfloat_value(uint32_t bfloat)
+{
+	const int exponent = (int)(bfloat >> 7 & 255);
+	const double mantissa = (double)(bfloat & 127);
+	double value;
+
+	if (exponent == 255)
+		value = mantissa > 0.0 ? (double)NAN : (double)INFINITY;
+	else if (exponent == 0)
+		value = ldexp(mantissa, -133);
+	else
+		value = ldexp(128.0 + mantissa, exponent - 134);
+	return bfloat & 0x8000 ? -value : value;
+}
+
 /* Weights of one column times 1: a product's result is the weight as a level loads it. */
-static void check_loads(const struct dn_kernels *kernels)
+static void check_loads(const struct dn_kernels *kernels, enum dn_type type)
 {
 	static float y[N_HALVES];
 	uint16_t *halves = place(PLACE_IN, N_HALVES * sizeof(*halves), 0);
 	const float one = 1.0f;
-	const struct dn_matrix w = { DN_TYPE_F16, N_HALVES, 1, DN_GROUP * 2, (const void *)halves };
+	const struct dn_matrix w = { type, N_HALVES, 1, DN_GROUP * 2, (const void *)halves };
 	const struct dn_activations x = { .columns = 1, .values = &one, .stride = 1 };
 	const struct dn_product p = { &w, &x, 1, y, N_HALVES };
 
@@ -42,10 +57,10 @@ static void check_loads(const struct dn_kernels *kernels)
 		halves[i] = (uint16_t)i;
 	kernels->product(&p, 0, N_HALVES / DN_GROUP);
 	for (uint32_t i = 0; i < N_HALVES; i++) {
-		const float want = (float)half_value(i);
+		const float want = (float)(type == DN_TYPE_F16 ? half_value(i) : bfloat_value(i));
 
-		EXPECT(y[i] == want || (isnan(y[i]) && isnan(want)), "%s: half %04x read as %a",
-		       kernels->name, i, (double)y[i]);
+		EXPECT(y[i] == want || (isnan(y[i]) && isnan(want)), "%s: %s %04x read as %a",
+		       kernels->name, dn_type_info(type)->name, i, (double)y[i]);
 	}
 }
 
@@ -116,12 +131,14 @@ void check_half(const char *unused)
 
 	(void)unused;
 	for (size_t i = 0; i < DN_ARRAY_SIZE(portable); i++) {
-		check_loads(portable[i]);
+		check_loads(portable[i], DN_TYPE_F16);
+		check_loads(portable[i], DN_TYPE_BF16);
 		check_stores(portable[i]);
 		check_no_numbers(portable[i]);
 	}
 	for (const struct level *level = levels(); level->name; level++) {
-		check_loads(level->kernels);
+		check_loads(level->kernels, DN_TYPE_F16);
+		check_loads(level->kernels, DN_TYPE_BF16);
 		check_stores(level->kernels);
 		check_no_numbers(level->kernels);
 	}

@@ -166,14 +166,27 @@ size_t first_difference(const float *a, const float *b, size_t n)
 
 size_t half_offsets(enum dn_type type, size_t offsets[2])
 {
-	offsets[0] = type == DN_TYPE_Q6_K ? 208 : 0;
+	offsets[0] = 0;
 	offsets[1] = 2;
 	switch (type) {
 	case DN_TYPE_F32:
+	case DN_TYPE_BF16:
 		return 0;
 	case DN_TYPE_Q4_1:
+	case DN_TYPE_Q5_1:
 	case DN_TYPE_Q4_K:
+	case DN_TYPE_Q5_K:
 		return 2;
+	case DN_TYPE_Q2_K:
+		offsets[0] = 80;
+		offsets[1] = 82;
+		return 2;
+	case DN_TYPE_Q3_K:
+		offsets[0] = 108;
+		return 1;
+	case DN_TYPE_Q6_K:
+		offsets[0] = 208;
+		return 1;
 	default:
 		return 1;
 	}
@@ -197,11 +210,11 @@ static const struct {
 	void (*run)(const char *argument);
 	bool compares; /* needs a vector level */
 } checks[] = {
-	{ "product", check_product, true },    { "attention", check_attention, true },
-	{ "vectors", check_vectors, true },    { "quantise", check_quantise, true },
-	{ "accuracy", check_accuracy, false }, { "exp", check_exp, false },
-	{ "half", check_half, false },	       { "relay", check_relay, false },
-	{ "select", check_select, false },
+	{ "product", check_product, true }, { "attention", check_attention, true },
+	{ "vectors", check_vectors, true }, { "quantise", check_quantise, true },
+	{ "blocks", check_blocks, false },  { "accuracy", check_accuracy, false },
+	{ "exp", check_exp, false },	    { "half", check_half, false },
+	{ "relay", check_relay, false },    { "select", check_select, false },
 };
 
 int main(int argc, char **argv)

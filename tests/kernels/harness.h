@@ -61,6 +61,7 @@ void check_product(const char *type);
 void check_attention(const char *head_dims);
 void check_vectors(const char *unused);
 void check_quantise(const char *unused);
+void check_blocks(const char *unused);
 void check_accuracy(const char *unused);
 void check_exp(const char *unused);
 void check_half(const char *unused);

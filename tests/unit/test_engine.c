@@ -20,8 +20,9 @@
 #define N_TOKENS 75 /* two whole blocks of the cache and a part */
 
 static const enum dn_type types[] = {
-	DN_TYPE_F32,  DN_TYPE_F16,  DN_TYPE_Q4_0, DN_TYPE_Q4_1,
-	DN_TYPE_Q8_0, DN_TYPE_Q4_K, DN_TYPE_Q6_K,
+	DN_TYPE_F32,  DN_TYPE_F16,  DN_TYPE_BF16, DN_TYPE_Q4_0,	  DN_TYPE_Q4_1,
+	DN_TYPE_Q5_0, DN_TYPE_Q5_1, DN_TYPE_Q8_0, DN_TYPE_Q2_K,	  DN_TYPE_Q3_K,
+	DN_TYPE_Q4_K, DN_TYPE_Q5_K, DN_TYPE_Q6_K, DN_TYPE_IQ4_NL, DN_TYPE_IQ4_XS,
 };
 
 struct fixture {

@@ -51,19 +51,44 @@ static void fill(uint8_t *data, size_t size, enum dn_type type, uint32_t *state)
 		case DN_TYPE_F32:
 			memcpy(data + i, &unit, sizeof(unit));
 			break;
+		case DN_TYPE_BF16: /* the upper half of a float32 */
+			memcpy(data + i, (const uint8_t *)&unit + 2, 2);
+			break;
 		case DN_TYPE_Q8_0:
+		case DN_TYPE_IQ4_NL:
 			put_half(data + i, unit / 100.0f);
 			break;
 		case DN_TYPE_Q4_1:
 			put_half(data + i + 2, -unit / 2.0f);
 			put_half(data + i, unit / 8.0f);
 			break;
+		case DN_TYPE_Q5_1:
+			put_half(data + i + 2, -unit);
+			put_half(data + i, unit / 16.0f);
+			break;
+		case DN_TYPE_Q2_K:
+			put_half(data + i + 80, unit / 12.0f);
+			put_half(data + i + 82, unit / 8.0f);
+			break;
+		case DN_TYPE_Q3_K:
+			put_half(data + i + 108, unit / 60.0f);
+			break;
 		case DN_TYPE_Q4_K:
 			put_half(data + i, unit / 200.0f);
 			put_half(data + i + 2, unit / 100.0f);
 			break;
+		case DN_TYPE_Q5_K:
+			put_half(data + i, unit / 400.0f);
+			put_half(data + i + 2, unit / 100.0f);
+			break;
 		case DN_TYPE_Q6_K:
 			put_half(data + i + 208, unit / 2000.0f);
+			break;
+		case DN_TYPE_IQ4_XS:
+			put_half(data + i, unit / 1600.0f);
+			break;
+		case DN_TYPE_Q5_0:
+			put_half(data + i, unit / 16.0f);
 			break;
 		case DN_TYPE_Q4_0:
 			put_half(data + i, unit / 8.0f);

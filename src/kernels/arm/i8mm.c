@@ -19,14 +19,15 @@ static inline void pair_weights(ivec w[8])
 }
 
 /* Two rows of weights times two of X an instruction; the result is two by two. */
-static inline void pair_dot(const ivec w[8], const int8_t *x0, const int8_t *x1, ivec s[2])
+static inline void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2],
+			    const uint32_t words)
 {
 	int32x4_t rows01 = vdupq_n_s32(0);
 	int32x4_t rows23 = vdupq_n_s32(0);
 	int32x4_t first;
 	int32x4_t second;
 
-	for (int j = 0; j < 8; j += 2) {
+	for (uint32_t j = 0; j < words; j += 2) {
 		int8x16_t x = vcombine_s8(vld1_s8(x0 + 4 * j), vld1_s8(x1 + 4 * j));
 
 		rows01 = vmmlaq_s32(rows01, w[j], x);

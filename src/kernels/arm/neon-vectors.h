@@ -6,10 +6,12 @@
 #include <arm_neon.h>
 
 #include "kernels/level.h"
+#include "kernels/shape.h"
 
 #define VEC	     4
 #define ROWS	     4
 #define BYTES_OFFSET 0
+#define DOT_SIGNED   1
 
 typedef float32x4_t vec;
 typedef int8x16_t ivec;
@@ -85,6 +87,10 @@ static inline vec vec_from_int(ivec v)
 {
 	return vcvtq_f32_s32(vreinterpretq_s32_s8(v));
 }
+static inline vec vec_from_bits(ivec v)
+{
+	return vreinterpretq_f32_s8(v);
+}
 static inline ivec ivec_load(const uint8_t *p)
 {
 	return vreinterpretq_s8_u8(vld1q_u8(p));
@@ -97,11 +103,14 @@ static inline ivec ivec_or(ivec a, ivec b)
 {
 	return vorrq_s8(a, b);
 }
-static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
+static inline ivec ivec_and(ivec v, int32_t mask)
 {
-	uint32x4_t shifted = vshlq_u32(vreinterpretq_u32_s8(v), vdupq_n_s32(-(int32_t)shift));
-
-	return vreinterpretq_s8_u32(vandq_u32(shifted, vdupq_n_u32((uint32_t)mask)));
+	return vandq_s8(v, ivec_set1(mask));
+}
+static inline ivec ivec_right(ivec v, uint32_t shift)
+{
+	return vreinterpretq_s8_u32(
+		vshlq_u32(vreinterpretq_u32_s8(v), vdupq_n_s32(-(int32_t)shift)));
 }
 static inline ivec ivec_add(ivec a, ivec b)
 {
@@ -132,6 +141,36 @@ static inline ivec ivec_nibbles_high(ivec v)
 static inline ivec ivec_bytes(ivec v)
 {
 	return v;
+}
+static inline ivec ivec_sub_bytes(ivec v, uint32_t value)
+{
+	return vsubq_s8(v, vdupq_n_s8((int8_t)value));
+}
+static inline ivec ivec_iq4(ivec places)
+{
+	static const int8_t values[16] = DN_IQ4_VALUES;
+
+	return vqtbl1q_s8(vld1q_s8(values), vreinterpretq_u8_s8(places));
+}
+static inline ivec ivec_add_where(ivec q, ivec v, int32_t bits, uint32_t value)
+{
+	const uint8x16_t has = vtstq_s8(v, ivec_set1(bits));
+
+	return vaddq_s8(q, vreinterpretq_s8_u8(vandq_u8(has, vdupq_n_u8((uint8_t)value))));
+}
+static inline ivec ivec_spread(ivec v, uint32_t k)
+{
+	const uint32x4_t lanes = { 0, 0x04040404, 0x08080808, 0x0c0c0c0c };
+
+	return vqtbl1q_s8(v, vorrq_u8(vreinterpretq_u8_u32(lanes), vdupq_n_u8((uint8_t)k)));
+}
+static inline ivec ivec_load_short(const uint16_t *p)
+{
+	return vreinterpretq_s8_u32(vmovl_u16(vld1_u16(p)));
+}
+static inline ivec sum_half(const int8_t *x, const int32_t factor)
+{
+	return ivec_set1(vaddlvq_s8(vld1q_s8(x)) * factor);
 }
 
 #endif /* DUNLIN_KERNELS_NEON_VECTORS_H */

@@ -13,54 +13,28 @@ static inline int8x16_t ivec_four(const int8_t *x)
 	return vreinterpretq_s8_s32(vdupq_n_s32(four));
 }
 
-/* Eight products of 15 * 127 stay below 32,768: one widening addition a block. */
-static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+/* Sixteen bits hold eight products of 5 bits, four of 6 bits, two of 128 * 127. */
+static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
+		       const uint32_t bits)
 {
-	int8x16_t four = ivec_four(x);
-	int16x8_t low = vmull_s8(vget_low_s8(w[0]), vget_low_s8(four));
-	int16x8_t high = vmull_high_s8(w[0], four);
-
-	for (int j = 1; j < 8; j++) {
-		four = ivec_four(x + 4 * j);
-		low = vmlal_s8(low, vget_low_s8(w[j]), vget_low_s8(four));
-		high = vmlal_high_s8(high, w[j], four);
-	}
-	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start),
-					      vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))));
-}
-
-/* Two products of 128 * 127 just fit 16 bits. */
-static inline ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)
-{
+	const uint32_t fit = bits <= 5 ? 8 : bits == 6 ? 4 : 2;
 	int32x4_t low = vdupq_n_s32(0);
 	int32x4_t high = vdupq_n_s32(0);
 
-	for (int j = 0; j < 8; j += 2) {
-		int8x16_t four = ivec_four(x + 4 * j);
-		int8x16_t next = ivec_four(x + 4 * j + 4);
-		int16x8_t a = vmull_s8(vget_low_s8(w[j]), vget_low_s8(four));
-		int16x8_t b = vmull_high_s8(w[j], four);
+	for (uint32_t i = 0; i < words; i += fit) {
+		int8x16_t four = ivec_four(x + 4 * i);
+		int16x8_t a = vmull_s8(vget_low_s8(w[i]), vget_low_s8(four));
+		int16x8_t b = vmull_high_s8(w[i], four);
 
-		low = vpadalq_s16(low, vmlal_s8(a, vget_low_s8(w[j + 1]), vget_low_s8(next)));
-		high = vpadalq_s16(high, vmlal_high_s8(b, w[j + 1], next));
+		for (uint32_t j = i + 1; j < DN_MIN(words, i + fit); j++) {
+			four = ivec_four(x + 4 * j);
+			a = vmlal_s8(a, vget_low_s8(w[j]), vget_low_s8(four));
+			b = vmlal_high_s8(b, w[j], four);
+		}
+		low = i ? vpadalq_s16(low, a) : vpaddlq_s16(a);
+		high = i ? vpadalq_s16(high, b) : vpaddlq_s16(b);
 	}
 	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start), vpaddq_s32(low, high)));
-}
-
-/* Four products of 63 * 127 fit 16 bits. */
-static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
-{
-	int8x16_t four = ivec_four(x);
-	int16x8_t low = vmull_s8(vget_low_s8(w[0]), vget_low_s8(four));
-	int16x8_t high = vmull_high_s8(w[0], four);
-
-	for (int j = 1; j < 4; j++) {
-		four = ivec_four(x + 4 * j);
-		low = vmlal_s8(low, vget_low_s8(w[j]), vget_low_s8(four));
-		high = vmlal_high_s8(high, w[j], four);
-	}
-	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start),
-					      vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))));
 }
 
 #include "kernels/vector-ops.inc.h"

@@ -9,6 +9,7 @@
 #include "kernels/blocks.h"
 #include "kernels/level.h"
 #include "kernels/relay.h"
+#include "kernels/shape.h"
 
 #define VEC  1
 #define ROWS 1
@@ -89,10 +90,21 @@ static int32_t dot(const int8_t *quants, const int8_t *x, uint32_t n)
 	return sum;
 }
 
+static int32_t sum_of(const int8_t *x, uint32_t n)
+{
+	int32_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += x[i];
+	return sum;
+}
+
 static float row_quantised(const struct dn_matrix *w, uint32_t row, const struct dn_activations *x,
 			   uint32_t n)
 {
+	const struct dn_shape shape = dn_type_shape(w->type);
 	const uint32_t columns = dn_type_info(w->type)->columns;
+	const uint32_t run = DN_BLOCK / shape.scales;
 	const int8_t *quants = x->quants + n * x->quants_stride;
 	size_t at = n * (x->quants_stride / DN_BLOCK);
 	uint8_t bytes[DN_FILE_BLOCK_MAX];
@@ -103,18 +115,18 @@ static float row_quantised(const struct dn_matrix *w, uint32_t row, const struct
 		if (c % columns == 0)
 			dn_relay_block(w, row, c, bytes);
 		dn_block_unpack(w->type, bytes, c % columns / DN_BLOCK, &b);
-		if (w->type == DN_TYPE_Q6_K) {
-			for (uint32_t i = 0; i < 2; i++) {
-				int32_t sum = dot(b.quants + 16 * i, quants + c + 16 * i, 16);
+		for (uint32_t i = 0; i < shape.scales; i++) {
+			const int32_t sum = dot(b.quants + run * i, quants + c + run * i, run);
 
-				acc = fmaf(b.scales[i] * x->scales[at], (float)sum, acc);
-			}
-			continue;
+			acc = fmaf(b.scales[i] * x->scales[at], (float)sum, acc);
 		}
-		acc = fmaf(b.scales[0] * x->scales[at], (float)dot(b.quants, quants + c, DN_BLOCK),
-			   acc);
-		if (w->type == DN_TYPE_Q4_1 || w->type == DN_TYPE_Q4_K)
-			acc = fmaf(b.minimum, x->sums[at], acc);
+		if (shape.minima == 1)
+			acc = fmaf(b.minima[0], x->sums[at], acc);
+		for (uint32_t i = 0; shape.minima == 2 && i < 2; i++) {
+			const int32_t sum = sum_of(quants + c + run * i, run);
+
+			acc = fmaf(b.minima[i], x->scales[at] * (float)sum, acc);
+		}
 	}
 	return acc;
 }
@@ -127,10 +139,14 @@ static float row_float(const struct dn_matrix *w, uint32_t row, const float *x)
 
 	for (uint32_t c = 0; c < w->columns; c++) {
 		const size_t at = (size_t)c * DN_GROUP + lane;
-		float weight = w->type == DN_TYPE_F16
-				       ? dn_half_to_float(((const uint16_t *)group)[at])
-				       : ((const float *)group)[at];
+		float weight;
 
+		if (w->type == DN_TYPE_F32)
+			weight = ((const float *)group)[at];
+		else if (w->type == DN_TYPE_F16)
+			weight = dn_half_to_float(((const uint16_t *)group)[at]);
+		else
+			weight = dn_bfloat_to_float(((const uint16_t *)group)[at]);
 		acc[c % 4] = fmaf(weight, x[c], acc[c % 4]);
 	}
 	return (acc[0] + acc[1]) + (acc[2] + acc[3]);
@@ -139,7 +155,7 @@ static float row_float(const struct dn_matrix *w, uint32_t row, const float *x)
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
 	const struct dn_matrix *w = p->w;
-	const bool is_float = w->type == DN_TYPE_F16 || w->type == DN_TYPE_F32;
+	const bool is_float = dn_type_shape(w->type).runs == 0;
 	const uint32_t end = DN_MIN((first + count) * DN_GROUP, w->rows);
 
 	for (uint32_t n = 0; n < p->n; n++)

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/level.h" /* IWYU pragma: export */
+#include "kernels/shape.h"
 
 #define VEC  8
 #define ROWS 4
@@ -78,6 +79,10 @@ static inline vec vec_from_int(ivec v)
 {
 	return _mm256_cvtepi32_ps(v);
 }
+static inline vec vec_from_bits(ivec v)
+{
+	return _mm256_castsi256_ps(v);
+}
 static inline ivec ivec_load(const uint8_t *p)
 {
 	return _mm256_loadu_si256((const __m256i *)p);
@@ -90,10 +95,14 @@ static inline ivec ivec_or(ivec a, ivec b)
 {
 	return _mm256_or_si256(a, b);
 }
-static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
+static inline ivec ivec_and(ivec v, int32_t mask)
 {
-	return _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128((int32_t)shift)),
-				_mm256_set1_epi32(mask));
+	return _mm256_and_si256(v, _mm256_set1_epi32(mask));
+}
+/* By a vector, unless the compiler knows the shift: one operation instead of two. */
+static inline ivec ivec_right(ivec v, uint32_t shift)
+{
+	return (ivec)((__v8su)v >> (__v8su)_mm256_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_add(ivec a, ivec b)
 {
@@ -105,7 +114,7 @@ static inline ivec ivec_sub(ivec a, ivec b)
 }
 static inline ivec ivec_left(ivec v, uint32_t shift)
 {
-	return _mm256_sll_epi32(v, _mm_cvtsi32_si128((int32_t)shift));
+	return (ivec)((__v8su)v << (__v8su)_mm256_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_byte(ivec v, uint32_t index)
 {
@@ -118,6 +127,40 @@ static inline ivec ivec_nibbles_low(ivec v)
 static inline ivec ivec_nibbles_high(ivec v)
 {
 	return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+}
+static inline ivec ivec_iq4_values(void)
+{
+	static const int8_t values[16] = DN_IQ4_VALUES;
+
+	return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)values));
+}
+static inline ivec ivec_add_where(ivec q, ivec v, int32_t bits, uint32_t value)
+{
+	const __m256i each = _mm256_set1_epi32(bits);
+	const __m256i has = _mm256_cmpeq_epi8(_mm256_and_si256(v, each), each);
+
+	return _mm256_add_epi8(q, _mm256_and_si256(has, _mm256_set1_epi8((char)value)));
+}
+static inline ivec ivec_spread(ivec v, uint32_t k)
+{
+	const __m256i first = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+						0x04040404, 0x08080808, 0x0c0c0c0c);
+
+	return _mm256_shuffle_epi8(v, _mm256_or_si256(first, _mm256_set1_epi8((char)k)));
+}
+static inline ivec ivec_load_short(const uint16_t *p)
+{
+	return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+/* Bytes plus 128 are added up by the instruction for sums of differences. */
+static inline ivec sum_half(const int8_t *x, const int32_t factor)
+{
+	const __m128i bytes =
+		_mm_xor_si128(_mm_loadu_si128((const __m128i *)x), _mm_set1_epi8(-128));
+	const __m128i eights = _mm_sad_epu8(bytes, _mm_setzero_si128());
+	const int32_t sum = _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
+
+	return _mm256_set1_epi32(sum * factor);
 }
 static inline ivec ivec_four(const int8_t *x)
 {

@@ -11,20 +11,15 @@ static inline ivec ivec_bytes(ivec v)
 	return v;
 }
 
-/* Eight pairs of 15 * 127 stay below 32,768: one widening addition a block. */
-static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+static inline ivec ivec_iq4(ivec places)
 {
-	ivec sum = _mm256_maddubs_epi16(w[0], ivec_four(x));
-
-	for (int j = 1; j < 8; j++)
-		sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[j], ivec_four(x + 4 * j)));
-	return _mm256_add_epi32(start, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+	return _mm256_shuffle_epi8(ivec_iq4_values(), places);
 }
 
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127, which just fits 16 bits. */
-static inline ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)
+static inline ivec dot_signed(const ivec *w, const int8_t *x, ivec start, const uint32_t words)
 {
-	for (int j = 0; j < 8; j++) {
+	for (uint32_t j = 0; j < words; j++) {
 		ivec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[j]),
 						  _mm256_sign_epi8(ivec_four(x + 4 * j), w[j]));
 
@@ -33,14 +28,20 @@ static inline ivec dot_bytes(const ivec w[8], const int8_t *x, ivec start)
 	return start;
 }
 
-/* Two pairs of 63 * 127 fit 16 bits, four do not. */
-static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+/* Sixteen bits hold the pairs of eight words of 4 bits, of four of 5 bits, of two of 6 bits. */
+static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
+		       const uint32_t bits)
 {
-	for (int j = 0; j < 4; j += 2) {
-		ivec pairs =
-			_mm256_add_epi16(_mm256_maddubs_epi16(w[j], ivec_four(x + 4 * j)),
-					 _mm256_maddubs_epi16(w[j + 1], ivec_four(x + 4 * j + 4)));
+	const uint32_t fit = bits <= 4 ? 8 : bits == 5 ? 4 : 2;
 
+	if (bits == 8)
+		return dot_signed(w, x, start, words);
+	for (uint32_t i = 0; i < words; i += fit) {
+		ivec pairs = _mm256_maddubs_epi16(w[i], ivec_four(x + 4 * i));
+
+		for (uint32_t j = i + 1; j < DN_MIN(words, i + fit); j++)
+			pairs = _mm256_add_epi16(pairs,
+						 _mm256_maddubs_epi16(w[j], ivec_four(x + 4 * j)));
 		start = _mm256_add_epi32(start, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 	}
 	return start;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/level.h"
+#include "kernels/shape.h"
 
 #define VEC	     16
 #define ROWS	     8
@@ -79,6 +80,10 @@ static inline vec vec_from_int(ivec v)
 {
 	return _mm512_cvtepi32_ps(v);
 }
+static inline vec vec_from_bits(ivec v)
+{
+	return _mm512_castsi512_ps(v);
+}
 static inline ivec ivec_load(const uint8_t *p)
 {
 	return _mm512_loadu_si512(p);
@@ -91,10 +96,14 @@ static inline ivec ivec_or(ivec a, ivec b)
 {
 	return _mm512_or_si512(a, b);
 }
-static inline ivec ivec_bits(ivec v, uint32_t shift, int32_t mask)
+static inline ivec ivec_and(ivec v, int32_t mask)
 {
-	return _mm512_and_si512(_mm512_srl_epi32(v, _mm_cvtsi32_si128((int32_t)shift)),
-				_mm512_set1_epi32(mask));
+	return _mm512_and_si512(v, _mm512_set1_epi32(mask));
+}
+/* By a vector, unless the compiler knows the shift: one operation instead of two. */
+static inline ivec ivec_right(ivec v, uint32_t shift)
+{
+	return (ivec)((__v16su)v >> (__v16su)_mm512_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_add(ivec a, ivec b)
 {
@@ -106,7 +115,7 @@ static inline ivec ivec_sub(ivec a, ivec b)
 }
 static inline ivec ivec_left(ivec v, uint32_t shift)
 {
-	return _mm512_sll_epi32(v, _mm_cvtsi32_si128((int32_t)shift));
+	return (ivec)((__v16su)v << (__v16su)_mm512_set1_epi32((int32_t)shift));
 }
 static inline ivec ivec_byte(ivec v, uint32_t index)
 {
@@ -126,6 +135,29 @@ static inline ivec ivec_bytes(ivec v)
 	return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
 }
 
+static inline ivec ivec_iq4(ivec places)
+{
+	static const int8_t values[16] = DN_IQ4_VALUES;
+	const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)values));
+
+	return _mm512_shuffle_epi8(ivec_bytes(table), places);
+}
+static inline ivec ivec_add_where(ivec q, ivec v, int32_t bits, uint32_t value)
+{
+	return _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(v, _mm512_set1_epi32(bits)), q,
+				    _mm512_set1_epi8((char)value));
+}
+static inline ivec ivec_spread(ivec v, uint32_t k)
+{
+	const __m512i first = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+
+	return _mm512_shuffle_epi8(v, _mm512_or_si512(first, _mm512_set1_epi8((char)k)));
+}
+static inline ivec ivec_load_short(const uint16_t *p)
+{
+	return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+}
+
 static inline ivec ivec_four(const int8_t *x)
 {
 	int32_t four;
@@ -134,25 +166,30 @@ static inline ivec ivec_four(const int8_t *x)
 	return _mm512_set1_epi32(four);
 }
 
-/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
-static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+static inline ivec dot_four(const ivec *w, const int8_t *x, ivec sum)
 {
-	ivec even = start;
-	ivec odd = _mm512_setzero_si512();
-
-	for (int j = 0; j < 8; j += 2) {
-		even = _mm512_dpbusd_epi32(even, w[j], ivec_four(x + 4 * j));
-		odd = _mm512_dpbusd_epi32(odd, w[j + 1], ivec_four(x + 4 * j + 4));
-	}
-	return _mm512_add_epi32(even, odd);
+	for (uint32_t j = 0; j < 4; j++)
+		sum = _mm512_dpbusd_epi32(sum, w[j], ivec_four(x + 4 * j));
+	return sum;
 }
-#define dot_bytes dot_nibbles
 
-static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
+static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
+		       const uint32_t bits)
 {
-	for (int j = 0; j < 4; j++)
-		start = _mm512_dpbusd_epi32(start, w[j], ivec_four(x + 4 * j));
+	(void)bits;
+	start = dot_four(w, x, start);
+	if (words == 8)
+		start = _mm512_add_epi32(start, dot_four(w + 4, x + 16, _mm512_setzero_si512()));
 	return start;
+}
+
+static inline ivec sum_half(const int8_t *x, const int32_t factor)
+{
+	const ivec factors = _mm512_set1_epi8((char)factor);
+	const ivec w[4] = { factors, factors, factors, factors };
+
+	return dot_four(w, x, _mm512_setzero_si512());
 }
 
 #include "kernels/vector-ops.inc.h"

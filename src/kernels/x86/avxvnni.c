@@ -25,23 +25,26 @@ static inline ivec ivec_bytes(ivec v)
 	return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
 }
 
-static inline ivec dot_nibbles(const ivec w[8], const int8_t *x, ivec start)
+static inline ivec ivec_iq4(ivec places)
 {
-	ivec even = start;
-	ivec odd = _mm256_setzero_si256();
-
-	for (int j = 0; j < 8; j += 2) {
-		even = DPBUSD(even, w[j], ivec_four(x + 4 * j));
-		odd = DPBUSD(odd, w[j + 1], ivec_four(x + 4 * j + 4));
-	}
-	return _mm256_add_epi32(even, odd);
+	return _mm256_shuffle_epi8(ivec_bytes(ivec_iq4_values()), places);
 }
-#define dot_bytes dot_nibbles
 
-static inline ivec dot_half(const ivec w[4], const int8_t *x, ivec start)
+static inline ivec dot_four(const ivec *w, const int8_t *x, ivec sum)
 {
-	for (int j = 0; j < 4; j++)
-		start = DPBUSD(start, w[j], ivec_four(x + 4 * j));
+	for (uint32_t j = 0; j < 4; j++)
+		sum = DPBUSD(sum, w[j], ivec_four(x + 4 * j));
+	return sum;
+}
+
+/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
+static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
+		       const uint32_t bits)
+{
+	(void)bits;
+	start = dot_four(w, x, start);
+	if (words == 8)
+		start = _mm256_add_epi32(start, dot_four(w + 4, x + 16, _mm256_setzero_si256()));
 	return start;
 }
 
