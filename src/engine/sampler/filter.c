@@ -16,27 +16,24 @@
 
 /*
  * Copies what is inside the window, by position, to where the next filters find it. False, and
- * nothing is changed, where that is more than there is room for.
+ * @view is as it was, where that is more than there is room for.
  */
 static bool gather(struct dn_sampler *sampler, struct dn_view *view)
 {
 	const struct dn_window *window = &view->window;
-	uint32_t count = 0;
 	uint32_t used = 0;
 
-	for (uint32_t i = 0; i < view->n; i++)
-		count += (view->logits[i] >= window->low) & (view->logits[i] <= window->high);
-	if (count > DN_GATHER_MAX)
-		return false;
 	for (uint32_t at = 0; at < view->n; at += DN_SELECT_BLOCK) {
 		uint32_t end = DN_MIN(view->n, at + DN_SELECT_BLOCK);
 		uint32_t any = 0;
 
 		for (uint32_t i = at; i < end; i++)
-			any |= view->logits[i] >= window->low;
+			any |= (view->logits[i] >= window->low) & (view->logits[i] <= window->high);
 		for (uint32_t i = at; any && i < end; i++) {
 			if (!dn_inside(window, view->logits[i], i))
 				continue;
+			if (used == DN_GATHER_MAX)
+				return false;
 			sampler->gathered[used] = view->logits[i];
 			sampler->gathered_ids[used++] = i;
 		}
@@ -103,12 +100,28 @@ static void filter_count(struct dn_sampler *sampler, struct dn_view *view, uint3
  */
 static void filter_typical(struct dn_sampler *sampler, struct dn_view *view, float share)
 {
+	struct dn_view near = *view;
 	struct dn_moments moments;
+	double centre, edge;
+	uint64_t target;
 
 	dn_select_moments(view->logits, view->n, &view->window, view->max, &moments);
-	dn_select_near(view->logits, view->n, &view->window, &view->max,
-		       (double)view->max + moments.below, share_of(share, moments.sum),
-		       sampler->bins);
+	centre = (double)view->max + moments.below;
+	edge = (double)view->max - SHARE_NEAR;
+	target = share_of(share, moments.sum);
+	dn_window_floor(&near.window, edge);
+	if (!view->ids && gather(sampler, &near)) {
+		double distance = (double)dn_select_near(near.logits, near.n, &near.window,
+							 &near.max, centre, target, sampler->bins);
+
+		/* All that are so near are above the edge, the distance's rounding included. */
+		if (centre - distance * (1.0 + 0x1p-20) > edge) {
+			*view = near;
+			return;
+		}
+	}
+	(void)dn_select_near(view->logits, view->n, &view->window, &view->max, centre, target,
+			     sampler->bins);
 }
 
 static void narrow_to(struct dn_sampler *sampler, struct dn_view *view, uint64_t target)

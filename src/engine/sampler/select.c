@@ -40,6 +40,22 @@ void dn_logits_clean(const float *from, float *to, uint32_t n)
 	}
 }
 
+/* The first position from @i on that has @logit; @n: none. Whole blocks without it are skipped. */
+static uint32_t next_equal(const float *logits, uint32_t n, uint32_t i, float logit)
+{
+	while (i < n) {
+		uint32_t end = DN_MIN(n, i - i % DN_SELECT_BLOCK + DN_SELECT_BLOCK);
+		uint32_t any = 0;
+
+		for (uint32_t j = i; j < end; j++)
+			any |= logits[j] == logit;
+		for (; i < end; i++)
+			if (any && logits[i] == logit)
+				return i;
+	}
+	return n;
+}
+
 uint32_t dn_logits_argmax(const float *logits, uint32_t n, float *ret_max)
 {
 	float lanes[LANES];
@@ -56,8 +72,7 @@ uint32_t dn_logits_argmax(const float *logits, uint32_t n, float *ret_max)
 	for (uint32_t j = 0; j < LANES; j++)
 		max = lanes[j] > max ? lanes[j] : max;
 	*ret_max = max;
-	for (i = 0; i < n && logits[i] != max; i++)
-		;
+	i = next_equal(logits, n, 0, max);
 	return i < n ? i : 0;
 }
 
@@ -171,14 +186,16 @@ static uint32_t last_of_equal(const struct radix *radix, float logit, uint64_t t
 
 	if (radix->weighted)
 		dn_weights(&logit, 1, radix->max, 1.0, &each);
-	for (uint32_t i = 0; i < radix->n; i++) {
-		if (radix->logits[i] != logit || !dn_inside(&radix->window, logit, i))
+	for (uint32_t i = 0;; i++) {
+		i = next_equal(radix->logits, radix->n, i, logit);
+		if (i == radix->n)
+			return UINT32_MAX;
+		if (!dn_inside(&radix->window, logit, i))
 			continue;
 		sum += each;
 		if (sum >= target)
 			return i;
 	}
-	return UINT32_MAX;
 }
 
 /*
@@ -341,6 +358,22 @@ uint64_t dn_select_sum(const float *logits, uint32_t n, const struct dn_window *
 	return sum;
 }
 
+/* How many logits of a block are inside and above minus infinity. */
+static uint32_t count_possible(const float *logits, uint32_t n, uint32_t at,
+			       const struct dn_window *window)
+{
+	uint32_t within = 0, equal = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		within += (logits[i] > window->low) & (logits[i] < window->high);
+		equal += (logits[i] == window->low) | (logits[i] == window->high);
+	}
+	for (uint32_t i = 0; equal > 0 && i < n; i++)
+		within += (logits[i] == window->low || logits[i] == window->high) &&
+			  logits[i] > -INFINITY && dn_inside(window, logits[i], at + i);
+	return within;
+}
+
 /* Adds weight times (logit - max) of a block to its lanes. */
 static void add_below(const float *logits, uint32_t count, float max, const uint64_t *weights,
 		      double lanes[LANES])
@@ -372,9 +405,7 @@ void dn_select_moments(const float *logits, uint32_t n, const struct dn_window *
 		uint32_t count = DN_MIN(n - at, DN_SELECT_BLOCK);
 		uint64_t sum = dn_weigh_block(logits, n, at, window, max, 1.0, weights);
 
-		for (uint32_t i = 0; i < count; i++)
-			moments.count += (logits[at + i] > -INFINITY) &
-					 dn_inside(window, logits[at + i], at + i);
+		moments.count += count_possible(logits + at, count, at, window);
 		if (sum > 0)
 			add_below(logits + at, count, max, weights, lanes);
 		moments.sum += sum;
@@ -404,8 +435,8 @@ bool dn_select_share(const float *logits, uint32_t n, struct dn_window *window, 
 	return true;
 }
 
-void dn_select_near(const float *logits, uint32_t n, struct dn_window *window, float *max,
-		    double centre, uint64_t target, uint64_t bins[DN_SELECT_BINS])
+float dn_select_near(const float *logits, uint32_t n, struct dn_window *window, float *max,
+		     double centre, uint64_t target, uint64_t bins[DN_SELECT_BINS])
 {
 	struct radix radix = {
 		.logits = logits,
@@ -420,7 +451,7 @@ void dn_select_near(const float *logits, uint32_t n, struct dn_window *window, f
 	float high = -INFINITY;
 
 	if (!radix_select(&radix, &target, bins))
-		return;
+		return INFINITY;
 	for (uint32_t i = 0; i < n; i++) {
 		if (radix_key(&radix, logits[i]) < radix.prefix ||
 		    !dn_inside(window, logits[i], i))
@@ -435,4 +466,5 @@ void dn_select_near(const float *logits, uint32_t n, struct dn_window *window, f
 		window->first = 0;
 	}
 	*max = high;
+	return -of_key(radix.prefix);
 }

@@ -109,11 +109,11 @@ bool dn_select_share(const float *logits, uint32_t n, struct dn_window *window, 
 
 /*
  * Narrows @window to the logits nearest to @centre: the fewest distances whose weights reach
- * @target, which is at least 1 and at most the weights inside. Distances are float32, rounded
- * once; logits at equal distances are kept or left out together. @max: the largest logit inside,
- * and afterwards still of those.
+ * @target, at least 1. Distances are float32, rounded once; logits at equal distances are kept or
+ * left out together. @max: the largest logit inside, and afterwards still of those. Returns the
+ * largest distance; infinity, and nothing changed, where all inside do not reach the target.
  */
-void dn_select_near(const float *logits, uint32_t n, struct dn_window *window, float *max,
-		    double centre, uint64_t target, uint64_t bins[DN_SELECT_BINS]);
+float dn_select_near(const float *logits, uint32_t n, struct dn_window *window, float *max,
+		     double centre, uint64_t target, uint64_t bins[DN_SELECT_BINS]);
 
 #endif /* DUNLIN_ENGINE_SAMPLER_SELECT_H */
