@@ -24,8 +24,7 @@ size_t dn_dry_memory(const struct dn_sampler_options *options, uint32_t vocabula
 
 	if (!is_on(options))
 		return 0;
-	return 2 * last * sizeof(uint32_t) +
-	       ((last + vocabulary) * sizeof(uint16_t) + 3) / 4 * 4;
+	return 2 * last * sizeof(uint32_t) + ((last + vocabulary) * sizeof(uint16_t) + 3) / 4 * 4;
 }
 
 static void add_breaker(struct dn_dry *dry, const char *text)
@@ -155,8 +154,7 @@ static void find_repeats(const uint32_t *newest, uint32_t n, uint16_t *repeats)
 static float penalised(const struct dn_dry *dry, float logit, uint32_t length)
 {
 	double exponent = (double)(length - dry->allowed_length) * dn_log(dry->base);
-	double x = (double)logit -
-		   dry->multiplier * dn_exp(DN_MIN(exponent, POWER_LOG_MAX));
+	double x = (double)logit - dry->multiplier * dn_exp(DN_MIN(exponent, POWER_LOG_MAX));
 
 	/* What was possible stays so: the least float, not minus infinity. */
 	if (!(logit > -INFINITY))

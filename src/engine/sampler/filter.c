@@ -155,8 +155,7 @@ static void filter_heads(struct dn_sampler *sampler, struct dn_view *view)
 		target = share_of(options->top_p, dn_select_sum(view->logits, view->n,
 								&view->window, view->max, 1.0));
 	if (options->min_p > 0.0f)
-		dn_window_floor(&view->window,
-				(double)view->max + dn_log((double)options->min_p));
+		dn_window_floor(&view->window, (double)view->max + dn_log((double)options->min_p));
 	if (target > 0)
 		narrow_to(sampler, view, target);
 }

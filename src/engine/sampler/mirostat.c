@@ -80,8 +80,8 @@ static void narrow_by_rank(struct dn_sampler *sampler, struct dn_view *view, dou
 /* Mirostat 2.0: what is more surprising than the limit is left out. */
 static void narrow_by_surprise(struct dn_sampler *sampler, struct dn_view *view, double temperature)
 {
-	uint64_t sum = dn_select_sum(view->logits, view->n, &view->window, view->max,
-				     1.0 / temperature);
+	uint64_t sum =
+		dn_select_sum(view->logits, view->n, &view->window, view->max, 1.0 / temperature);
 	double below = dn_log((double)sum * 0x1p-43) - sampler->surprise_limit * LN2;
 
 	if (below > 0.0)
@@ -103,7 +103,7 @@ uint32_t dn_mirostat(struct dn_sampler *sampler, struct dn_view *view)
 		narrow_by_surprise(sampler, view, temperature);
 	drawn = dn_draw(sampler, view, temperature);
 	surprise = (dn_log((double)drawn.sum) - dn_log((double)drawn.weight)) / LN2;
-	sampler->surprise_limit -= (double)options->mirostat_eta *
-				   (surprise - (double)options->mirostat_tau);
+	sampler->surprise_limit -=
+		(double)options->mirostat_eta * (surprise - (double)options->mirostat_tau);
 	return drawn.token;
 }

@@ -245,6 +245,5 @@ void dn_sampler_sample(struct dn_sampler *sampler, const float *logits, uint32_t
 			(float)dn_logprob_of(ret_sample->top[i].logprob, max, log_sum);
 	ret_sample->token = choose(sampler, logits);
 	if (n_top || want_logprob)
-		ret_sample->logprob =
-			(float)dn_logprob_of(logits[ret_sample->token], max, log_sum);
+		ret_sample->logprob = (float)dn_logprob_of(logits[ret_sample->token], max, log_sum);
 }

@@ -453,8 +453,7 @@ float dn_select_near(const float *logits, uint32_t n, struct dn_window *window, 
 	if (!radix_select(&radix, &target, bins))
 		return INFINITY;
 	for (uint32_t i = 0; i < n; i++) {
-		if (radix_key(&radix, logits[i]) < radix.prefix ||
-		    !dn_inside(window, logits[i], i))
+		if (radix_key(&radix, logits[i]) < radix.prefix || !dn_inside(window, logits[i], i))
 			continue;
 		low = logits[i] < low ? logits[i] : low;
 		high = logits[i] > high ? logits[i] : high;
