@@ -168,6 +168,7 @@ static int measure(const float *logits, uint32_t n, size_t which)
 	struct dn_sampler *sampler;
 	struct dn_sample sample;
 	int64_t times[ROUNDS];
+	int64_t median;
 
 	dn_sampler_options_init(&options);
 	cases[which].set(&options);
@@ -185,8 +186,9 @@ static int measure(const float *logits, uint32_t n, size_t which)
 	}
 	dn_sampler_free(sampler);
 	qsort(times, ROUNDS, sizeof(times[0]), compare_times);
+	median = times[ROUNDS / 2];
 	printf("%7" PRIu32 "  %-25s best %7.1f us, median %7.1f us\n", n, cases[which].name,
-	       (double)times[0] / 1e3, (double)times[ROUNDS / 2] / 1e3);
+	       (double)times[0] / 1e3, (double)median / 1e3);
 	return 0;
 }
 

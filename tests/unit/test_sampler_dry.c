@@ -175,7 +175,7 @@ static void model_penalties(const struct history *history, const struct dn_sampl
 static unsigned int compare(struct dn_sampler *sampler, const struct history *history,
 			    const struct dn_sampler_options *options)
 {
-	float logits[MAKER_TOKENS_MAX];
+	float logits[MAKER_TOKENS_MAX] = { 0 };
 	double penalties[MAKER_TOKENS_MAX];
 	unsigned int penalised = 0;
 

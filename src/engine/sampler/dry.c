@@ -24,7 +24,7 @@ size_t dn_dry_memory(const struct dn_sampler_options *options, uint32_t vocabula
 
 	if (!is_on(options))
 		return 0;
-	return 2 * last * sizeof(uint32_t) + ((last + vocabulary) * sizeof(uint16_t) + 3) / 4 * 4;
+	return 2 * last * sizeof(uint32_t) + (last + vocabulary) * sizeof(uint16_t);
 }
 
 static void add_breaker(struct dn_dry *dry, const char *text)
@@ -42,11 +42,12 @@ static void add_breaker(struct dn_dry *dry, const char *text)
 	}
 }
 
-void dn_dry_init(struct dn_dry *dry, const struct dn_sampler_options *options, void *arrays)
+uint16_t *dn_dry_init(struct dn_dry *dry, const struct dn_sampler_options *options,
+		      uint32_t vocabulary, void *arrays)
 {
 	*dry = (struct dn_dry){ .since = UINT32_MAX };
 	if (!is_on(options))
-		return;
+		return arrays;
 	dry->tokenizer = options->tokenizer;
 	dry->last = options->dry_penalty_last;
 	dry->allowed_length = options->dry_allowed_length;
@@ -58,6 +59,7 @@ void dn_dry_init(struct dn_dry *dry, const struct dn_sampler_options *options, v
 	/* Without text there is nothing that a breaker could be found in. */
 	for (size_t i = 0; options->tokenizer && i < options->n_dry_breakers; i++)
 		add_breaker(dry, options->dry_breakers[i]);
+	return dry->longest + vocabulary;
 }
 
 /* Whether @breaker ends anywhere in @text, which goes on from the text before. */

@@ -9,12 +9,14 @@
 #ifndef DUNLIN_ENGINE_SAMPLER_DRY_H
 #define DUNLIN_ENGINE_SAMPLER_DRY_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <dunlin/sampler.h>
 #include <dunlin/tokenizer.h>
+/* IWYU pragma: end_exports */
 
 /* A string being looked for in text that comes token by token (Knuth, Morris, Pratt 1977). */
 struct dn_breaker {
@@ -47,10 +49,14 @@ struct dn_dry {
 	uint16_t *longest;
 };
 
-/* Bytes of the arrays; a multiple of 4. */
+/* Bytes of the arrays. */
 size_t dn_dry_memory(const struct dn_sampler_options *options, uint32_t vocabulary);
-/* @arrays: dn_dry_memory() bytes, zero, aligned for uint32_t; borrowed. Options were checked. */
-void dn_dry_init(struct dn_dry *dry, const struct dn_sampler_options *options, void *arrays);
+/*
+ * @arrays: dn_dry_memory() bytes, zero; borrowed. Options were checked. Returns what is behind the
+ * arrays.
+ */
+uint16_t *dn_dry_init(struct dn_dry *dry, const struct dn_sampler_options *options,
+		      uint32_t vocabulary, void *arrays);
 /* Notes a token of the vocabulary; amortised constant time. */
 void dn_dry_accept(struct dn_dry *dry, uint32_t token);
 /* Whether there is anything to repeat yet. */

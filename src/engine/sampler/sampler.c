@@ -80,9 +80,8 @@ int dn_sampler_new(const struct dn_sampler_options *options, uint32_t vocabulary
 	sampler->options = *options;
 	sampler->vocabulary = vocabulary;
 	sampler->logits = (float *)(sampler + 1);
-	dn_dry_init(&sampler->dry, options, sampler->logits + vocabulary);
-	sampler->counts = (uint16_t *)(void *)((char *)(sampler->logits + vocabulary) +
-					       dn_dry_memory(options, vocabulary));
+	sampler->counts =
+		dn_dry_init(&sampler->dry, options, vocabulary, sampler->logits + vocabulary);
 	sampler->surprise_limit = 2.0 * (double)options->mirostat_tau;
 	if (options->n_biases)
 		memcpy(sampler->biases, options->biases,
