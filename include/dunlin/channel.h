@@ -20,15 +20,17 @@
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION  1
-#define DN_CHANNEL_FD	    3
-#define DN_FRAME_SIZE	    1024
-#define DN_FRAME_BODY	    (DN_FRAME_SIZE - 32)
-#define DN_FRAME_TEXT_MAX   512
-#define DN_FRAME_STOP_MAX   4
-#define DN_FRAME_STOP_BYTES 64
-#define DN_FRAME_BIAS_MAX   32
-#define DN_FRAME_TOP_MAX    20
+#define DN_CHANNEL_VERSION     1
+#define DN_CHANNEL_FD	       3
+#define DN_FRAME_SIZE	       1024
+#define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
+#define DN_FRAME_TEXT_MAX      512
+#define DN_FRAME_STOP_MAX      4
+#define DN_FRAME_STOP_BYTES    64
+#define DN_FRAME_BREAKER_MAX   8
+#define DN_FRAME_BREAKER_BYTES 32
+#define DN_FRAME_BIAS_MAX      32
+#define DN_FRAME_TOP_MAX       20
 
 /* To the worker (1 to 99), and from it (100 and up). */
 enum dn_frame_type {
@@ -167,6 +169,22 @@ struct dn_frame_submit {
 		uint32_t token;
 		float bias;
 	} bias[DN_FRAME_BIAS_MAX];
+	/* As in struct dn_sampler_options, where zero is off too: dry_* and mirostat_* count when on. */
+	float dynatemp_range;
+	float dynatemp_exponent;
+	float top_n_sigma;
+	float typical_p;
+	float xtc_probability;
+	float xtc_threshold;
+	float dry_multiplier;
+	float dry_base;
+	uint32_t dry_allowed_length;
+	uint32_t dry_penalty_last;
+	uint32_t mirostat;
+	float mirostat_tau;
+	float mirostat_eta;
+	uint32_t n_breaker;
+	char breaker[DN_FRAME_BREAKER_MAX][DN_FRAME_BREAKER_BYTES]; /* NUL-terminated */
 };
 
 struct dn_frame_accepted {

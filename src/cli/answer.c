@@ -32,24 +32,11 @@ void dn_run_submit(struct dn_client *client, const struct dn_run_options *option
 	dn_client_request(client, ret_frame, DN_FRAME_SUBMIT);
 	submit->max_tokens = options->max_tokens;
 	submit->ignore_eos = options->ignore_eos;
-	submit->seed = options->seed.value;
-	submit->temperature = options->temperature;
-	submit->top_k = options->top_k;
-	submit->top_p = options->top_p;
-	submit->min_p = options->min_p;
-	submit->repeat_penalty = options->repeat_penalty;
-	submit->frequency_penalty = options->frequency_penalty;
-	submit->presence_penalty = options->presence_penalty;
-	submit->penalty_last = options->penalty_last;
 	submit->logprobs = options->logprobs.given ? (uint32_t)options->logprobs.value + 1 : 0;
 	submit->n_stop = options->stops.count;
 	for (uint32_t i = 0; i < options->stops.count; i++)
 		memcpy(submit->stop[i], options->stops.items[i], strlen(options->stops.items[i]));
-	submit->n_bias = options->biases.count;
-	for (uint32_t i = 0; i < options->biases.count; i++) {
-		submit->bias[i].token = options->biases.items[i].token;
-		submit->bias[i].bias = options->biases.items[i].bias;
-	}
+	dn_run_sampling_submit(options, submit);
 }
 
 /* JSON has no infinities: a probability of 0 becomes null. */

@@ -381,12 +381,19 @@ static void print_option(FILE *out, const struct dn_option *option)
 
 void dn_options_print_help(FILE *out, const struct dn_verb *verb)
 {
+	size_t i = 0;
+
 	(void)fprintf(out, "Usage: dunlin %s [OPTIONS]%s%s\n\n%s\n", verb->name,
 		      verb->arguments[0] != '\0' ? " " : "", verb->arguments, verb->summary);
 	if (verb->details)
 		(void)fprintf(out, "\n%s", verb->details);
 	(void)fprintf(out, "\nOptions:\n");
-	for (size_t i = 0; i < verb->n_options; i++)
+	for (; i < verb->n_options && !verb->options[i].group; i++)
 		print_option(out, &verb->options[i]);
 	print_option(out, &help_option);
+	for (; i < verb->n_options; i++) {
+		if (verb->options[i].group)
+			(void)fprintf(out, "\n%s:\n", verb->options[i].group);
+		print_option(out, &verb->options[i]);
+	}
 }

@@ -53,6 +53,7 @@ struct dn_option_biases {
  * @min, @max: of numbers; of lists, how many
  * @argument: what the help calls the value; NULL for flags
  * @help: one line; names the default
+ * @group: a heading of the help, which the options from here on are under; NULL: as before
  */
 struct dn_option {
 	const char *name;
@@ -63,6 +64,7 @@ struct dn_option {
 	double max;
 	const char *argument;
 	const char *help;
+	const char *group;
 };
 
 /**

@@ -24,28 +24,8 @@ static const struct dn_option options[] = {
 	  "the prompt as it is: no chat template, special tokens recognised" },
 	{ "ignore-eos", 0, DN_OPTION_FLAG, FIELD(ignore_eos), 0, 0, NULL,
 	  "go on where the model would end" },
-	{ "temperature", 0, DN_OPTION_FLOAT, FIELD(temperature), 0, 100, "X",
-	  "randomness; 0: always the most likely token (default: 0.8)" },
-	{ "top-k", 0, DN_OPTION_U32, FIELD(top_k), 0, DN_LOAD_CONTEXT_MAX, "N",
-	  "choose among the N most likely; 0: all (default: 40)" },
-	{ "top-p", 0, DN_OPTION_FLOAT, FIELD(top_p), 0, 1, "X",
-	  "choose among the likeliest that make up X together (default: 0.95)" },
-	{ "min-p", 0, DN_OPTION_FLOAT, FIELD(min_p), 0, 1, "X",
-	  "drop what is X times less likely than the first (default: 0.05)" },
-	{ "repeat-penalty", 0, DN_OPTION_FLOAT, FIELD(repeat_penalty), 0.01, 100, "X",
-	  "divide logits of recent tokens; 1: off (default: 1)" },
-	{ "frequency-penalty", 0, DN_OPTION_FLOAT, FIELD(frequency_penalty), -100, 100, "X",
-	  "subtract for each time a token is recent (default: 0)" },
-	{ "presence-penalty", 0, DN_OPTION_FLOAT, FIELD(presence_penalty), -100, 100, "X",
-	  "subtract once for recent tokens (default: 0)" },
-	{ "penalty-last", 0, DN_OPTION_U32, FIELD(penalty_last), 0, 4096, "N",
-	  "how many tokens are recent (default: 64)" },
-	{ "logit-bias", 0, DN_OPTION_BIAS, FIELD(biases), 0, DN_FRAME_BIAS_MAX, "ID=BIAS",
-	  "add to a token's logit, -100: never; may be repeated" },
 	{ "stop", 0, DN_OPTION_LIST, FIELD(stops), 0, DN_FRAME_STOP_MAX, "TEXT",
 	  "end where the answer has this text; may be repeated" },
-	{ "seed", 0, DN_OPTION_OPTIONAL, FIELD(seed), 0, 0x1p53, "N",
-	  "of the random choices (default: random)" },
 	{ "logprobs", 0, DN_OPTION_OPTIONAL, FIELD(logprobs), 0, DN_FRAME_TOP_MAX, "N",
 	  "with --json: log-probabilities, and those of the N most likely tokens" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "the answer as one JSON object" },
@@ -55,25 +35,66 @@ static const struct dn_option options[] = {
 	DN_OPTION_KV(struct dn_run_options),
 	DN_OPTION_MEMORY(struct dn_run_options),
 	DN_OPTION_SANDBOX(struct dn_run_options),
+	{ "temperature", 0, DN_OPTION_FLOAT, FIELD(temperature), 0, 100, "X",
+	  "randomness; 0: always the most likely token (default: 0.8)", "Choosing tokens" },
+	{ "dynatemp-range", 0, DN_OPTION_FLOAT, FIELD(dynatemp_range), 0, 100, "X",
+	  "let the entropy move the temperature so far; 0: off (default: 0)" },
+	{ "dynatemp-exp", 0, DN_OPTION_FLOAT, FIELD(dynatemp_exponent), 0, 100, "X",
+	  "exponent of the entropy in that (default: 1)" },
+	{ "seed", 0, DN_OPTION_OPTIONAL, FIELD(seed), 0, 0x1p53, "N",
+	  "of the random choices (default: random)" },
+	{ "logit-bias", 0, DN_OPTION_BIAS, FIELD(biases), 0, DN_FRAME_BIAS_MAX, "ID=BIAS",
+	  "add to a token's logit, -100: never; may be repeated" },
+	{ "top-n-sigma", 0, DN_OPTION_FLOAT, FIELD(top_n_sigma), -1, 100, "X",
+	  "drop logits X deviations below the first; 0: off (default: 0)" },
+	{ "top-k", 0, DN_OPTION_U32, FIELD(top_k), 0, DN_LOAD_CONTEXT_MAX, "N",
+	  "choose among the N most likely; 0: all (default: 40)" },
+	{ "typical-p", 0, DN_OPTION_FLOAT, FIELD(typical_p), 0, 1, "X",
+	  "choose among the most typical that make up X; 1: off (default: 1)" },
+	{ "top-p", 0, DN_OPTION_FLOAT, FIELD(top_p), 0, 1, "X",
+	  "choose among the likeliest that make up X together (default: 0.95)" },
+	{ "min-p", 0, DN_OPTION_FLOAT, FIELD(min_p), 0, 1, "X",
+	  "drop what is X times less likely than the first (default: 0.05)" },
+	{ "xtc-probability", 0, DN_OPTION_FLOAT, FIELD(xtc_probability), 0, 1, "X",
+	  "how often the likeliest are left out (XTC); 0: never (default: 0)" },
+	{ "xtc-threshold", 0, DN_OPTION_FLOAT, FIELD(xtc_threshold), 0, 1, "X",
+	  "likely enough to be left out; above 0.5: off (default: 0.1)" },
+	{ "mirostat", 0, DN_OPTION_U32, FIELD(mirostat), 0, 2, "N",
+	  "filter by version N of mirostat alone; 0: off (default: 0)" },
+	{ "mirostat-ent", 0, DN_OPTION_FLOAT, FIELD(mirostat_tau), 0, 100, "X",
+	  "surprise to steer at, in bits (default: 5)" },
+	{ "mirostat-lr", 0, DN_OPTION_FLOAT, FIELD(mirostat_eta), 0, 10, "X",
+	  "how fast it learns (default: 0.1)" },
+	{ "repeat-penalty", 0, DN_OPTION_FLOAT, FIELD(repeat_penalty), 0.01, 100, "X",
+	  "divide logits of recent tokens; 1: off (default: 1)", "Recent tokens" },
+	{ "frequency-penalty", 0, DN_OPTION_FLOAT, FIELD(frequency_penalty), -100, 100, "X",
+	  "subtract for each time a token is recent (default: 0)" },
+	{ "presence-penalty", 0, DN_OPTION_FLOAT, FIELD(presence_penalty), -100, 100, "X",
+	  "subtract once for recent tokens (default: 0)" },
+	{ "penalty-last", 0, DN_OPTION_U32, FIELD(penalty_last), 0, 4096, "N",
+	  "how many tokens are recent (default: 64)" },
+	{ "dry-multiplier", 0, DN_OPTION_FLOAT, FIELD(dry_multiplier), 0, 100, "X",
+	  "penalise what goes on with a repetition (DRY); 0: off (default: 0)" },
+	{ "dry-base", 0, DN_OPTION_FLOAT, FIELD(dry_base), 1, 100, "X",
+	  "grows by this for each token repeated (default: 1.75)" },
+	{ "dry-allowed-length", 0, DN_OPTION_U32, FIELD(dry_allowed_length), 0, 32768, "N",
+	  "repetitions of fewer tokens cost nothing (default: 2)" },
+	{ "dry-penalty-last-n", 0, DN_OPTION_U32, FIELD(dry_penalty_last), 0, 32768, "N",
+	  "how many tokens DRY looks back (default: 64)" },
+	{ "dry-sequence-breaker", 0, DN_OPTION_LIST, FIELD(dry_breakers), 0, DN_FRAME_BREAKER_MAX,
+	  "TEXT", "no repetition across it; may be repeated (default: \\n : \" *)" },
 };
 
 static void set_defaults(void *data)
 {
-	struct dn_run_options *run = data;
-
-	run->temperature = 0.8F;
-	run->top_k = 40;
-	run->top_p = 0.95F;
-	run->min_p = 0.05F;
-	run->repeat_penalty = 1;
-	run->penalty_last = 64;
+	dn_run_sampling_defaults(data);
 }
 
 /* What the table cannot say. Return: 0, or -EINVAL after a message. */
 static int check_usage(const struct dn_invocation *invocation)
 {
 	const struct dn_run_options *run = invocation->values;
-	const char *wrong = NULL;
+	const char *wrong = dn_run_sampling_check(run);
 	bool prompted = invocation->n_args > 1 || run->file || !isatty(STDIN_FILENO);
 
 	if (invocation->n_args > 1 && run->file)

@@ -23,13 +23,27 @@ struct dn_run_options {
 	const char *file;
 	uint32_t max_tokens;
 	float temperature;
+	float dynatemp_range;
+	float dynatemp_exponent;
+	float top_n_sigma;
 	uint32_t top_k;
+	float typical_p;
 	float top_p;
 	float min_p;
+	float xtc_probability;
+	float xtc_threshold;
 	float repeat_penalty;
 	float frequency_penalty;
 	float presence_penalty;
 	uint32_t penalty_last;
+	float dry_multiplier;
+	float dry_base;
+	uint32_t dry_allowed_length;
+	uint32_t dry_penalty_last;
+	struct dn_option_list dry_breakers;
+	uint32_t mirostat;
+	float mirostat_tau;
+	float mirostat_eta;
 	struct dn_option_biases biases;
 	struct dn_option_list stops;
 	struct dn_optional seed;
@@ -64,6 +78,13 @@ struct dn_answer {
 
 void dn_answer_done(struct dn_answer *answer);
 #define DN_AUTO_ANSWER DN_AUTO(dn_answer_done)
+
+/* sampling.c */
+void dn_run_sampling_defaults(struct dn_run_options *run);
+/* What is wrong with the options beyond their ranges; NULL: nothing. */
+const char *dn_run_sampling_check(const struct dn_run_options *run);
+/* Fills in what concerns the choice of tokens. */
+void dn_run_sampling_submit(const struct dn_run_options *run, struct dn_frame_submit *submit);
 
 /* A SUBMIT frame with everything but the prompt. */
 void dn_run_submit(struct dn_client *client, const struct dn_run_options *options,

@@ -13,6 +13,7 @@
 #define IDS_ATTACHMENT_MAX  ((uint64_t)DN_LOAD_CONTEXT_MAX * sizeof(uint32_t))
 #define ANY_ATTACHMENT_MAX  ((uint64_t)1 << 40)
 #define PENALTY_LAST_MAX    4096
+#define DRY_LAST_MAX	    32768
 
 enum attachment {
 	NOTHING,
@@ -117,21 +118,34 @@ static int check_encode(const struct dn_frame *frame, struct dn_error *err)
 	return 0;
 }
 
+/* The first @n of @max strings of @size bytes: not empty, NUL-terminated; nothing behind. */
+static bool good_strings(const char *strings, uint32_t n, uint32_t max, size_t size)
+{
+	for (uint32_t i = 0; i < max; i++) {
+		const char *string = strings + i * size;
+		size_t length = strnlen(string, size);
+
+		if (length == size || (length > 0) != (i < n))
+			return false;
+		for (size_t j = length; j < size; j++)
+			if (string[j] != '\0')
+				return false;
+	}
+	return true;
+}
+
 static int check_submit_lists(const struct dn_frame *frame, const struct dn_frame_submit *submit,
 			      struct dn_error *err)
 {
 	if (submit->n_stop > DN_FRAME_STOP_MAX)
 		return wrong(err, frame, "n_stop");
-	for (uint32_t i = 0; i < DN_FRAME_STOP_MAX; i++) {
-		const char *stop = submit->stop[i];
-		size_t length = strnlen(stop, DN_FRAME_STOP_BYTES);
-
-		if (length == DN_FRAME_STOP_BYTES || (length > 0) != (i < submit->n_stop))
-			return wrong(err, frame, "stop");
-		for (size_t j = length; j < DN_FRAME_STOP_BYTES; j++)
-			if (stop[j] != '\0')
-				return wrong(err, frame, "stop");
-	}
+	if (!good_strings(submit->stop[0], submit->n_stop, DN_FRAME_STOP_MAX, DN_FRAME_STOP_BYTES))
+		return wrong(err, frame, "stop");
+	if (submit->n_breaker > DN_FRAME_BREAKER_MAX)
+		return wrong(err, frame, "n_breaker");
+	if (!good_strings(submit->breaker[0], submit->n_breaker, DN_FRAME_BREAKER_MAX,
+			  DN_FRAME_BREAKER_BYTES))
+		return wrong(err, frame, "breaker");
 	if (submit->n_bias > DN_FRAME_BIAS_MAX)
 		return wrong(err, frame, "n_bias");
 	for (uint32_t i = 0; i < DN_FRAME_BIAS_MAX; i++) {
@@ -142,9 +156,43 @@ static int check_submit_lists(const struct dn_frame *frame, const struct dn_fram
 	return 0;
 }
 
+/* Bounds that hold for all; where a sampler is on it says more of its own options. */
+static int check_samplers(const struct dn_frame *frame, const struct dn_frame_submit *submit,
+			  struct dn_error *err)
+{
+	if (!in_range(submit->dynatemp_range, 0, 100))
+		return wrong(err, frame, "dynatemp_range");
+	if (!in_range(submit->dynatemp_exponent, 0, 100))
+		return wrong(err, frame, "dynatemp_exponent");
+	if (!in_range(submit->top_n_sigma, -1, 100))
+		return wrong(err, frame, "top_n_sigma");
+	if (!in_range(submit->typical_p, 0, 1))
+		return wrong(err, frame, "typical_p");
+	if (!in_range(submit->xtc_probability, 0, 1))
+		return wrong(err, frame, "xtc_probability");
+	if (!in_range(submit->xtc_threshold, 0, 1))
+		return wrong(err, frame, "xtc_threshold");
+	if (!in_range(submit->dry_multiplier, 0, 100))
+		return wrong(err, frame, "dry_multiplier");
+	if (!in_range(submit->dry_base, submit->dry_multiplier > 0 ? 1 : 0, 100))
+		return wrong(err, frame, "dry_base");
+	if (submit->dry_allowed_length > DRY_LAST_MAX)
+		return wrong(err, frame, "dry_allowed_length");
+	if (submit->dry_penalty_last > DRY_LAST_MAX)
+		return wrong(err, frame, "dry_penalty_last");
+	if (submit->mirostat > 2)
+		return wrong(err, frame, "mirostat");
+	if (!in_range(submit->mirostat_tau, 0, 100))
+		return wrong(err, frame, "mirostat_tau");
+	if (!in_range(submit->mirostat_eta, 0, 10))
+		return wrong(err, frame, "mirostat_eta");
+	return 0;
+}
+
 static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 {
 	const struct dn_frame_submit *submit = &frame->u.submit;
+	int r;
 
 	if (submit->prompt_kind > DN_PROMPT_CHAT)
 		return wrong(err, frame, "prompt_kind");
@@ -178,7 +226,8 @@ static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "penalty_last");
 	if (submit->logprobs > DN_FRAME_TOP_MAX + 1)
 		return wrong(err, frame, "logprobs");
-	return check_submit_lists(frame, submit, err);
+	r = check_samplers(frame, submit, err);
+	return r < 0 ? r : check_submit_lists(frame, submit, err);
 }
 
 static int check_score(const struct dn_frame *frame, struct dn_error *err)

@@ -78,10 +78,28 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 	return 0;
 }
 
+/* What is off may be zero altogether, and keeps its defaults. */
+static void set_dry(const struct dn_worker *worker, const struct dn_frame_submit *submit,
+		    const char *breakers[DN_FRAME_BREAKER_MAX], struct dn_sampler_options *options)
+{
+	if (!(submit->dry_multiplier > 0))
+		return;
+	options->dry_multiplier = submit->dry_multiplier;
+	options->dry_base = submit->dry_base;
+	options->dry_allowed_length = submit->dry_allowed_length;
+	options->dry_penalty_last = submit->dry_penalty_last;
+	options->tokenizer = worker->tokenizer;
+	options->dry_breakers = breakers;
+	options->n_dry_breakers = submit->n_breaker;
+	for (uint32_t i = 0; i < submit->n_breaker; i++)
+		breakers[i] = submit->breaker[i];
+}
+
 static int make_sampler(struct dn_worker *worker, struct dn_place *place,
 			const struct dn_frame_submit *submit, struct dn_error *err)
 {
 	struct dn_logit_bias biases[DN_FRAME_BIAS_MAX];
+	const char *breakers[DN_FRAME_BREAKER_MAX];
 	struct dn_sampler_options options;
 
 	dn_sampler_options_init(&options);
@@ -94,6 +112,16 @@ static int make_sampler(struct dn_worker *worker, struct dn_place *place,
 	options.frequency_penalty = submit->frequency_penalty;
 	options.presence_penalty = submit->presence_penalty;
 	options.penalty_last = submit->penalty_last;
+	options.dynatemp_range = submit->dynatemp_range;
+	options.dynatemp_exponent = submit->dynatemp_exponent;
+	options.top_n_sigma = submit->top_n_sigma;
+	options.typical_p = submit->typical_p;
+	options.xtc_probability = submit->xtc_probability;
+	options.xtc_threshold = submit->xtc_threshold;
+	options.mirostat = submit->mirostat;
+	options.mirostat_tau = submit->mirostat_tau;
+	options.mirostat_eta = submit->mirostat_eta;
+	set_dry(worker, submit, breakers, &options);
 	options.biases = biases;
 	options.n_biases = submit->n_bias;
 	for (uint32_t i = 0; i < submit->n_bias; i++) {

@@ -80,6 +80,58 @@ class Run(support.Case):
                            f"{greedy[0]}=-100", "--ignore-eos")
             self.assertNotEqual(other["tokens"], greedy)
 
+    def test_samplers_change_the_answer(self):
+        words = ["hello", "-n", "30", "--seed", "5", "--ignore-eos"]
+        plain = answer(*words)["tokens"]
+        for more in [
+            ["--typical-p", "0.2"],
+            ["--top-n-sigma", "0.5"],
+            ["--xtc-probability", "1", "--xtc-threshold", "0.01"],
+            ["--mirostat", "1", "--mirostat-ent", "2"],
+            ["--mirostat", "2", "--mirostat-ent", "2", "--mirostat-lr", "0.5"],
+            ["--dynatemp-range", "0.7", "--dynatemp-exp", "2"],
+        ]:
+            with self.subTest(more):
+                changed = answer(*words, *more)["tokens"]
+                self.assertNotEqual(changed, plain)
+                self.assertEqual(answer(*words, *more)["tokens"], changed)
+
+    def test_samplers_that_are_off(self):
+        words = ["hello", "-n", "30", "--seed", "5", "--ignore-eos"]
+        off = ["--typical-p", "1", "--top-n-sigma", "-1", "--xtc-probability", "0", "--mirostat",
+               "0", "--mirostat-ent", "1", "--dynatemp-range", "0", "--dynatemp-exp", "3",
+               "--dry-multiplier", "0", "--dry-allowed-length", "0"]
+        self.assertEqual(answer(*words, *off)["tokens"], answer(*words)["tokens"])
+
+    def test_dry_ends_a_repetition(self):
+        """A token that a bias would repeat for ever."""
+        words = ["zz", "--raw", "-n", "8", "--ignore-eos", "--temperature", "0", "--logit-bias",
+                 "50=50"]
+        dry = ["--dry-multiplier", "100", "--dry-base", "100"]
+        plain = answer(*words)
+        text = plain["text"][0]
+        self.assertEqual(plain["tokens"], [50] * 8)
+        # Three of them, with two repeated before the third, are one too many.
+        self.assertEqual(answer(*words, *dry)["tokens"][:3], [50] * 3)
+        self.assertNotEqual(answer(*words, *dry)["tokens"][3], 50)
+        late = answer(*words, *dry, "--dry-allowed-length", "4")["tokens"]
+        self.assertEqual(late[:5], [50] * 5)
+        self.assertNotEqual(late[5], 50)
+        for breakers in [[text], ["none", text], ["x", text]]:
+            given = [f"--dry-sequence-breaker={breaker}" for breaker in breakers]
+            self.assertEqual(answer(*words, *dry, *given)["tokens"], [50] * 8)
+        for breakers in [["none"], [text, "none"], ["\\n"]]:
+            given = [f"--dry-sequence-breaker={breaker}" for breaker in breakers]
+            self.assertNotEqual(answer(*words, *dry, *given)["tokens"], [50] * 8)
+
+    def test_dry_breakers_are_unescaped(self):
+        newline = int(self.good(dunlin("tokenize", support.tiny_model(), "--ids", "\n")).split()[0])
+        words = ["zz", "--raw", "-n", "8", "--ignore-eos", "--temperature", "0", "--logit-bias",
+                 f"{newline}=50", "--dry-multiplier", "100"]
+        self.assertEqual(answer(*words)["tokens"], [newline] * 8)
+        self.assertEqual(answer(*words, "--dry-sequence-breaker", "\\n")["tokens"], [newline] * 8)
+        self.assertNotEqual(answer(*words, "--dry-sequence-breaker", "n")["tokens"], [newline] * 8)
+
     def test_logprobs(self):
         result = answer("hello", "-n", "4", "--temperature", "0", "--logprobs", "3", "--ignore-eos")
         self.assertEqual(len(result["logprobs"]), 4)

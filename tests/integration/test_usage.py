@@ -37,6 +37,17 @@ class Usage(support.Case):
             for line in text.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_headings(self):
+        """Each option is under one heading, those of the samplers under theirs."""
+        text = self.good(dunlin("run", "--help")).decode()
+        first, choosing, recent = re.split(r"\n(?:Choosing tokens|Recent tokens):\n", text)
+        self.assertIn("--help", first)
+        self.assertIn("--no-sandbox", first)
+        self.assertIn("--top-k", choosing)
+        self.assertIn("--mirostat ", choosing)
+        self.assertIn("--dry-base", recent)
+        self.assertNotIn("--dry-base", first + choosing)
+
     def test_version(self):
         self.assertRegex(self.good(dunlin("--version")).decode(), r"\Adunlin \d+\.\d+\.\d+\n\Z")
 
@@ -69,6 +80,22 @@ class Usage(support.Case):
             (["--stop", ""], "--stop"),
             (["--stop", "x" * 64], "63 bytes"),
             (["--stop", "a", "--stop=b", "--stop", "c", "--stop", "d", "--stop", "e"], "at most 4"),
+            (["--typical-p", "1.01"], "--typical-p '1.01': takes a number, 0 to 1"),
+            (["--top-n-sigma", "-2"], "--top-n-sigma '-2': takes a number, -1 to 100"),
+            (["--xtc-probability", "2"], "--xtc-probability '2': takes a number, 0 to 1"),
+            (["--xtc-threshold", "nan"], "--xtc-threshold 'nan': takes a number, 0 to 1"),
+            (["--mirostat", "3"], "--mirostat '3': takes a whole number, 0 to 2"),
+            (["--mirostat-lr", "11"], "--mirostat-lr '11': takes a number, 0 to 10"),
+            (["--mirostat-ent", "-1"], "--mirostat-ent '-1': takes a number, 0 to 100"),
+            (["--dynatemp-range", "x"], "--dynatemp-range 'x': takes a number, 0 to 100"),
+            (["--dynatemp-exp", "1e3"], "--dynatemp-exp '1e3': takes a number, 0 to 100"),
+            (["--dry-multiplier", "-1"], "--dry-multiplier '-1': takes a number, 0 to 100"),
+            (["--dry-base", "0.5"], "--dry-base '0.5': takes a number, 1 to 100"),
+            (["--dry-allowed-length", "1.5"], "whole number, 0 to 32768"),
+            (["--dry-penalty-last-n", "32769"], "whole number, 0 to 32768"),
+            (["--dry-sequence-breaker", ""], "--dry-sequence-breaker takes 1 to 31 bytes"),
+            (["--dry-sequence-breaker", "x" * 32], "--dry-sequence-breaker takes 1 to 31 bytes"),
+            (["--dry-sequence-breaker=a"] * 9, "--dry-sequence-breaker: at most 8"),
             (["--raw=1"], "takes no value"),
             (["-q"], "-q"),
             (["--logprobs", "2"], "--json"),

@@ -16,7 +16,7 @@
 #include <dunlin/sampler.h>
 
 #include "base/base.h"
-#include "engine/select.h"
+#include "engine/sampler/select.h"
 
 static bool fail_allocation;
 static unsigned int allocations;

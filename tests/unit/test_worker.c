@@ -752,6 +752,40 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.presence_penalty, 1e30F, "presence_penalty");
 }
 
+static void test_frame_samplers(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	REFUSED(u.submit.dynatemp_range, NAN, "dynatemp_range");
+	REFUSED(u.submit.dynatemp_exponent, -1, "dynatemp_exponent");
+	REFUSED(u.submit.top_n_sigma, -2, "top_n_sigma");
+	REFUSED(u.submit.typical_p, 1.5F, "typical_p");
+	REFUSED(u.submit.xtc_probability, INFINITY, "xtc_probability");
+	REFUSED(u.submit.xtc_threshold, 2, "xtc_threshold");
+	REFUSED(u.submit.dry_multiplier, 101, "dry_multiplier");
+	REFUSED(u.submit.dry_multiplier, 1, "dry_base");
+	REFUSED(u.submit.dry_base, -1, "dry_base");
+	REFUSED(u.submit.dry_allowed_length, 32769, "dry_allowed_length");
+	REFUSED(u.submit.dry_penalty_last, 32769, "dry_penalty_last");
+	REFUSED(u.submit.mirostat, 3, "mirostat");
+	REFUSED(u.submit.mirostat_tau, -1, "mirostat_tau");
+	REFUSED(u.submit.mirostat_eta, 11, "mirostat_eta");
+	REFUSED(u.submit.n_breaker, 9, "n_breaker");
+	REFUSED(u.submit.n_breaker, 1, "breaker");
+	REFUSED(u.submit.breaker[1][0], 'a', "breaker");
+
+	good_submit(&frame);
+	frame.u.submit.n_breaker = 1;
+	frame.u.submit.breaker[0][0] = '\n';
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
+	frame.u.submit.breaker[0][2] = 'a';
+	refuse(&frame, "breaker");
+	memset(frame.u.submit.breaker[0], 'a', DN_FRAME_BREAKER_BYTES);
+	refuse(&frame, "breaker");
+}
+
 static void test_frame_lists(void **state)
 {
 	struct dn_frame frame;
@@ -810,6 +844,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frame_fields),
 		cmocka_unit_test(test_frame_submit),
+		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
 		cmocka_unit_test(test_frames_from_worker),
 		cmocka_unit_test(test_requests_without_model),

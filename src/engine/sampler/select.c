@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Borders in lists of logits: radix selection, and a faster way for the few largest. */
+/* Windows in lists of logits: radix selection, and a faster way for the few largest. */
 
-#include "engine/select.h"
+#include "engine/sampler/select.h"
 
 #include <float.h>
 #include <math.h>
@@ -17,8 +17,18 @@
 #define FEW_MAX	   256
 #define FEW_BUFFER 1024
 
-/* Logits this far below the largest (in nats) are seldom needed for a share: try without first. */
-#define SHARE_NEAR 10.0f
+void dn_window_floor(struct dn_window *window, double limit)
+{
+	float low;
+
+	/* Nothing clean but minus infinity is below. */
+	if (limit <= -(double)FLT_MAX)
+		return;
+	low = (float)limit;
+	if ((double)low < limit)
+		low = nextafterf(low, INFINITY);
+	dn_window_raise(window, low, UINT32_MAX);
+}
 
 void dn_logits_clean(const float *from, float *to, uint32_t n)
 {
@@ -28,6 +38,22 @@ void dn_logits_clean(const float *from, float *to, uint32_t n)
 
 		to[i] = x < FLT_MAX ? x : FLT_MAX;
 	}
+}
+
+/* The first position from @i on that has @logit; @n: none. Whole blocks without it are skipped. */
+static uint32_t next_equal(const float *logits, uint32_t n, uint32_t i, float logit)
+{
+	while (i < n) {
+		uint32_t end = DN_MIN(n, i - i % DN_SELECT_BLOCK + DN_SELECT_BLOCK);
+		uint32_t any = 0;
+
+		for (uint32_t j = i; j < end; j++)
+			any |= logits[j] == logit;
+		for (; i < end; i++)
+			if (any && logits[i] == logit)
+				return i;
+	}
+	return n;
 }
 
 uint32_t dn_logits_argmax(const float *logits, uint32_t n, float *ret_max)
@@ -46,8 +72,7 @@ uint32_t dn_logits_argmax(const float *logits, uint32_t n, float *ret_max)
 	for (uint32_t j = 0; j < LANES; j++)
 		max = lanes[j] > max ? lanes[j] : max;
 	*ret_max = max;
-	for (i = 0; i < n && logits[i] != max; i++)
-		;
+	i = next_equal(logits, n, 0, max);
 	return i < n ? i : 0;
 }
 
@@ -91,17 +116,26 @@ static inline float of_key(uint32_t key)
 struct radix {
 	const float *logits;
 	uint32_t n;
-	struct dn_border border; /* only what is inside counts */
+	struct dn_window window; /* only what is inside counts */
 	bool weighted;
+	bool near; /* by distance from the centre, in place of the logit */
 	float max;
+	double centre;
 	uint32_t mask;
 	uint32_t prefix;
 };
 
+static inline uint32_t radix_key(const struct radix *radix, float logit)
+{
+	if (radix->near)
+		return key_of(-(float)fabs((double)logit - radix->centre));
+	return key_of(logit);
+}
+
 static inline bool in_question(const struct radix *radix, float logit, uint32_t position)
 {
-	return (key_of(logit) & radix->mask) == radix->prefix &&
-	       dn_inside(&radix->border, logit, position);
+	return (radix_key(radix, logit) & radix->mask) == radix->prefix &&
+	       dn_inside(&radix->window, logit, position);
 }
 
 static void fill_block(const struct radix *radix, uint32_t at, uint32_t count, bool dense,
@@ -121,7 +155,7 @@ static void fill_block(const struct radix *radix, uint32_t at, uint32_t count, b
 			weight = weights[i];
 		else if (radix->weighted)
 			dn_weights(&logits[i], 1, radix->max, 1.0, &weight);
-		bins[(key_of(logits[i]) >> shift) & (DN_SELECT_BINS - 1)] += weight;
+		bins[(radix_key(radix, logits[i]) >> shift) & (DN_SELECT_BINS - 1)] += weight;
 	}
 }
 
@@ -135,15 +169,16 @@ static void fill_bins(const struct radix *radix, unsigned int shift, uint64_t *b
 		uint32_t found = 0;
 
 		for (uint32_t i = 0; i < count; i++)
-			found += (logits[i] >= radix->border.logit) &
-				 ((key_of(logits[i]) & radix->mask) == radix->prefix);
+			found += (logits[i] >= radix->window.low) &
+				 (logits[i] <= radix->window.high) &
+				 ((radix_key(radix, logits[i]) & radix->mask) == radix->prefix);
 		if (found)
 			fill_block(radix, at, count, radix->weighted && found > count / 4, shift,
 				   bins);
 	}
 }
 
-/* The position at which those equal to the found logit reach @target. */
+/* The position at which those inside that are equal to @logit reach @target. */
 static uint32_t last_of_equal(const struct radix *radix, float logit, uint64_t target)
 {
 	uint64_t each = 1;
@@ -151,19 +186,23 @@ static uint32_t last_of_equal(const struct radix *radix, float logit, uint64_t t
 
 	if (radix->weighted)
 		dn_weights(&logit, 1, radix->max, 1.0, &each);
-	for (uint32_t i = 0; i < radix->n; i++) {
-		if (radix->logits[i] != logit)
+	for (uint32_t i = 0;; i++) {
+		i = next_equal(radix->logits, radix->n, i, logit);
+		if (i == radix->n)
+			return UINT32_MAX;
+		if (!dn_inside(&radix->window, logit, i))
 			continue;
 		sum += each;
 		if (sum >= target)
 			return i;
 	}
-	return UINT32_MAX;
 }
 
-/* Finds the border at which the sum from above reaches @target, at least 1; false: nowhere. */
-static bool radix_select(struct radix *radix, uint64_t target, uint64_t *bins,
-			 struct dn_border *ret_border)
+/*
+ * Finds the key at which the sum from above reaches *@target, at least 1, and leaves in *@target
+ * what is above zero of it at that key; false: nowhere.
+ */
+static bool radix_select(struct radix *radix, uint64_t *target, uint64_t *bins)
 {
 	static const unsigned int shifts[] = { 21, 10, 0 };
 	static const unsigned int widths[] = { 11, 11, 10 };
@@ -176,16 +215,14 @@ static bool radix_select(struct radix *radix, uint64_t target, uint64_t *bins,
 		if (widths[level] == 10)
 			for (uint32_t i = 0; i < 1024; i++)
 				bins[i] += bins[i + 1024];
-		for (; bins[bin] < target; bin--) {
-			target -= bins[bin];
+		for (; bins[bin] < *target; bin--) {
+			*target -= bins[bin];
 			if (bin == 0)
 				return false;
 		}
 		radix->prefix |= bin << shifts[level];
 		radix->mask |= ((1u << widths[level]) - 1) << shifts[level];
 	}
-	ret_border->logit = of_key(radix->prefix);
-	ret_border->last = last_of_equal(radix, ret_border->logit, target);
 	return true;
 }
 
@@ -267,81 +304,166 @@ static float few_largest(const float *logits, uint32_t n, uint32_t k)
 	return smallest(buffer, k);
 }
 
-struct dn_border dn_select_count(const float *logits, uint32_t n, uint32_t k,
+struct dn_window dn_select_count(const float *logits, uint32_t n, uint32_t k,
 				 uint64_t bins[DN_SELECT_BINS])
 {
-	struct radix radix = {
-		.logits = logits,
-		.n = n,
-		.border = { -INFINITY, UINT32_MAX },
-	};
-	struct dn_border border = radix.border;
-	uint32_t above = 0;
+	struct radix radix = { .logits = logits, .n = n, .window = DN_WINDOW_ALL };
+	struct dn_window window = DN_WINDOW_ALL;
+	uint64_t left = k;
 
 	if (k > FEW_MAX) {
-		(void)radix_select(&radix, k, bins, &border);
-		return border;
+		(void)radix_select(&radix, &left, bins);
+		window.low = of_key(radix.prefix);
+	} else {
+		window.low = few_largest(logits, n, k);
+		for (uint32_t i = 0; i < n; i++)
+			left -= logits[i] > window.low;
 	}
-	border.logit = few_largest(logits, n, k);
-	for (uint32_t i = 0; i < n; i++)
-		above += logits[i] > border.logit;
-	border.last = last_of_equal(&radix, border.logit, k - above);
-	return border;
+	window.last = last_of_equal(&radix, window.low, left);
+	return window;
 }
 
 uint64_t dn_weigh_block(const float *logits, uint32_t n, uint32_t at,
-			const struct dn_border *border, float max, double inverse_temperature,
+			const struct dn_window *window, float max, double inverse_temperature,
 			uint64_t *ret_weights)
 {
 	uint32_t count = DN_MIN(n - at, DN_SELECT_BLOCK);
-	uint32_t above = 0, equal = 0;
+	uint32_t within = 0, equal = 0;
 	uint64_t sum = 0;
 
 	logits += at;
 	for (uint32_t i = 0; i < count; i++) {
-		above += logits[i] > border->logit;
-		equal += logits[i] == border->logit;
+		within += (logits[i] > window->low) & (logits[i] < window->high);
+		equal += (logits[i] == window->low) | (logits[i] == window->high);
 	}
-	if (above + equal == 0)
+	if (within + equal == 0)
 		return 0;
 	dn_weights(logits, count, max, inverse_temperature, ret_weights);
-	if (above < count)
+	if (within < count)
 		for (uint32_t i = 0; i < count; i++)
-			ret_weights[i] = dn_inside(border, logits[i], at + i) ? ret_weights[i] : 0;
+			ret_weights[i] = dn_inside(window, logits[i], at + i) ? ret_weights[i] : 0;
 	for (uint32_t i = 0; i < count; i++)
 		sum += ret_weights[i];
 	return sum;
 }
 
-static uint64_t sum_inside(const float *logits, uint32_t n, const struct dn_border *border,
-			   float max)
+uint64_t dn_select_sum(const float *logits, uint32_t n, const struct dn_window *window, float max,
+		       double inverse_temperature)
 {
 	uint64_t weights[DN_SELECT_BLOCK];
 	uint64_t sum = 0;
 
 	for (uint32_t at = 0; at < n; at += DN_SELECT_BLOCK)
-		sum += dn_weigh_block(logits, n, at, border, max, 1.0, weights);
+		sum += dn_weigh_block(logits, n, at, window, max, inverse_temperature, weights);
 	return sum;
 }
 
-struct dn_border dn_select_share(const float *logits, uint32_t n, struct dn_border border,
-				 float max, double share, uint64_t bins[DN_SELECT_BINS])
+/* How many logits of a block are inside and above minus infinity. */
+static uint32_t count_possible(const float *logits, uint32_t n, uint32_t at,
+			       const struct dn_window *window)
 {
-	struct radix radix = { .logits = logits, .n = n, .weighted = true, .max = max };
-	uint64_t sum = sum_inside(logits, n, &border, max);
-	uint64_t target = (uint64_t)(share * (double)sum);
-	struct dn_border near = { max - SHARE_NEAR, UINT32_MAX };
-	struct dn_border found = border;
+	uint32_t within = 0, equal = 0;
 
-	target = DN_MIN(DN_MAX(target, 1), sum);
-	if (near.logit > border.logit) {
-		radix.border = near;
-		if (radix_select(&radix, target, bins, &found))
-			return found;
-		radix.mask = 0;
-		radix.prefix = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		within += (logits[i] > window->low) & (logits[i] < window->high);
+		equal += (logits[i] == window->low) | (logits[i] == window->high);
 	}
-	radix.border = border;
-	(void)radix_select(&radix, target, bins, &found);
-	return found;
+	for (uint32_t i = 0; equal > 0 && i < n; i++)
+		within += (logits[i] == window->low || logits[i] == window->high) &&
+			  logits[i] > -INFINITY && dn_inside(window, logits[i], at + i);
+	return within;
+}
+
+/* Adds weight times (logit - max) of a block to its lanes. */
+static void add_below(const float *logits, uint32_t count, float max, const uint64_t *weights,
+		      double lanes[LANES])
+{
+	double terms[DN_SELECT_BLOCK];
+
+	for (uint32_t i = 0; i < count; i++) {
+		/* 2^52 + w, less 2^52: w as a double, without a conversion that has no vectors. */
+		double weight = dn_bits_double(weights[i] | dn_double_bits(0x1p52)) - 0x1p52;
+		double below = (double)logits[i] - (double)max;
+
+		terms[i] = weight * (below > -708.0 ? below : -708.0);
+	}
+	for (uint32_t i = count; i < DN_SELECT_BLOCK; i++)
+		terms[i] = 0;
+	for (uint32_t i = 0; i < DN_SELECT_BLOCK; i += LANES)
+		for (uint32_t j = 0; j < LANES; j++)
+			lanes[j] += terms[i + j];
+}
+
+void dn_select_moments(const float *logits, uint32_t n, const struct dn_window *window, float max,
+		       struct dn_moments *ret_moments)
+{
+	uint64_t weights[DN_SELECT_BLOCK];
+	struct dn_moments moments = { 0 };
+	double lanes[LANES] = { 0 };
+
+	for (uint32_t at = 0; at < n; at += DN_SELECT_BLOCK) {
+		uint32_t count = DN_MIN(n - at, DN_SELECT_BLOCK);
+		uint64_t sum = dn_weigh_block(logits, n, at, window, max, 1.0, weights);
+
+		moments.count += count_possible(logits + at, count, at, window);
+		if (sum > 0)
+			add_below(logits + at, count, max, weights, lanes);
+		moments.sum += sum;
+	}
+	for (uint32_t j = 0; j < LANES; j++)
+		moments.below += lanes[j];
+	if (moments.sum > 0)
+		moments.below /= (double)moments.sum;
+	*ret_moments = moments;
+}
+
+bool dn_select_share(const float *logits, uint32_t n, struct dn_window *window, float max,
+		     uint64_t target, uint64_t bins[DN_SELECT_BINS])
+{
+	struct radix radix = {
+		.logits = logits,
+		.n = n,
+		.window = *window,
+		.weighted = true,
+		.max = max,
+	};
+
+	if (!radix_select(&radix, &target, bins))
+		return false;
+	window->low = of_key(radix.prefix);
+	window->last = last_of_equal(&radix, window->low, target);
+	return true;
+}
+
+float dn_select_near(const float *logits, uint32_t n, struct dn_window *window, float *max,
+		     double centre, uint64_t target, uint64_t bins[DN_SELECT_BINS])
+{
+	struct radix radix = {
+		.logits = logits,
+		.n = n,
+		.window = *window,
+		.weighted = true,
+		.near = true,
+		.max = *max,
+		.centre = centre,
+	};
+	float low = INFINITY;
+	float high = -INFINITY;
+
+	if (!radix_select(&radix, &target, bins))
+		return INFINITY;
+	for (uint32_t i = 0; i < n; i++) {
+		if (radix_key(&radix, logits[i]) < radix.prefix || !dn_inside(window, logits[i], i))
+			continue;
+		low = logits[i] < low ? logits[i] : low;
+		high = logits[i] > high ? logits[i] : high;
+	}
+	dn_window_raise(window, low, UINT32_MAX);
+	/* Its own high end, with the first position there, stays where nothing is cut off above. */
+	if (high < *max) {
+		window->high = high;
+		window->first = 0;
+	}
+	*max = high;
+	return -of_key(radix.prefix);
 }
