@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (fd < 0 || (size && write(fd, data, size) != (ssize_t)size))
 		abort();
-	r = dn_gguf_open(fd, &gguf, &err);
+	r = dn_gguf_open(&fd, 1, &gguf, &err);
 	GGUF_WALK_CHECK(r <= 0);
 	GGUF_WALK_CHECK((r == 0) == (gguf != NULL));
 	GGUF_WALK_CHECK(r == 0 || (err.code == -r && err.message[0]));
