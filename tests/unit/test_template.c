@@ -593,6 +593,54 @@ static void keeps_the_callers_limits(void **state)
 	assert_string_equal(err.message, "line 1: the template takes more than 2 steps");
 }
 
+/*
+ * What walks over values costs steps by their size, wherever it is written: each of these is a
+ * short template that would run for minutes at one step an expression.
+ */
+static void walks_cost_steps(void **state)
+{
+	static const char *const walks[] = {
+		"l|sum",	 "l|min",
+		"l|max",	 "l == m",
+		"l < m",	 "l|unique|first",
+		"l|string == 1", "loop.changed(l)",
+		"-1 in l",	 "{s: 1} == 1",
+		"d[s]",		 "d.get(s)",
+		"s|int",	 "s|float",
+		"s is lower",	 "s.count('  ')",
+		"s.count('x')",	 "s|replace(' ', '')",
+		"s.isspace()",	 "s|trim",
+		"s.split()",	 "s < t",
+		"s == t",	 "'x' in s",
+		"(u ~ u)[-1]",	 "u[-1:]",
+	};
+	const struct dn_template_options options = {
+		.struct_size = sizeof(options),
+		.max_steps = 1000000,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(walks); i++) {
+		struct dn_error err = DN_ERROR_INIT;
+		struct dn_rendered rendered;
+		char source[512];
+		int n, r;
+
+		n = snprintf(source, sizeof(source),
+			     "{%% set l = [0] * 100000 %%}{%% set m = [0] * 100000 %%}"
+			     "{%% set s = ' ' * 1000000 %%}{%% set t = ' ' * 1000000 %%}"
+			     "{%% set u = '\xc3\xa4' * 500000 %%}{%% set d = {'a': 1} %%}"
+			     "{%% for i in range(10000) %%}{%% for j in range(10000) %%}"
+			     "{%% if %s %%}{%% endif %%}{%% endfor %%}{%% endfor %%}",
+			     walks[i]);
+		assert_in_range(n, 1, sizeof(source) - 1);
+		(void)render_with(source, (size_t)n, "{}", NULL, &options, &rendered, &err, &r);
+		/* Some need memory too, and find its limit first. */
+		if (r != -ELOOP && r != -E2BIG)
+			fail_msg("%s: %d: %s", walks[i], r, err.message);
+	}
+}
+
 static void survives_each_failed_allocation(void **state)
 {
 	static const char source[] =
@@ -685,6 +733,7 @@ int main(void)
 		cmocka_unit_test(bounds_what_it_parses),
 		cmocka_unit_test(takes_what_is_long),
 		cmocka_unit_test(keeps_the_callers_limits),
+		cmocka_unit_test(walks_cost_steps),
 		cmocka_unit_test(survives_each_failed_allocation),
 		cmocka_unit_test(renders_long_chats),
 		cmocka_unit_test(many_threads_may_render),
