@@ -34,7 +34,7 @@
 
 /* To the worker (1 to 99), and from it (100 and up). */
 enum dn_frame_type {
-	DN_FRAME_LOAD = 1,	 /* attached: the model file; -> LOADED */
+	DN_FRAME_LOAD = 1,	 /* attached: the model file, or its first part; -> LOADED */
 	DN_FRAME_DESCRIBE = 2,	 /* -> TEXT (attached: text or JSON) */
 	DN_FRAME_TOKENIZE = 3,	 /* attached: text; -> TOKENS (attached: uint32 ids) */
 	DN_FRAME_DETOKENIZE = 4, /* attached: uint32 ids; -> TEXT */
@@ -47,6 +47,7 @@ enum dn_frame_type {
 	DN_FRAME_RESTORE = 11,	/* attached: a snapshot, kept under this number; -> RESTORED */
 	DN_FRAME_FORGET = 12,	/* drops a kept sequence; -> FORGOTTEN */
 	DN_FRAME_TEMPLATE = 13, /* attached: template source, replaces the model's; -> READY */
+	DN_FRAME_FILE = 14,	/* attached: a further file of the coming LOAD; -> READY */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -63,6 +64,22 @@ enum dn_frame_type {
 	DN_FRAME_READY = 112,
 	DN_FRAME_STEP = 113, /* what a step computed and how long it took, where asked for */
 	DN_FRAME_ERROR = 114,
+};
+
+/* What a FILE is to the model. Files come before LOAD, one a frame. */
+enum dn_file_kind {
+	DN_FILE_PART = 0,    /* of a model in several files: the second, then the others in order */
+	DN_FILE_ADAPTER = 1, /* a LoRA adapter (GGUF), applied in the order of coming */
+};
+
+/* Parts of a model, the first among them; adapters. */
+#define DN_FILE_PARTS_MAX    128
+#define DN_FILE_ADAPTERS_MAX 16
+#define DN_FILE_SCALE_MAX    1000.0F
+
+struct dn_frame_file {
+	uint32_t kind;
+	float scale; /* of an adapter, either sign, at most DN_FILE_SCALE_MAX; 0 for parts */
 };
 
 /* How far LOAD goes. */
@@ -270,6 +287,7 @@ struct dn_frame {
 	uint64_t reserved;
 	union {
 		struct dn_frame_load load;
+		struct dn_frame_file file;
 		struct dn_frame_hello hello;
 		struct dn_frame_loaded loaded;
 		struct dn_frame_describe describe;

@@ -44,13 +44,16 @@ struct dn_model_info {
 };
 
 /**
- * dn_model_open() - read and check a model file's header; no weights yet
- * @fd: a GGUF file; borrowed for the model's life
+ * dn_model_open() - read and check a model's headers; no weights yet
+ * @fds: GGUF files: one, or all parts of a model in their order; borrowed for the model's life
+ * @n_fds: how many
  * @ret_model: owned by the caller
  *
- * Return: 0, or a negative errno; the message names the field that is wrong.
+ * Return: 0, or a negative errno; the message names the field that is wrong, and which file where
+ * there are several.
  */
-DN_API DN_MUST_CHECK int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err);
+DN_API DN_MUST_CHECK int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model,
+				       struct dn_error *err);
 DN_API struct dn_model *dn_model_free(struct dn_model *model);
 DN_API void dn_model_get_info(const struct dn_model *model, struct dn_model_info *ret_info);
 /*

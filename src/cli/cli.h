@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include <dunlin/channel.h>
 #include <dunlin/error.h>
 
 #include "base/base.h"
@@ -70,14 +71,27 @@ DN_MUST_CHECK int dn_cli_read_file(const char *path, struct dn_buffer *buffer,
 				   struct dn_error *err);
 
 /**
- * dn_cli_open_model() - the file behind a MODEL argument
+ * struct dn_cli_model - the open files of a model
+ * @fds: owned; read-only, regular files, parts in order
+ */
+struct dn_cli_model {
+	int fds[DN_FILE_PARTS_MAX];
+	uint32_t n_fds;
+};
+
+/**
+ * dn_cli_open_model() - the files behind a MODEL argument
  * @model: a path where it has a '/' or ends in ".gguf", else a name
- * @ret_fd: read-only, a regular file
+ * @ret_model: to be closed with dn_cli_close_model()
  *
  * A name is looked up in $XDG_DATA_HOME/dunlin/models, then $XDG_CACHE_HOME/dunlin/models; the
- * message of a failure lists the names that are there.
+ * message of a failure lists the names that are there. Of a model in parts, the first is given
+ * (NAME-00001-of-00003.gguf), and the others are opened beside it, by their names alone.
  */
-DN_MUST_CHECK int dn_cli_open_model(const char *model, int *ret_fd, struct dn_error *err);
+DN_MUST_CHECK int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model,
+				    struct dn_error *err);
+void dn_cli_close_model(struct dn_cli_model *model);
+#define DN_AUTO_MODEL_FILES DN_AUTO(dn_cli_close_model)
 
 /* Nanoseconds of the monotonic clock. */
 uint64_t dn_cli_now(void);

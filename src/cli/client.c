@@ -210,17 +210,37 @@ void dn_client_load_options(const struct dn_model_options *options, struct dn_fr
 	ret_load->memory = options->memory;
 }
 
-int dn_client_load(struct dn_client *client, int model_fd, const struct dn_frame_load *load,
-		   struct dn_error *err)
+int dn_client_add_file(struct dn_client *client, int fd, const struct dn_frame_file *file,
+		       struct dn_error *err)
 {
+	struct dn_frame frame;
+	int r;
+
+	dn_client_request(client, &frame, DN_FRAME_FILE);
+	frame.u.file = *file;
+	r = send_frame(client, &frame, fd, err);
+	if (r < 0)
+		return r;
+	return dn_client_expect(client, frame.request, DN_FRAME_READY, &frame, NULL, err);
+}
+
+int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
+		   const struct dn_frame_load *load, struct dn_error *err)
+{
+	const struct dn_frame_file part = { .kind = DN_FILE_PART };
 	struct dn_frame frame;
 	uint64_t request;
 	int r;
 
+	for (uint32_t i = 1; i < n_fds; i++) {
+		r = dn_client_add_file(client, fds[i], &part, err);
+		if (r < 0)
+			return r;
+	}
 	dn_client_request(client, &frame, DN_FRAME_LOAD);
 	frame.u.load = *load;
 	request = frame.request;
-	r = send_frame(client, &frame, model_fd, err);
+	r = send_frame(client, &frame, fds[0], err);
 	if (r < 0)
 		return r;
 	r = dn_client_expect(client, request, DN_FRAME_LOADED, &frame, NULL, err);
@@ -234,7 +254,7 @@ int dn_client_open(struct dn_client *client, const char *model,
 		   const struct dn_model_options *options, struct dn_frame_load *load,
 		   struct dn_error *err)
 {
-	DN_AUTO_FD int fd = -1;
+	DN_AUTO_MODEL_FILES struct dn_cli_model files = { .n_fds = 0 };
 	int r;
 
 	/* First of all the process: it gets ready while file and machine are looked up. */
@@ -243,10 +263,10 @@ int dn_client_open(struct dn_client *client, const char *model,
 		return r;
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
-	r = dn_cli_open_model(model, &fd, err);
+	r = dn_cli_open_model(model, &files, err);
 	if (r < 0)
 		return r;
-	r = dn_client_load(client, fd, load, err);
+	r = dn_client_load(client, files.fds, files.n_fds, load, err);
 	return r < 0 && r != -EOWNERDEAD && r != -EPROTO && r != -EINTR
 		       ? dn_error_prefix(err, r, "model '%.128s'", model)
 		       : r;

@@ -117,8 +117,11 @@ int dn_client_failure(const struct dn_frame *frame, struct dn_error *err);
 
 /* LOAD's fields from the options. */
 void dn_client_load_options(const struct dn_model_options *options, struct dn_frame_load *ret_load);
-/* Sends the model and waits for LOADED, which goes to @client->loaded. */
-DN_MUST_CHECK int dn_client_load(struct dn_client *client, int model_fd,
+/* Sends a file for the coming load and waits until the worker has it. */
+DN_MUST_CHECK int dn_client_add_file(struct dn_client *client, int fd,
+				     const struct dn_frame_file *file, struct dn_error *err);
+/* Sends the model, parts in order, and waits for LOADED, which goes to @client->loaded. */
+DN_MUST_CHECK int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
 				 const struct dn_frame_load *load, struct dn_error *err);
 /*
  * Start, open, load: what most verbs begin with. Sets @load's threads by the machine where they are

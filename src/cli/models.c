@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* From a MODEL argument to an open file. */
+/* From a MODEL argument to open files. */
 
 #include "cli/cli.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define NAMES_SHOWN_MAX 16
 #define SUFFIX		".gguf"
+#define PART_ENDING	"-00001-of-00002.gguf"
 
 int dn_cli_xdg(const char *kind, char *path, size_t size, struct dn_error *err)
 {
@@ -51,6 +54,57 @@ static bool ends_in_gguf(const char *name)
 	return length > strlen(SUFFIX) && strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
 }
 
+/* Exactly five digits: the number, or 0, which is no part's. */
+static uint32_t five_digits(const char *text)
+{
+	uint32_t value = 0;
+
+	for (int i = 0; i < 5; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return 0;
+		value = value * 10 + (uint32_t)(text[i] - '0');
+	}
+	return value;
+}
+
+/**
+ * struct part_name - what a file's name says of a model in parts
+ * @prefix: bytes of the path before "-00001-of-"
+ */
+struct part_name {
+	size_t prefix;
+	uint32_t number;
+	uint32_t count;
+};
+
+static bool parse_part(const char *path, struct part_name *ret)
+{
+	const size_t ending = strlen(PART_ENDING);
+	const size_t length = strlen(path);
+	struct part_name name;
+	const char *at;
+
+	if (length <= ending)
+		return false;
+	at = path + length - ending;
+	if (at[0] != '-' || memcmp(at + 6, "-of-", 4) != 0 || strcmp(at + 15, SUFFIX) != 0)
+		return false;
+	name.prefix = length - ending;
+	name.number = five_digits(at + 1);
+	name.count = five_digits(at + 10);
+	if (name.number < 1 || name.number > name.count)
+		return false;
+	*ret = name;
+	return true;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 static int open_path(const char *path, int *ret_fd, struct dn_error *err)
 {
 	/* Not to wait for the writer of a FIFO. */
@@ -67,6 +121,75 @@ static int open_path(const char *path, int *ret_fd, struct dn_error *err)
 		return dn_error_set(err, EINVAL, "model '%s' is not a regular file", path);
 	*ret_fd = dn_steal_fd(&fd);
 	return 0;
+}
+
+static int open_other_parts(const char *first, const struct part_name *name,
+			    struct dn_cli_model *model, struct dn_error *err)
+{
+	char path[PATH_MAX];
+
+	for (uint32_t i = 2; i <= name->count; i++) {
+		int n = snprintf(path, sizeof(path), "%.*s-%05u-of-%05u" SUFFIX, (int)name->prefix,
+				 first, i, name->count);
+		int r;
+
+		if (n < 0 || (size_t)n >= sizeof(path))
+			return dn_error_set(err, ENAMETOOLONG, "the model's path is too long");
+		r = open_path(path, &model->fds[model->n_fds], err);
+		if (r == -ENOENT)
+			return dn_error_set(err, ENOENT,
+					    "model '%.160s' is in %u files, and '%.160s' is not "
+					    "beside it: fetch all of them into one folder",
+					    base_name(first), name->count, base_name(path));
+		if (r < 0)
+			return r;
+		model->n_fds++;
+	}
+	return 0;
+}
+
+/* @fd: of the file at @path, which may be a part; taken over. */
+static int add_parts(const char *path, int fd, struct dn_cli_model *ret_model, struct dn_error *err)
+{
+	DN_AUTO_MODEL_FILES struct dn_cli_model model = { .fds = { fd }, .n_fds = 1 };
+	const char *base = base_name(path);
+	struct part_name name;
+
+	if (parse_part(path, &name)) {
+		int stem = (int)DN_MIN(name.prefix - (size_t)(base - path), (size_t)128);
+		int r;
+
+		if (name.number > 1)
+			return dn_error_set(err, EINVAL,
+					    "'%.160s' is part %u of a model: give the first, "
+					    "'%.*s-00001-of-%05u" SUFFIX "'",
+					    base, name.number, stem, base, name.count);
+		if (name.count > DN_FILE_PARTS_MAX)
+			return dn_error_set(err, ENOTSUP,
+					    "model '%.160s' is in %u files; at most %d", base,
+					    name.count, DN_FILE_PARTS_MAX);
+		r = open_other_parts(path, &name, &model, err);
+		if (r < 0)
+			return r;
+	}
+	*ret_model = model;
+	model.n_fds = 0;
+	return 0;
+}
+
+static int open_file(const char *path, struct dn_cli_model *ret_model, struct dn_error *err)
+{
+	int fd = -1;
+	int r = open_path(path, &fd, err);
+
+	return r < 0 ? r : add_parts(path, fd, ret_model, err);
+}
+
+void dn_cli_close_model(struct dn_cli_model *model)
+{
+	for (uint32_t i = 0; i < model->n_fds; i++)
+		close(model->fds[i]);
+	model->n_fds = 0;
 }
 
 static void list_names(const char *directory, struct dn_buffer *names, unsigned int *n)
@@ -90,7 +213,7 @@ static void list_names(const char *directory, struct dn_buffer *names, unsigned 
 	closedir(dir);
 }
 
-static int open_name(const char *name, int *ret_fd, struct dn_error *err)
+static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn_error *err)
 {
 	static const char *const kinds[] = { "DATA", "CACHE" };
 	DN_AUTO_BUFFER struct dn_buffer names = DN_BUFFER_INIT(256);
@@ -102,6 +225,7 @@ static int open_name(const char *name, int *ret_fd, struct dn_error *err)
 		return dn_error_set(err, EINVAL, "'%s' is no model's name", name);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(kinds); i++) {
 		struct dn_error ignored = DN_ERROR_INIT;
+		int fd = -1;
 		int r;
 
 		if (dn_cli_xdg(kinds[i], directory, sizeof(directory) - sizeof("/models"),
@@ -109,9 +233,9 @@ static int open_name(const char *name, int *ret_fd, struct dn_error *err)
 			continue;
 		memcpy(directory + strlen(directory), "/models", sizeof("/models"));
 		(void)snprintf(path, sizeof(path), "%s/%.512s" SUFFIX, directory, name);
-		r = open_path(path, ret_fd, err);
+		r = open_path(path, &fd, err);
 		if (r != -ENOENT)
-			return r;
+			return r < 0 ? r : add_parts(path, fd, ret_model, err);
 		list_names(directory, &names, &n);
 	}
 	if (n == 0)
@@ -123,9 +247,9 @@ static int open_name(const char *name, int *ret_fd, struct dn_error *err)
 	return dn_error_set(err, ENOENT, "no model named '%.80s'; there are: %s", name, names.data);
 }
 
-int dn_cli_open_model(const char *model, int *ret_fd, struct dn_error *err)
+int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model, struct dn_error *err)
 {
 	if (strchr(model, '/') || ends_in_gguf(model))
-		return open_path(model, ret_fd, err);
-	return open_name(model, ret_fd, err);
+		return open_file(model, ret_model, err);
+	return open_name(model, ret_model, err);
 }

@@ -54,20 +54,35 @@ struct gguf_index {
 	size_t stride;
 };
 
-struct dn_gguf {
-	int fd; /* borrowed */
-	uint64_t file_size;
-	const uint8_t *map; /* the head of the file, to the end of the header */
-	size_t map_size;
+/**
+ * struct gguf_file - one file of a model
+ * @fd: borrowed
+ * @map: the head of the file, to the end of the header
+ * @entries_end: where the tensors' descriptions begin
+ * @first_tensor: of its @n_tensors, in the model's list
+ */
+struct gguf_file {
+	int fd;
 	uint32_t version;
-	uint32_t alignment;
+	uint64_t size;
+	const uint8_t *map;
+	size_t map_size;
 	size_t n_entries;
 	struct dn_gguf_entry *entries;
 	const uint8_t *entries_end;
 	struct gguf_index entry_index;
+	uint32_t alignment;
+	size_t first_tensor;
+	size_t n_tensors;
+};
+
+/* The metadata is that of the first file. */
+struct dn_gguf {
 	size_t n_tensors;
 	struct dn_gguf_tensor *tensors;
 	struct gguf_index tensor_index;
+	size_t n_files;
+	struct gguf_file files[];
 };
 
 /* A name from a file, cut and made safe for a message. */
@@ -106,14 +121,31 @@ const void *gguf_index_add(struct gguf_index *index, size_t number);
 /* gguf-values.c: bytes of a value of @type, 0 for strings, arrays, and unknown types. */
 size_t gguf_type_width(uint32_t type);
 const char *gguf_type_name(uint32_t type);
+/* As dn_gguf_get_u32(), of any of the files. */
+DN_MUST_CHECK int gguf_file_get_u32(const struct gguf_file *file, const char *key, uint32_t *ret,
+				    struct dn_error *err);
+
+/*
+ * gguf-file.c: maps the file of @file->fd, reads it up to the tensors' descriptions. Whatever it
+ * returns, gguf_file_done() undoes it; both take a zeroed struct.
+ */
+DN_MUST_CHECK int gguf_file_open(struct gguf_file *file, struct dn_error *err);
+/* Unmaps what is behind the first @header bytes: dn_gguf_read() does without. */
+void gguf_file_trim(struct gguf_file *file, uint64_t header);
+void gguf_file_done(struct gguf_file *file);
+
+/* gguf-split.c: whether the opened files are the parts of one model, all of them, in order. */
+DN_MUST_CHECK int gguf_check_split(const struct dn_gguf *gguf, struct dn_error *err);
 
 /**
- * struct gguf_reader - reads the header from front to back
+ * struct gguf_reader - reads a file's header from front to back
+ * @gguf: NULL before the tensors
  * @at: byte that is read next, from the start of the file
  * @end: where the mapping ends
  */
 struct gguf_reader {
 	struct dn_gguf *gguf;
+	struct gguf_file *file;
 	uint64_t at;
 	uint64_t end;
 	struct dn_error *err;

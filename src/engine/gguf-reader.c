@@ -10,7 +10,7 @@ static int too_short(struct gguf_reader *reader, uint64_t size, const char *what
 {
 	uint64_t left = reader->end - reader->at;
 
-	if (reader->end < reader->gguf->file_size)
+	if (reader->end < reader->file->size)
 		return dn_error_set(reader->err, EINVAL,
 				    "%s at byte %" PRIu64 " needs %" PRIu64
 				    " bytes, past the limit of %" PRIu64 " bytes for a header",
@@ -27,7 +27,7 @@ int gguf_take(struct gguf_reader *reader, uint64_t size, const char *what, const
 		(void)too_short(reader, size, what);
 		return -EINVAL;
 	}
-	*ret = reader->gguf->map + reader->at;
+	*ret = reader->file->map + reader->at;
 	reader->at += size;
 	return 0;
 }

@@ -109,11 +109,11 @@ static int take_place(struct gguf_reader *reader, struct dn_gguf_tensor *tensor)
 	r = gguf_take_u64(reader, "offset", &tensor->offset);
 	if (r < 0)
 		return r;
-	if (tensor->offset % reader->gguf->alignment)
+	if (tensor->offset % reader->file->alignment)
 		return dn_error_set(reader->err, EINVAL,
 				    "offset at byte %" PRIu64 " is %" PRIu64
 				    ", no multiple of the alignment, %" PRIu32,
-				    start, tensor->offset, reader->gguf->alignment);
+				    start, tensor->offset, reader->file->alignment);
 	return 0;
 }
 
@@ -137,18 +137,24 @@ static int take_tensor(struct gguf_reader *reader, struct dn_gguf_tensor *tensor
 	return 0;
 }
 
+static struct dn_gguf_tensor *own_tensors(const struct gguf_reader *reader)
+{
+	return reader->gguf->tensors + reader->file->first_tensor;
+}
+
 /* Makes offsets count from the start of the file; all of each tensor must lie inside it. */
 static int place_tensors(struct gguf_reader *reader)
 {
-	struct dn_gguf *gguf = reader->gguf;
-	uint64_t data = DN_ROUND_UP(reader->at, (uint64_t)gguf->alignment);
+	const struct gguf_file *file = reader->file;
+	struct dn_gguf_tensor *tensors = own_tensors(reader);
+	uint64_t data = DN_ROUND_UP(reader->at, (uint64_t)file->alignment);
 
-	for (size_t i = 0; i < gguf->n_tensors; i++) {
-		struct dn_gguf_tensor *tensor = &gguf->tensors[i];
+	for (size_t i = 0; i < file->n_tensors; i++) {
+		struct dn_gguf_tensor *tensor = &tensors[i];
 		uint64_t from, to;
 
 		if (!dn_add_ok(tensor->offset, data, &from) ||
-		    !dn_add_ok(from, tensor->size, &to) || to > gguf->file_size)
+		    !dn_add_ok(from, tensor->size, &to) || to > file->size)
 			return dn_error_set(reader->err, EINVAL,
 					    "tensor %zu '%s' of %" PRIu64
 					    " bytes at offset %" PRIu64
@@ -156,7 +162,7 @@ static int place_tensors(struct gguf_reader *reader)
 					    ") leaves the file of %" PRIu64
 					    " bytes: it is cut short or damaged",
 					    i, gguf_label(tensor->name).text, tensor->size,
-					    tensor->offset, data, gguf->file_size);
+					    tensor->offset, data, file->size);
 		tensor->offset = from;
 	}
 	return 0;
@@ -172,9 +178,9 @@ static int compare_places(const void *a, const void *b)
 
 static int check_overlap(struct gguf_reader *reader)
 {
-	const struct dn_gguf *gguf = reader->gguf;
+	const struct dn_gguf_tensor *tensors = own_tensors(reader);
 	DN_AUTO_FREE const struct dn_gguf_tensor **order = NULL;
-	size_t n = gguf->n_tensors;
+	size_t n = reader->file->n_tensors;
 
 	if (n < 2)
 		return 0;
@@ -183,7 +189,7 @@ static int check_overlap(struct gguf_reader *reader)
 		return dn_error_memory(reader->err, "the order of a model file's tensors",
 				       n * sizeof(*order));
 	for (size_t i = 0; i < n; i++)
-		order[i] = &gguf->tensors[i];
+		order[i] = &tensors[i];
 	qsort(order, n, sizeof(*order), compare_places);
 	for (size_t i = 1; i < n; i++)
 		if (order[i - 1]->offset + order[i - 1]->size > order[i]->offset)
@@ -197,26 +203,40 @@ static int check_overlap(struct gguf_reader *reader)
 	return 0;
 }
 
+static int refuse_twin(struct gguf_reader *reader, const struct dn_gguf_tensor *twin, size_t i,
+		       uint64_t start)
+{
+	const struct dn_gguf_tensor *tensors = own_tensors(reader);
+
+	if (twin->file != tensors[i].file)
+		return dn_error_set(reader->err, EINVAL,
+				    "tensor %zu, '%s', is in file %" PRIu32
+				    " too: these are not the parts of one model",
+				    i, gguf_label(twin->name).text, twin->file + 1);
+	return dn_error_set(reader->err, EINVAL,
+			    "tensor %zu at byte %" PRIu64 " has the name of tensor %zu, '%s'", i,
+			    start, (size_t)(twin - tensors), gguf_label(twin->name).text);
+}
+
 int gguf_take_tensors(struct gguf_reader *reader)
 {
+	const struct gguf_file *file = reader->file;
 	struct dn_gguf *gguf = reader->gguf;
 	int r;
 
-	for (size_t i = 0; i < gguf->n_tensors; i++) {
+	for (size_t i = 0; i < file->n_tensors; i++) {
 		uint64_t start = reader->at;
+		struct dn_gguf_tensor *tensor = &own_tensors(reader)[i];
 		const struct dn_gguf_tensor *twin;
 
-		r = take_tensor(reader, &gguf->tensors[i]);
+		tensor->file = (uint32_t)(file - gguf->files);
+		r = take_tensor(reader, tensor);
 		if (r < 0)
 			return dn_error_prefix(reader->err, r, "tensor %zu of %zu", i,
-					       gguf->n_tensors);
-		twin = gguf_index_add(&gguf->tensor_index, i);
+					       file->n_tensors);
+		twin = gguf_index_add(&gguf->tensor_index, file->first_tensor + i);
 		if (twin)
-			return dn_error_set(reader->err, EINVAL,
-					    "tensor %zu at byte %" PRIu64
-					    " has the name of tensor %zu, '%s'",
-					    i, start, (size_t)(twin - gguf->tensors),
-					    gguf_label(twin->name).text);
+			return refuse_twin(reader, twin, i, start);
 	}
 	r = place_tensors(reader);
 	if (r < 0)

@@ -36,22 +36,33 @@ const char *gguf_type_name(uint32_t type)
 
 uint32_t dn_gguf_version(const struct dn_gguf *gguf)
 {
-	return gguf->version;
+	return gguf->files[0].version;
+}
+
+size_t dn_gguf_n_files(const struct dn_gguf *gguf)
+{
+	return gguf->n_files;
 }
 
 uint64_t dn_gguf_file_size(const struct dn_gguf *gguf)
 {
-	return gguf->file_size;
+	uint64_t total = 0;
+
+	/* Each is below 2^63, as every file, and there are few: stay below on sparse ones too. */
+	for (size_t i = 0; i < gguf->n_files; i++)
+		if (!dn_add_ok(total, gguf->files[i].size, &total))
+			return UINT64_MAX;
+	return total;
 }
 
 size_t dn_gguf_n_entries(const struct dn_gguf *gguf)
 {
-	return gguf->n_entries;
+	return gguf->files[0].n_entries;
 }
 
 const struct dn_gguf_entry *dn_gguf_entry(const struct dn_gguf *gguf, size_t index)
 {
-	return index < gguf->n_entries ? &gguf->entries[index] : NULL;
+	return index < gguf->files[0].n_entries ? &gguf->files[0].entries[index] : NULL;
 }
 
 size_t dn_gguf_n_tensors(const struct dn_gguf *gguf)
@@ -74,24 +85,24 @@ const struct dn_gguf_tensor *dn_gguf_find_tensor(const struct dn_gguf *gguf, con
 	return gguf_index_find(&gguf->tensor_index, text_of(name));
 }
 
-static const struct dn_gguf_entry *find(const struct dn_gguf *gguf, const char *key)
+static const struct dn_gguf_entry *find(const struct gguf_file *file, const char *key)
 {
-	return gguf_index_find(&gguf->entry_index, text_of(key));
+	return gguf_index_find(&file->entry_index, text_of(key));
 }
 
-static int wrong_type(const struct dn_gguf *gguf, const struct dn_gguf_entry *entry,
+static int wrong_type(const struct gguf_file *file, const struct dn_gguf_entry *entry,
 		      const char *wanted, struct dn_error *err)
 {
 	return dn_error_set(err, EINVAL, "'%s' at byte %zu has type %s; expected is %s",
-			    gguf_label(entry->key).text, (size_t)(entry->value - gguf->map),
+			    gguf_label(entry->key).text, (size_t)(entry->value - file->map),
 			    gguf_type_name(entry->type), wanted);
 }
 
-static int wrong_value(const struct dn_gguf *gguf, const struct dn_gguf_entry *entry,
+static int wrong_value(const struct gguf_file *file, const struct dn_gguf_entry *entry,
 		       const char *wanted, struct dn_error *err)
 {
 	return dn_error_set(err, EINVAL, "'%s' at byte %zu is out of range: expected is %s",
-			    gguf_label(entry->key).text, (size_t)(entry->value - gguf->map),
+			    gguf_label(entry->key).text, (size_t)(entry->value - file->map),
 			    wanted);
 }
 
@@ -141,20 +152,26 @@ static bool load_integer(const struct dn_gguf_entry *entry, struct integer *ret)
 	return true;
 }
 
-int dn_gguf_get_u32(const struct dn_gguf *gguf, const char *key, uint32_t *ret,
-		    struct dn_error *err)
+int gguf_file_get_u32(const struct gguf_file *file, const char *key, uint32_t *ret,
+		      struct dn_error *err)
 {
-	const struct dn_gguf_entry *entry = find(gguf, key);
+	const struct dn_gguf_entry *entry = find(file, key);
 	struct integer integer;
 
 	if (!entry)
 		return 0;
 	if (!load_integer(entry, &integer))
-		return wrong_type(gguf, entry, "an integer", err);
+		return wrong_type(file, entry, "an integer", err);
 	if (integer.negative || integer.bits > UINT32_MAX)
-		return wrong_value(gguf, entry, "0 to 4294967295", err);
+		return wrong_value(file, entry, "0 to 4294967295", err);
 	*ret = (uint32_t)integer.bits;
 	return 1;
+}
+
+int dn_gguf_get_u32(const struct dn_gguf *gguf, const char *key, uint32_t *ret,
+		    struct dn_error *err)
+{
+	return gguf_file_get_u32(gguf->files, key, ret, err);
 }
 
 /* True where @entry is a number; the value is exact, or NaN where a double cannot hold it. */
@@ -189,27 +206,27 @@ static bool load_double(const struct dn_gguf_entry *entry, double *ret)
 
 int dn_gguf_get_f64(const struct dn_gguf *gguf, const char *key, double *ret, struct dn_error *err)
 {
-	const struct dn_gguf_entry *entry = find(gguf, key);
+	const struct dn_gguf_entry *entry = find(gguf->files, key);
 	double value;
 
 	if (!entry)
 		return 0;
 	if (!load_double(entry, &value))
-		return wrong_type(gguf, entry, "a number", err);
+		return wrong_type(gguf->files, entry, "a number", err);
 	if (!isfinite(value))
-		return wrong_value(gguf, entry, "a finite number, exact as a double", err);
+		return wrong_value(gguf->files, entry, "a finite number, exact as a double", err);
 	*ret = value;
 	return 1;
 }
 
 int dn_gguf_get_bool(const struct dn_gguf *gguf, const char *key, bool *ret, struct dn_error *err)
 {
-	const struct dn_gguf_entry *entry = find(gguf, key);
+	const struct dn_gguf_entry *entry = find(gguf->files, key);
 
 	if (!entry)
 		return 0;
 	if (entry->type != DN_GGUF_BOOL)
-		return wrong_type(gguf, entry, "bool", err);
+		return wrong_type(gguf->files, entry, "bool", err);
 	*ret = entry->value[0] != 0;
 	return 1;
 }
@@ -217,46 +234,46 @@ int dn_gguf_get_bool(const struct dn_gguf *gguf, const char *key, bool *ret, str
 int dn_gguf_get_text(const struct dn_gguf *gguf, const char *key, struct dn_text *ret,
 		     struct dn_error *err)
 {
-	const struct dn_gguf_entry *entry = find(gguf, key);
+	const struct dn_gguf_entry *entry = find(gguf->files, key);
 	const uint8_t *cursor;
 
 	if (!entry)
 		return 0;
 	if (entry->type != DN_GGUF_STRING)
-		return wrong_type(gguf, entry, "string", err);
+		return wrong_type(gguf->files, entry, "string", err);
 	cursor = entry->value;
 	*ret = dn_gguf_next_text(&cursor);
 	return 1;
 }
 
 /* Entries follow each other without gaps: a value ends where the next key's length begins. */
-static const uint8_t *value_end(const struct dn_gguf *gguf, const struct dn_gguf_entry *entry)
+static const uint8_t *value_end(const struct gguf_file *file, const struct dn_gguf_entry *entry)
 {
-	if (entry + 1 < gguf->entries + gguf->n_entries)
+	if (entry + 1 < file->entries + file->n_entries)
 		return (const uint8_t *)entry[1].key.data - 8;
-	return gguf->entries_end;
+	return file->entries_end;
 }
 
 int dn_gguf_get_array(const struct dn_gguf *gguf, const char *key, enum dn_gguf_type type,
 		      struct dn_gguf_array *ret, struct dn_error *err)
 {
-	const struct dn_gguf_entry *entry = find(gguf, key);
+	const struct dn_gguf_entry *entry = find(gguf->files, key);
 	uint32_t have;
 
 	if (!entry)
 		return 0;
 	if (entry->type != DN_GGUF_ARRAY)
-		return wrong_type(gguf, entry, "array", err);
+		return wrong_type(gguf->files, entry, "array", err);
 	have = gguf_load_u32(entry->value);
 	if (have != type)
-		return dn_error_set(err, EINVAL,
-				    "'%s' at byte %zu is an array of %s; expected is one of %s",
-				    gguf_label(entry->key).text, (size_t)(entry->value - gguf->map),
-				    gguf_type_name(have), gguf_type_name(type));
+		return dn_error_set(
+			err, EINVAL, "'%s' at byte %zu is an array of %s; expected is one of %s",
+			gguf_label(entry->key).text, (size_t)(entry->value - gguf->files->map),
+			gguf_type_name(have), gguf_type_name(type));
 	ret->type = type;
 	ret->count = gguf_load_u64(entry->value + 4);
 	ret->data = entry->value + 12;
-	ret->size = (size_t)(value_end(gguf, entry) - ret->data);
+	ret->size = (size_t)(value_end(gguf->files, entry) - ret->data);
 	return 1;
 }
 
@@ -270,19 +287,24 @@ struct dn_text dn_gguf_next_text(const uint8_t **cursor)
 	return text;
 }
 
-int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size, uint64_t offset,
-		 struct dn_error *err)
+int dn_gguf_read(const struct dn_gguf *gguf, uint32_t number, void *out, size_t size,
+		 uint64_t offset, struct dn_error *err)
 {
+	const struct gguf_file *file;
 	uint8_t *to = out;
 	uint64_t end;
 
-	if (!dn_add_ok(offset, (uint64_t)size, &end) || end > gguf->file_size)
+	if (number >= gguf->n_files)
+		return dn_error_set(err, EINVAL, "the model has %zu files, no file %" PRIu32,
+				    gguf->n_files, number + 1);
+	file = &gguf->files[number];
+	if (!dn_add_ok(offset, (uint64_t)size, &end) || end > file->size)
 		return dn_error_set(err, EINVAL,
 				    "%zu bytes at byte %" PRIu64
 				    " are not inside the model file of %" PRIu64 " bytes",
-				    size, offset, gguf->file_size);
+				    size, offset, file->size);
 	while (size > 0) {
-		ssize_t n = pread(gguf->fd, to, DN_MIN(size, (size_t)1 << 30), (off_t)offset);
+		ssize_t n = pread(file->fd, to, DN_MIN(size, (size_t)1 << 30), (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -294,7 +316,7 @@ int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size, uint64_t of
 					    "the model file ends at byte %" PRIu64
 					    ": it was cut short since it was opened with %" PRIu64
 					    " bytes",
-					    offset, gguf->file_size);
+					    offset, file->size);
 		to += n;
 		size -= (size_t)n;
 		offset += (uint64_t)n;
@@ -305,10 +327,16 @@ int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size, uint64_t of
 void dn_gguf_drop_pages(const struct dn_gguf *gguf)
 {
 	/* Advice: where the kernel does not take it, nothing is lost but memory. */
-	(void)madvise((void *)(uintptr_t)gguf->map, gguf->map_size, MADV_DONTNEED);
+	for (size_t i = 0; i < gguf->n_files; i++)
+		(void)madvise((void *)(uintptr_t)gguf->files[i].map, gguf->files[i].map_size,
+			      MADV_DONTNEED);
 }
 
 uint64_t dn_gguf_header_size(const struct dn_gguf *gguf)
 {
-	return gguf->map_size;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < gguf->n_files; i++)
+		total += gguf->files[i].map_size;
+	return total;
 }

@@ -14,7 +14,8 @@
 #include "kernels/types.h"
 /* IWYU pragma: end_exports */
 
-#define DN_GGUF_DIMS_MAX 4
+#define DN_GGUF_DIMS_MAX  4
+#define DN_GGUF_FILES_MAX 128
 
 struct dn_gguf;
 
@@ -59,13 +60,15 @@ struct dn_gguf_array {
  * struct dn_gguf_tensor - where a tensor lies
  * @name: borrowed from the mapping
  * @dims: columns first, as in the file; unused ones are 1
- * @offset: of the first byte, from the start of the file
+ * @file: which of the model's files it is in, from 0
+ * @offset: of the first byte, from the start of that file
  * @size: bytes; @offset + @size lies inside the file
  */
 struct dn_gguf_tensor {
 	struct dn_text name;
 	enum dn_type type;
 	uint32_t n_dims;
+	uint32_t file;
 	uint64_t dims[DN_GGUF_DIMS_MAX];
 	uint64_t offset;
 	uint64_t size;
@@ -78,9 +81,10 @@ struct dn_gguf_entry {
 };
 
 /**
- * dn_gguf_open() - map a model file and check everything its header says
- * @fd: a regular file, borrowed until dn_gguf_free(): its header is mapped here, tensor data is
- *	read later with dn_gguf_read()
+ * dn_gguf_open() - map a model's headers and check everything they say
+ * @fds: regular files, borrowed until dn_gguf_free(): the header of each is mapped here, tensor
+ *	data is read later with dn_gguf_read()
+ * @n_fds: 1, or as many as the model has parts, in their order (at most DN_GGUF_FILES_MAX)
  * @ret_gguf: owned by the caller
  *
  * Refuses wrong magic, versions other than 2 and 3, big-endian files (by name), counts, strings,
@@ -90,17 +94,25 @@ struct dn_gguf_entry {
  * while it is open: the kernel ends a process that reads a mapping past its file's end (models in
  * the store never change; a sealed memfd cannot).
  *
- * Return: 0, or a negative errno; the message names the field, its offset, and the limit.
+ * A model in parts is one whose files say so (split.no, split.count, split.tensors.count: llama.cpp,
+ * tools/gguf-split): all metadata is that of the first, the others have tensors. Parts that are
+ * missing, in another order, or of another model are refused.
+ *
+ * Return: 0, or a negative errno; the message names the file where there are several, the field,
+ * its offset, and the limit.
  */
-DN_MUST_CHECK int dn_gguf_open(int fd, struct dn_gguf **ret_gguf, struct dn_error *err);
+DN_MUST_CHECK int dn_gguf_open(const int *fds, size_t n_fds, struct dn_gguf **ret_gguf,
+			       struct dn_error *err);
 
 struct dn_gguf *dn_gguf_free(struct dn_gguf *gguf);
 DN_DEFINE_CLEANUP(struct dn_gguf *, dn_gguf_free)
 #define DN_AUTO_GGUF DN_AUTO(dn_gguf_free_cleanup)
 
 uint32_t dn_gguf_version(const struct dn_gguf *gguf);
+size_t dn_gguf_n_files(const struct dn_gguf *gguf);
+/* Of all files. */
 uint64_t dn_gguf_file_size(const struct dn_gguf *gguf);
-/* Bytes of header: what of the mapping is ever touched. */
+/* Bytes of all headers: what of the mappings is ever touched. */
 uint64_t dn_gguf_header_size(const struct dn_gguf *gguf);
 
 size_t dn_gguf_n_entries(const struct dn_gguf *gguf);
@@ -130,11 +142,11 @@ DN_MUST_CHECK int dn_gguf_get_array(const struct dn_gguf *gguf, const char *key,
 /* The string at *@cursor of a string array, which opening has checked; moves the cursor on. */
 struct dn_text dn_gguf_next_text(const uint8_t **cursor);
 
-/* Reads @size bytes of the file at @offset, whole: a file cut short since opening is -EIO. */
-DN_MUST_CHECK int dn_gguf_read(const struct dn_gguf *gguf, void *out, size_t size, uint64_t offset,
-			       struct dn_error *err);
+/* Reads @size bytes of a file at @offset, whole: a file cut short since opening is -EIO. */
+DN_MUST_CHECK int dn_gguf_read(const struct dn_gguf *gguf, uint32_t file, void *out, size_t size,
+			       uint64_t offset, struct dn_error *err);
 
-/* Gives the kernel back the pages of the header that were touched (the mapping stays valid). */
+/* Gives the kernel back the pages of the headers that were touched (the mappings stay valid). */
 void dn_gguf_drop_pages(const struct dn_gguf *gguf);
 
 #endif /* DUNLIN_ENGINE_GGUF_H */

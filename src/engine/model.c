@@ -109,7 +109,7 @@ static int understand(struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
-int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err)
+int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model, struct dn_error *err)
 {
 	struct dn_error own = DN_ERROR_INIT;
 	struct dn_model *m = calloc(1, sizeof(*m));
@@ -119,7 +119,7 @@ int dn_model_open(int fd, struct dn_model **ret_model, struct dn_error *err)
 		err = &own;
 	if (!m)
 		return dn_error_memory(err, "a model", sizeof(*m));
-	r = dn_gguf_open(fd, &m->gguf, err);
+	r = dn_gguf_open(fds, n_fds, &m->gguf, err);
 	if (r >= 0)
 		r = understand(m, err);
 	if (r < 0) {

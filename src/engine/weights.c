@@ -45,10 +45,11 @@ static int load_piece(struct load_job *job, const struct piece *p, uint8_t *stag
 	int r;
 
 	if (w->vector)
-		return dn_gguf_read(job->model->gguf, to, w->bytes, w->tensor->offset, err);
+		return dn_gguf_read(job->model->gguf, w->tensor->file, to, w->bytes,
+				    w->tensor->offset, err);
 	row_bytes = dn_relay_row_bytes(m->type, m->columns);
 	rows = DN_MIN(p->n_groups * DN_GROUP, m->rows - first_row);
-	r = dn_gguf_read(job->model->gguf, staging, rows * row_bytes,
+	r = dn_gguf_read(job->model->gguf, w->tensor->file, staging, rows * row_bytes,
 			 w->tensor->offset + first_row * row_bytes, err);
 	if (r < 0)
 		return r;

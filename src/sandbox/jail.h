@@ -44,7 +44,7 @@ enum dn_jail_list {
 };
 
 #define DN_JAIL_REASON_MAX    96
-#define DN_JAIL_DEFAULT_FILES 64
+#define DN_JAIL_DEFAULT_FILES 256
 
 /**
  * struct dn_jail_options - what to hold; all zero is the strictest

@@ -184,6 +184,7 @@ static json_t *tensor_json(const struct dn_gguf_tensor *tensor)
 	set(&object, "name", text_json(tensor->name.data, tensor->name.size));
 	set(&object, "type", json_string(type ? type->name : "unknown"));
 	set(&object, "shape", end_of(&shape));
+	set(&object, "file", json_integer((json_int_t)tensor->file + 1));
 	set(&object, "offset", json_integer((json_int_t)tensor->offset));
 	set(&object, "bytes", json_integer((json_int_t)tensor->size));
 	return end_of(&object);
@@ -266,6 +267,7 @@ static json_t *describe_json(const struct dn_model *model, const struct dn_frame
 	set(&root, "quantisation", json_string(info.quantisation));
 	set(&root, "parameters", json_integer((json_int_t)info.parameters));
 	set(&root, "gguf_version", json_integer(dn_gguf_version(model->gguf)));
+	set(&root, "files", json_integer((json_int_t)dn_gguf_n_files(model->gguf)));
 	set(&root, "file_bytes", json_integer((json_int_t)dn_gguf_file_size(model->gguf)));
 	set(&root, "weight_bytes", json_integer((json_int_t)info.weight_bytes));
 	set(&root, "tensors_count", json_integer((json_int_t)dn_gguf_n_tensors(model->gguf)));

@@ -13,7 +13,7 @@ static dn_worker_handler *const handlers[] = {
 	[DN_FRAME_CANCEL] = dn_worker_cancel,	  [DN_FRAME_SCORE] = dn_worker_score,
 	[DN_FRAME_LOGITS] = dn_worker_logits,	  [DN_FRAME_SNAPSHOT] = dn_worker_snapshot,
 	[DN_FRAME_RESTORE] = dn_worker_restore,	  [DN_FRAME_FORGET] = dn_worker_forget,
-	[DN_FRAME_TEMPLATE] = dn_worker_template,
+	[DN_FRAME_TEMPLATE] = dn_worker_template, [DN_FRAME_FILE] = dn_worker_file,
 };
 
 void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd)
@@ -46,7 +46,5 @@ void dn_worker_done(struct dn_worker *worker)
 	dn_template_free(worker->template);
 	dn_context_free(worker->context);
 	dn_model_free(worker->model);
-	if (worker->model_fd >= 0)
-		close(worker->model_fd);
-	worker->model_fd = -1;
+	dn_worker_close_files(&worker->files);
 }

@@ -17,7 +17,7 @@
 
 enum attachment {
 	NOTHING,
-	MODEL,	  /* a descriptor, and no size: a file, not a memfd */
+	A_FILE,	  /* a descriptor, and no size: a file, not a memfd */
 	MAYBE,	  /* none when there are no bytes */
 	REQUIRED, /* at least one byte */
 };
@@ -95,6 +95,18 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 static int check_load(const struct dn_frame *frame, struct dn_error *err)
 {
 	return check_options(frame, &frame->u.load, err);
+}
+
+static int check_file(const struct dn_frame *frame, struct dn_error *err)
+{
+	const struct dn_frame_file *file = &frame->u.file;
+	float most = file->kind == DN_FILE_ADAPTER ? DN_FILE_SCALE_MAX : 0;
+
+	if (file->kind > DN_FILE_ADAPTER)
+		return wrong(err, frame, "kind");
+	if (!in_range(file->scale, -most, most))
+		return wrong(err, frame, "scale");
+	return 0;
 }
 
 static int check_describe(const struct dn_frame *frame, struct dn_error *err)
@@ -356,7 +368,7 @@ static int check_error(const struct dn_frame *frame, struct dn_error *err)
 #define BODY(member) sizeof(((struct dn_frame *)0)->u.member)
 
 static const struct frame_kind to_worker[] = {
-	KIND(LOAD, BODY(load), MODEL, 1, 0, check_load),
+	KIND(LOAD, BODY(load), A_FILE, 1, 0, check_load),
 	KIND(DESCRIBE, BODY(describe), NOTHING, 1, 0, check_describe),
 	KIND(TOKENIZE, BODY(encode), MAYBE, 1, TEXT_ATTACHMENT_MAX, check_encode),
 	KIND(DETOKENIZE, BODY(encode), MAYBE, 4, IDS_ATTACHMENT_MAX, check_encode),
@@ -369,6 +381,7 @@ static const struct frame_kind to_worker[] = {
 	KIND(RESTORE, 0, REQUIRED, 1, ANY_ATTACHMENT_MAX, NULL),
 	KIND(FORGET, BODY(sequence), NOTHING, 1, 0, check_sequence),
 	KIND(TEMPLATE, 0, MAYBE, 1, TEXT_ATTACHMENT_MAX, NULL),
+	KIND(FILE, BODY(file), A_FILE, 1, 0, check_file),
 };
 
 static const struct frame_kind from_worker[] = {
@@ -416,7 +429,7 @@ void dn_frame_init(struct dn_frame *frame, enum dn_frame_type type, uint64_t req
 static int check_attachment(const struct frame_kind *kind, const struct dn_frame *frame,
 			    bool has_fd, struct dn_error *err)
 {
-	bool want_fd = kind->attachment == MODEL || frame->attachment > 0;
+	bool want_fd = kind->attachment == A_FILE || frame->attachment > 0;
 
 	if (has_fd != want_fd)
 		return dn_error_set(err, EBADMSG, "frame %s: %s", kind->name,
@@ -425,7 +438,7 @@ static int check_attachment(const struct frame_kind *kind, const struct dn_frame
 	if (kind->attachment == REQUIRED && frame->attachment == 0)
 		return dn_error_set(err, EBADMSG, "frame %s: the attachment is missing",
 				    kind->name);
-	if ((kind->attachment == MODEL || kind->attachment == NOTHING) && frame->attachment != 0)
+	if ((kind->attachment == A_FILE || kind->attachment == NOTHING) && frame->attachment != 0)
 		return dn_error_set(err, EBADMSG, "frame %s takes no attachment", kind->name);
 	if (frame->attachment > kind->max && kind->max > 0)
 		return dn_error_set(err, EBADMSG,

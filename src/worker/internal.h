@@ -91,12 +91,29 @@ struct dn_special {
 	uint32_t token;
 };
 
+/**
+ * struct dn_worker_files - descriptors that FILE and LOAD brought, open to the end
+ * @parts: of the model; the first is LOAD's
+ * @n_parts: how many came by FILE: they are behind the first
+ * @loaded: LOAD came, whether or not it succeeded
+ */
+struct dn_worker_files {
+	int parts[DN_FILE_PARTS_MAX];
+	uint32_t n_parts;
+	bool loaded;
+	struct {
+		int fd;
+		float scale;
+	} adapters[DN_FILE_ADAPTERS_MAX];
+	uint32_t n_adapters;
+};
+
 struct dn_worker {
 	struct dn_channel *channel; /* borrowed */
 	bool broken;		    /* the channel cannot be written any more */
 	bool report_steps;
 	uint32_t depth; /* enum dn_load_depth */
-	int model_fd;
+	struct dn_worker_files files;
 	struct dn_model *model;
 	const struct dn_tokenizer *tokenizer; /* the model's; NULL without vocabulary */
 	struct dn_context *context;
@@ -139,6 +156,8 @@ typedef int dn_worker_handler(struct dn_worker *worker, const struct dn_frame *f
 
 /* load.c */
 dn_worker_handler dn_worker_load;
+dn_worker_handler dn_worker_file;
+void dn_worker_close_files(struct dn_worker_files *files);
 /* The engine's options from the frame's; @ret_options borrows the level's name. */
 void dn_worker_context_options(const struct dn_frame_load *load,
 			       struct dn_context_options *ret_options);

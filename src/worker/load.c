@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* LOAD: as much of a model file as the parent asks for, once a worker. */
+/* FILE and LOAD: as much of a model as the parent asks for, once a worker. */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "worker/internal.h"
+
+_Static_assert(DN_FILE_PARTS_MAX == DN_GGUF_FILES_MAX, "what can be sent can be opened");
 
 static int make_places(struct dn_worker *worker, uint32_t sequences, struct dn_error *err)
 {
@@ -108,7 +110,11 @@ static int load(struct dn_worker *worker, const struct dn_frame_load *load_frame
 	struct dn_model_info info;
 	int r;
 
-	r = dn_model_open(worker->model_fd, &worker->model, err);
+	if (worker->files.n_adapters > 0)
+		return dn_error_set(
+			err, ENOTSUP,
+			"this version cannot apply LoRA adapters: give the model alone");
+	r = dn_model_open(worker->files.parts, worker->files.n_parts + 1, &worker->model, err);
 	if (r < 0)
 		return r;
 	dn_model_get_info(worker->model, &info);
@@ -131,13 +137,50 @@ int dn_worker_load(struct dn_worker *worker, const struct dn_frame *frame, int *
 	uint64_t planned = 0;
 	int r;
 
-	if (worker->model_fd >= 0)
+	if (worker->files.loaded)
 		return dn_error_set(err, EALREADY, "this worker has a model already");
 	/* Kept whatever happens: a worker that failed to load has nothing else to try. */
-	worker->model_fd = dn_steal_fd(fd);
+	worker->files.loaded = true;
+	worker->files.parts[0] = dn_steal_fd(fd);
 	r = load(worker, &frame->u.load, &planned, err);
 	if (r < 0)
 		return r;
 	answer(worker, frame->request, planned, dn_worker_now() - begin);
 	return 0;
+}
+
+int dn_worker_file(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		   struct dn_error *err)
+{
+	const struct dn_frame_file *file = &frame->u.file;
+	struct dn_worker_files *files = &worker->files;
+
+	if (files->loaded)
+		return dn_error_set(err, EALREADY, "files come before the model is loaded");
+	if (file->kind == DN_FILE_PART) {
+		if (files->n_parts + 1 >= DN_FILE_PARTS_MAX)
+			return dn_error_set(err, E2BIG, "a model of more than %d files",
+					    DN_FILE_PARTS_MAX);
+		files->parts[++files->n_parts] = dn_steal_fd(fd);
+	} else {
+		if (files->n_adapters >= DN_FILE_ADAPTERS_MAX)
+			return dn_error_set(err, E2BIG, "more than %d adapters",
+					    DN_FILE_ADAPTERS_MAX);
+		files->adapters[files->n_adapters].fd = dn_steal_fd(fd);
+		files->adapters[files->n_adapters++].scale = file->scale;
+	}
+	dn_frame_init(&worker->out, DN_FRAME_READY, frame->request);
+	dn_worker_send(worker, &worker->out, -1);
+	return 0;
+}
+
+void dn_worker_close_files(struct dn_worker_files *files)
+{
+	if (files->loaded)
+		close(files->parts[0]);
+	for (uint32_t i = 1; i <= files->n_parts; i++)
+		close(files->parts[i]);
+	for (uint32_t i = 0; i < files->n_adapters; i++)
+		close(files->adapters[i].fd);
+	*files = (struct dn_worker_files){ .n_parts = 0 };
 }

@@ -111,7 +111,6 @@ int dn_worker_serve(struct dn_channel *channel, const struct dn_worker_measures 
 	if (!worker)
 		return dn_error_memory(err, "the worker", sizeof(*worker));
 	worker->channel = channel;
-	worker->model_fd = -1;
 	hello(worker, measures);
 	r = serve(worker, &own);
 	if (r < 0) {

@@ -57,7 +57,7 @@ static bool next_frame(struct input *input, uint64_t request, struct dn_frame *f
 	*ret_fd = -1;
 	if (dn_attach(attachment, attached, ret_fd, NULL) < 0)
 		return false;
-	if (!(head[1] & 1) && frame->type != DN_FRAME_LOAD)
+	if (!(head[1] & 1) && frame->type != DN_FRAME_LOAD && frame->type != DN_FRAME_FILE)
 		frame->attachment = attached;
 	return true;
 }
@@ -88,7 +88,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!worker || dn_channel_pair(&ours, &theirs, NULL) < 0)
 		abort();
 	worker->channel = &theirs;
-	worker->model_fd = -1;
 	for (uint64_t i = 1; i <= FRAMES_MAX; i++) {
 		struct dn_error err = DN_ERROR_INIT;
 		int fd = -1;

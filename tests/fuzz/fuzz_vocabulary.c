@@ -112,7 +112,7 @@ static void open_input(const struct input *input)
 	gguf_add_array(&builder, "tokenizer.ggml.merges", DN_GGUF_STRING, input->n_merges,
 		       input->merges.data ? input->merges.data : "", input->merges.size);
 	fd = gguf_builder_fd(&builder);
-	MUST(dn_gguf_open(fd, &gguf, &err) == 0);
+	MUST(dn_gguf_open(&fd, 1, &gguf, &err) == 0);
 	(void)dn_tokenizer_memory(gguf);
 	r = dn_tokenizer_new(gguf, &tokenizer, &err);
 	MUST((r == 0) == (tokenizer != NULL));

@@ -26,7 +26,7 @@ static int start(struct session *s, int fd, struct dn_error *err)
 	struct dn_model_info info;
 	int r;
 
-	r = dn_model_open(fd, &s->model, err);
+	r = dn_model_open(&fd, 1, &s->model, err);
 	if (r >= 0)
 		r = dn_model_tokenizes(s->model, err);
 	if (r >= 0)

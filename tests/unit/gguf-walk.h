@@ -83,10 +83,11 @@ static inline uint64_t gguf_walk(const struct dn_gguf *gguf)
 
 		GGUF_WALK_CHECK(name && dn_gguf_find_tensor(gguf, name) == tensor);
 		GGUF_WALK_CHECK(tensor->size > 0);
-		GGUF_WALK_CHECK(dn_gguf_read(gguf, &byte, 1, tensor->offset, &err) == 0);
+		GGUF_WALK_CHECK(dn_gguf_read(gguf, tensor->file, &byte, 1, tensor->offset, &err) ==
+				0);
 		sum += byte;
-		GGUF_WALK_CHECK(
-			dn_gguf_read(gguf, &byte, 1, tensor->offset + tensor->size - 1, &err) == 0);
+		GGUF_WALK_CHECK(dn_gguf_read(gguf, tensor->file, &byte, 1,
+					     tensor->offset + tensor->size - 1, &err) == 0);
 		sum += byte;
 		free(name);
 	}

@@ -49,7 +49,7 @@ static void open_tiny(struct fixture *f, const struct tiny_model *tiny, const ch
 	struct dn_error err = DN_ERROR_INIT;
 
 	f->fd = tiny_model_fd(tiny);
-	if (dn_model_open(f->fd, &f->model, &err) < 0 ||
+	if (dn_model_open(&f->fd, 1, &f->model, &err) < 0 ||
 	    dn_context_new(f->model, &options, &f->context, &err) < 0)
 		fail_msg("%s", err.message);
 	f->vocabulary = tiny->vocabulary;
@@ -492,7 +492,7 @@ static void test_models_that_do_not_fit_are_refused(void **state)
 		tiny.kv_heads = cases[i].kv_heads;
 		fd = tiny_model_fd(&tiny);
 		/* It opens, so that it can be inspected; it says why it does not run. */
-		assert_int_equal(dn_model_open(fd, &model, &err), 0);
+		assert_int_equal(dn_model_open(&fd, 1, &model, &err), 0);
 		assert_true(dn_model_runs(model, &err) < 0);
 		assert_string_equal(err.message, cases[i].message);
 		assert_true(dn_context_new(model, &options, &context, &err) < 0);
@@ -510,7 +510,7 @@ static int open_and_step(int fd, struct dn_error *err)
 	struct dn_model *model = NULL;
 	int r;
 
-	r = dn_model_open(fd, &model, err);
+	r = dn_model_open(&fd, 1, &model, err);
 	if (r >= 0)
 		r = dn_context_new(model, &options, &context, err);
 	if (r >= 0)

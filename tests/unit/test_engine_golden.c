@@ -115,7 +115,7 @@ static double mean_divergence(const char *name, const char *level, enum dn_kv_ty
 	file_name(path, name, ".gguf");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
-	if (dn_model_open(fd, &model, &err) < 0 ||
+	if (dn_model_open(&fd, 1, &model, &err) < 0 ||
 	    dn_context_new(model, &options, &context, &err) < 0 ||
 	    dn_sequence_new(context, &item.sequence, &err) < 0 ||
 	    dn_context_step(context, &item, 1, &err) < 0)

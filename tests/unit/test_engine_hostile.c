@@ -58,7 +58,7 @@ static int open_it(struct fixture *f, const struct tiny_model *tiny, struct dn_e
 	int r;
 
 	*f = (struct fixture){ .fd = tiny_model_fd(tiny) };
-	r = dn_model_open(f->fd, &f->model, err);
+	r = dn_model_open(&f->fd, 1, &f->model, err);
 	if (r >= 0)
 		r = dn_context_new(f->model, &options, &f->context, err);
 	if (r >= 0)
@@ -238,7 +238,7 @@ static void test_a_file_cut_short_is_an_error(void **state)
 	off_t size = lseek(f.fd, 0, SEEK_END);
 
 	(void)state;
-	assert_int_equal(dn_model_open(f.fd, &f.model, &err), 0);
+	assert_int_equal(dn_model_open(&f.fd, 1, &f.model, &err), 0);
 	assert_int_equal(ftruncate(f.fd, size / 2), 0);
 	assert_int_equal(dn_context_new(f.model, &options, &f.context, &err), -EIO);
 	assert_non_null(strstr(err.message, "tensor '"));

@@ -62,7 +62,7 @@ static int open_good(const struct gguf_builder *builder, struct dn_gguf **ret)
 	struct dn_error err = DN_ERROR_INIT;
 	int fd = gguf_builder_fd(builder);
 
-	if (dn_gguf_open(fd, ret, &err) != 0)
+	if (dn_gguf_open(&fd, 1, ret, &err) != 0)
 		fail_msg("%s", err.message);
 	return fd;
 }
@@ -104,7 +104,8 @@ static void test_shape(void **state)
 
 		tensor = dn_gguf_find_tensor(gguf, "output_norm.weight");
 		assert_int_equal(tensor->size, sizeof(norm));
-		assert_int_equal(dn_gguf_read(gguf, norm, sizeof(norm), tensor->offset, &err), 0);
+		assert_int_equal(dn_gguf_read(gguf, 0, norm, sizeof(norm), tensor->offset, &err),
+				 0);
 		for (int i = 0; i < 8; i++)
 			assert_true(norm[i] == (float)(i + 1));
 		/* The header stays readable after its pages went. */
@@ -265,15 +266,15 @@ static void test_read(void **state)
 	build(&builder);
 	fd = open_good(&builder, &gguf);
 	size = dn_gguf_file_size(gguf);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 4, 0, &err), 0);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 4, 0, &err), 0);
 	assert_memory_equal(bytes, "GGUF", 4);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 0, size, &err), 0);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 4, size - 3, &err), -EINVAL);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 4, UINT64_MAX - 1, &err), -EINVAL);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 4, size - 4, &err), 0);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 0, size, &err), 0);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 4, size - 3, &err), -EINVAL);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 4, UINT64_MAX - 1, &err), -EINVAL);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 4, size - 4, &err), 0);
 	/* A file that was cut short behind our back. */
 	assert_int_equal(ftruncate(fd, (off_t)size - 2), 0);
-	assert_int_equal(dn_gguf_read(gguf, bytes, 4, size - 4, &err), -EIO);
+	assert_int_equal(dn_gguf_read(gguf, 0, bytes, 4, size - 4, &err), -EIO);
 	assert_non_null(strstr(err.message, "it was cut short since it was opened"));
 	dn_gguf_free(gguf);
 	close(fd);
@@ -326,12 +327,12 @@ static void test_not_a_file(void **state)
 
 	(void)state;
 	fd = open("/", O_RDONLY | O_DIRECTORY);
-	assert_int_equal(dn_gguf_open(fd, &gguf, &err), -EISDIR);
+	assert_int_equal(dn_gguf_open(&fd, 1, &gguf, &err), -EISDIR);
 	assert_string_equal(err.message, "this is a directory, not a model file");
 	close(fd);
-	assert_int_equal(dn_gguf_open(-1, &gguf, &err), -EBADF);
+	assert_int_equal(dn_gguf_open(&(const int){ -1 }, 1, &gguf, &err), -EBADF);
 	assert_int_equal(pipe(pipes), 0);
-	assert_int_equal(dn_gguf_open(pipes[0], &gguf, &err), -EINVAL);
+	assert_int_equal(dn_gguf_open(&pipes[0], 1, &gguf, &err), -EINVAL);
 	assert_non_null(strstr(err.message, "not a regular file"));
 	close(pipes[0]);
 	close(pipes[1]);
@@ -341,7 +342,7 @@ static void test_not_a_file(void **state)
 	assert_true(write_only >= 0);
 	close(fd);
 	fd = write_only;
-	assert_int_equal(dn_gguf_open(fd, &gguf, &err), -EACCES);
+	assert_int_equal(dn_gguf_open(&fd, 1, &gguf, &err), -EACCES);
 	assert_non_null(strstr(err.message, "map the model file's first 4 bytes"));
 	close(fd);
 	assert_null(gguf);
@@ -361,7 +362,7 @@ static void test_every_prefix(void **state)
 		struct dn_error err = DN_ERROR_INIT;
 		struct dn_gguf *gguf = NULL;
 		int fd = gguf_fd_of_bytes(bytes, cut);
-		int r = dn_gguf_open(fd, &gguf, &err);
+		int r = dn_gguf_open(&fd, 1, &gguf, &err);
 
 		assert_int_equal(r, cut == size ? 0 : -EINVAL);
 		assert_int_equal(err.message[0] == '\0', cut == size);
@@ -392,7 +393,7 @@ static void test_every_byte_damaged(void **state)
 
 		*byte = (uint8_t)(was ^ damage[i % DN_ARRAY_SIZE(damage)]);
 		fd = gguf_fd_of_bytes(bytes, size);
-		if (dn_gguf_open(fd, &gguf, &err) == 0) {
+		if (dn_gguf_open(&fd, 1, &gguf, &err) == 0) {
 			(void)gguf_walk(gguf);
 			opened++;
 		} else {
@@ -423,7 +424,7 @@ static void test_memory_runs_out(void **state)
 		int r;
 
 		failing_malloc_arm(nth);
-		r = dn_gguf_open(fd, &gguf, &err);
+		r = dn_gguf_open(&fd, 1, &gguf, &err);
 		if (!failing_malloc_disarm()) {
 			assert_int_equal(r, 0);
 			dn_gguf_free(gguf);
@@ -452,7 +453,7 @@ static void open_all(const char *shared, const char *pattern, size_t at_least)
 		struct dn_gguf *gguf = NULL;
 		int fd = open(found.gl_pathv[i], O_RDONLY | O_CLOEXEC);
 
-		if (dn_gguf_open(fd, &gguf, &err) != 0)
+		if (dn_gguf_open(&fd, 1, &gguf, &err) != 0)
 			fail_msg("%s: %s", found.gl_pathv[i], err.message);
 		(void)gguf_walk(gguf);
 		assert_int_equal(dn_gguf_get_text(gguf, "general.architecture", &text, &err), 1);

@@ -281,7 +281,7 @@ static void test_each_is_refused(void **state)
 		fd = gguf_fd_of_bytes(file.data, file.size);
 		start = seconds();
 		failing_malloc_arm(0);
-		r = dn_gguf_open(fd, &gguf, &err);
+		r = dn_gguf_open(&fd, 1, &gguf, &err);
 		if (r != -cases[i].code || err.code != cases[i].code || gguf ||
 		    !strstr(err.message, cases[i].message)) {
 			print_error("case %zu: %s\n  expected %d: %s\n  got %d: %s\n", i,
@@ -292,7 +292,7 @@ static void test_each_is_refused(void **state)
 		assert_true(failing_malloc_total() < REFUSED_MEMORY);
 		assert_true(seconds() - start < REFUSED_WITHIN);
 		/* Nobody need ask why. */
-		assert_int_equal(dn_gguf_open(fd, &gguf, NULL), -cases[i].code);
+		assert_int_equal(dn_gguf_open(&fd, 1, &gguf, NULL), -cases[i].code);
 		dn_gguf_free(gguf);
 		close(fd);
 		dn_buffer_done(&file);
@@ -325,7 +325,7 @@ static void test_header_has_a_limit(void **state)
 		at += (off_t)(file.size + elements);
 	}
 	assert_int_equal(ftruncate(fd, at), 0);
-	assert_int_equal(dn_gguf_open(fd, &gguf, &err), -EINVAL);
+	assert_int_equal(dn_gguf_open(&fd, 1, &gguf, &err), -EINVAL);
 	assert_non_null(strstr(err.message, "metadata entry 7 of 10: 'h': array at byte"));
 	assert_non_null(strstr(err.message, "past the limit of 134217728 bytes for a header"));
 	close(fd);
@@ -364,7 +364,7 @@ static void test_as_many_as_allowed(void **state)
 		add_many(&builder, 65535, twins);
 		fd = gguf_builder_fd(&builder);
 		start = seconds();
-		r = dn_gguf_open(fd, &gguf, &err);
+		r = dn_gguf_open(&fd, 1, &gguf, &err);
 		assert_int_equal(r, twins ? -EINVAL : 0);
 		if (twins)
 			assert_non_null(strstr(err.message, "has the key of entry 32768, "));

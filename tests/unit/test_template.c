@@ -19,6 +19,7 @@
 #include <jansson.h>
 
 #include "base/base.h"
+#include "base/buffer.h"
 #include "failing-malloc.h"
 
 /* 2026-07-05 12:00 UTC, when the golden data was made. */
@@ -593,6 +594,66 @@ static void keeps_the_callers_limits(void **state)
 	assert_string_equal(err.message, "line 1: the template takes more than 2 steps");
 }
 
+static void add_times(struct dn_buffer *b, const char *before, const char *item, int n,
+		      const char *after)
+{
+	assert_int_equal(dn_buffer_append_text(b, before), 0);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(dn_buffer_append_text(b, item), 0);
+	assert_int_equal(dn_buffer_append_text(b, after), 0);
+}
+
+/*
+ * What walks over a value costs steps by its size: at one step each, these would run for minutes
+ * in two loops of 100,000.
+ */
+static void walks_cost_steps(void **state)
+{
+	static const char *const walks[] = {
+		"l|sum",	 "l|min",
+		"l|max",	 "l == m",
+		"l < m",	 "l|unique|first",
+		"l|string == 1", "loop.changed(l)",
+		"-1 in l",	 "{s: 1} == 1",
+		"d[s]",		 "d.get(s)",
+		"s|int",	 "s|float",
+		"s is lower",	 "s.count('  ')",
+		"s.count('x')",	 "s|replace(' ', '')",
+		"s.isspace()",	 "s|trim",
+		"s.split()",	 "s < t",
+		"s == t",	 "'x' in s",
+		"(u ~ u)[-1]",	 "u[-1:]",
+	};
+	const struct dn_template_options options = {
+		.struct_size = sizeof(options),
+		.max_steps = 1000,
+	};
+	struct dn_buffer variables = DN_BUFFER_INIT((size_t)8 << 20);
+
+	(void)state;
+	add_times(&variables, "{\"l\": [0", ", 0", 20000, "], ");
+	add_times(&variables, "\"m\": [0", ", 0", 20000, "], ");
+	add_times(&variables, "\"s\": \"", " ", 200000, "\", ");
+	add_times(&variables, "\"t\": \"", " ", 200000, "\", ");
+	add_times(&variables, "\"u\": \"", "\xc3\xa4", 100000, "\", \"d\": {\"a\": 1}}");
+	for (size_t i = 0; i < DN_ARRAY_SIZE(walks); i++) {
+		struct dn_error err = DN_ERROR_INIT;
+		struct dn_rendered rendered;
+		char source[128];
+		int n, r;
+
+		n = snprintf(source, sizeof(source),
+			     "{%% for i in [1, 2] %%}{%% if %s %%}{%% endif %%}{%% endfor %%}",
+			     walks[i]);
+		assert_in_range(n, 1, sizeof(source) - 1);
+		(void)render_with(source, (size_t)n, variables.data, NULL, &options, &rendered,
+				  &err, &r);
+		if (r != -ELOOP)
+			fail_msg("%s: %d: %s", walks[i], r, err.message);
+	}
+	dn_buffer_done(&variables);
+}
+
 static void survives_each_failed_allocation(void **state)
 {
 	static const char source[] =
@@ -685,6 +746,7 @@ int main(void)
 		cmocka_unit_test(bounds_what_it_parses),
 		cmocka_unit_test(takes_what_is_long),
 		cmocka_unit_test(keeps_the_callers_limits),
+		cmocka_unit_test(walks_cost_steps),
 		cmocka_unit_test(survives_each_failed_allocation),
 		cmocka_unit_test(renders_long_chats),
 		cmocka_unit_test(many_threads_may_render),

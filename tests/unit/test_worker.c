@@ -727,7 +727,7 @@ static void test_frame_fields(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
 	REFUSED(version, 2, "version 2");
 	REFUSED(type, 0, "type 0");
-	REFUSED(type, 14, "type 14");
+	REFUSED(type, 99, "type 99");
 	REFUSED(type, DN_FRAME_DONE, "type 106");
 	REFUSED(type, UINT32_MAX, "type");
 	REFUSED(request, 0, "request");
@@ -839,6 +839,86 @@ static void test_frames_from_worker(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, true, &err), -EBADMSG);
 }
 
+static int check_file(uint32_t kind, float scale, bool has_fd)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	dn_frame_init(&frame, DN_FRAME_FILE, 1);
+	frame.u.file.kind = kind;
+	frame.u.file.scale = scale;
+	return dn_frame_check(&frame, DN_FRAME_TO_WORKER, has_fd, &err);
+}
+
+static void test_frame_file(void **state)
+{
+	(void)state;
+	assert_int_equal(check_file(DN_FILE_PART, 0, true), 0);
+	assert_int_equal(check_file(DN_FILE_ADAPTER, -1.5F, true), 0);
+	assert_int_equal(check_file(DN_FILE_ADAPTER, DN_FILE_SCALE_MAX, true), 0);
+	assert_int_equal(check_file(DN_FILE_PART, 0, false), -EBADMSG);
+	assert_int_equal(check_file(DN_FILE_PART, 1, true), -EBADMSG);
+	assert_int_equal(check_file(DN_FILE_ADAPTER, NAN, true), -EBADMSG);
+	assert_int_equal(check_file(DN_FILE_ADAPTER, INFINITY, true), -EBADMSG);
+	assert_int_equal(check_file(DN_FILE_ADAPTER, -DN_FILE_SCALE_MAX * 2, true), -EBADMSG);
+	assert_int_equal(check_file(DN_FILE_ADAPTER + 1, 0, true), -EBADMSG);
+}
+
+/* What the worker says to a FILE: READY is 0. */
+static int send_file(struct peer *peer, enum dn_file_kind kind)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+	int fd = gguf_fd_of_bytes("GGUF", 4);
+
+	begin(peer, &frame, DN_FRAME_FILE);
+	frame.u.file.kind = kind;
+	frame.u.file.scale = kind == DN_FILE_ADAPTER ? 0.5F : 0;
+	assert_int_equal(dn_channel_send(&peer->ours, &frame, sizeof(frame), fd, &err), 0);
+	close(fd);
+	receive(peer, &frame, NULL);
+	if (frame.type == DN_FRAME_ERROR)
+		return frame.u.error.code;
+	assert_int_equal(frame.type, DN_FRAME_READY);
+	return 0;
+}
+
+/* The errno that LOAD fails with. */
+static int load_fails(struct peer *peer)
+{
+	struct dn_frame frame;
+
+	send_load(peer, make_model(), 1, 64);
+	receive(peer, &frame, NULL);
+	assert_int_equal(frame.type, DN_FRAME_ERROR);
+	return frame.u.error.code;
+}
+
+static void test_files(void **state)
+{
+	struct peer peer;
+
+	(void)state;
+	/* A part that belongs to no model, and none that come late. */
+	open_peer(&peer);
+	assert_int_equal(send_file(&peer, DN_FILE_PART), 0);
+	assert_int_equal(load_fails(&peer), EINVAL);
+	assert_int_equal(send_file(&peer, DN_FILE_PART), EALREADY);
+	assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), EALREADY);
+	assert_int_equal(close_peer(&peer), 0);
+
+	/* As many as there is room for. */
+	open_peer(&peer);
+	for (int i = 1; i < DN_FILE_PARTS_MAX; i++)
+		assert_int_equal(send_file(&peer, DN_FILE_PART), 0);
+	assert_int_equal(send_file(&peer, DN_FILE_PART), E2BIG);
+	for (int i = 0; i < DN_FILE_ADAPTERS_MAX; i++)
+		assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), 0);
+	assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), E2BIG);
+	assert_int_equal(load_fails(&peer), ENOTSUP);
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -847,6 +927,8 @@ int main(void)
 		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
 		cmocka_unit_test(test_frames_from_worker),
+		cmocka_unit_test(test_frame_file),
+		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_requests_without_model),
 		cmocka_unit_test(test_bad_frame_ends_it),
 		cmocka_unit_test(test_batch_equals_alone),

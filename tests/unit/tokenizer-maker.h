@@ -107,7 +107,7 @@ static inline int maker_open(struct gguf_builder *builder, struct dn_gguf **ret_
 {
 	struct dn_error err = DN_ERROR_INIT;
 	int fd = gguf_builder_fd(builder);
-	int r = dn_gguf_open(fd, ret_gguf, &err);
+	int r = dn_gguf_open(&fd, 1, ret_gguf, &err);
 
 	if (r < 0)
 		(void)fprintf(stderr, "tokenizer-maker: %s\n", err.message);

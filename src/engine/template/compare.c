@@ -47,8 +47,11 @@ static int list_equal(struct dn_trun *run, const struct dn_tlist *a, const struc
 	int r = 0;
 
 	*ret = a->count == b->count;
-	for (size_t i = 0; i < a->count && r == 0 && *ret; i++)
-		r = dn_tval_equal(run, &a->items[i], &b->items[i], depth + 1, ret);
+	for (size_t i = 0; i < a->count && r == 0 && *ret; i++) {
+		r = dn_trun_work(run, 0);
+		if (r == 0)
+			r = dn_tval_equal(run, &a->items[i], &b->items[i], depth + 1, ret);
+	}
 	return r;
 }
 
@@ -156,6 +159,9 @@ int dn_tval_order(struct dn_trun *run, const struct dn_tval *a, const struct dn_
 		for (size_t i = 0; i < n; i++) {
 			bool equal = false;
 
+			r = dn_trun_work(run, 0);
+			if (r < 0)
+				return r;
 			r = dn_tval_equal(run, &a->list->items[i], &b->list->items[i], depth + 1,
 					  &equal);
 			if (r < 0)

@@ -90,6 +90,8 @@ static int hash_value(struct dn_trun *run, const struct dn_tval *key, unsigned i
 	case DN_T_STR:
 		r = dn_tstr_flat(run, key->s);
 		if (r == 0)
+			r = dn_trun_work(run, DN_TRUN_SLOW * key->s->size);
+		if (r == 0)
 			*hash = hash_bytes(*hash, key->s->data, key->s->size);
 		return r;
 	case DN_T_BOOL:

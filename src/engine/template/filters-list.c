@@ -186,7 +186,10 @@ static int filter_unique(struct dn_tcall *call, struct dn_tval *ret)
 		struct dn_tval *before = NULL;
 		struct dn_tval key;
 
-		r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
+		r = dn_trun_work(call->run, 0);
+		if (r == 0)
+			r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0),
+					&key);
 		if (r == 0)
 			r = dn_tdict_get(call->run, seen, &key, &before);
 		if (r < 0 || before)
@@ -211,7 +214,10 @@ static int extreme(struct dn_tcall *call, int sign, struct dn_tval *ret)
 		struct dn_tval key;
 		int order = sign;
 
-		r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0), &key);
+		r = dn_trun_work(call->run, 0);
+		if (r == 0)
+			r = dn_tval_key(call->run, &item, call->arg[1], dn_targ_true(call, 0),
+					&key);
 		if (r == 0 && i > 0)
 			r = dn_tval_order(call->run, &key, &best_key, sign > 0 ? ">" : "<", 0,
 					  &order);
@@ -242,7 +248,9 @@ static int filter_sum(struct dn_tcall *call, struct dn_tval *ret)
 	for (size_t i = 0; r == 0 && i < seq.count; i++) {
 		struct dn_tval item = dn_tseq_at(&seq, i);
 
-		r = dn_tval_reach(call->run, &item, call->arg[0], &item);
+		r = dn_trun_work(call->run, 0);
+		if (r == 0)
+			r = dn_tval_reach(call->run, &item, call->arg[0], &item);
 		if (r == 0)
 			r = dn_tval_binary(call->run, DN_OP_ADD, &sum, &item, &sum);
 	}

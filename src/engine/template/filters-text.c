@@ -285,6 +285,8 @@ static int filter_int(struct dn_tcall *call, struct dn_tval *ret)
 		return float_to_int(call->run, v->f, ret);
 	if (v->type == DN_T_STR) {
 		r = dn_tstr_flat(call->run, v->s);
+		if (r == 0)
+			r = dn_trun_work(call->run, DN_TRUN_SLOW * v->s->size);
 		if (r < 0)
 			return r;
 		if (dn_text_to_int(v->s->data, v->s->size, (int)base, &i)) {
@@ -308,6 +310,8 @@ static int filter_float(struct dn_tcall *call, struct dn_tval *ret)
 		return dn_tval_fail_undefined(call->run, v);
 	if (v->type == DN_T_STR)
 		r = dn_tstr_flat(call->run, v->s);
+	if (r == 0 && v->type == DN_T_STR)
+		r = dn_trun_work(call->run, DN_TRUN_SLOW * v->s->size);
 	if (r < 0)
 		return r;
 	if (dn_tval_is_number(v))

@@ -155,7 +155,7 @@ static int str_at(struct dn_trun *run, struct dn_tstr *s, size_t point, struct d
 	size_t at;
 	size_t size;
 	uint32_t ignored;
-	int r = dn_trun_work(run, s->points == s->size ? 1 : s->size);
+	int r = dn_trun_work(run, s->points == s->size ? 1 : DN_TRUN_SLOW * s->size);
 
 	if (r < 0)
 		return r;
@@ -282,7 +282,7 @@ static int slice_str(struct dn_trun *run, struct dn_tstr *s, int64_t start, int6
 	struct dn_tseq points = { 0 };
 	struct dn_tval text = dn_tval_str(s);
 	size_t from;
-	int r = dn_trun_work(run, s->size);
+	int r = dn_trun_work(run, s->points == s->size ? n : DN_TRUN_SLOW * s->size);
 
 	*ret = dn_tval_str(dn_tstr_empty());
 	if (r < 0 || n == 0)

@@ -255,6 +255,7 @@ static int str_count(struct dn_tcall *call, struct dn_tval *ret)
 			break;
 		count++;
 		at = (size_t)(hit - s->data) + needle->size;
+		r = dn_trun_work(call->run, needle->size);
 	}
 	*ret = dn_tval_int(count);
 	return r;

@@ -102,7 +102,9 @@ int dn_tstr_replace(struct dn_trun *run, struct dn_tstr *s, struct dn_tstr *old,
 		if (!hit)
 			break;
 		end = (size_t)(hit - s->data);
-		r = dn_tbuild_sub(&b, s, at, end - at);
+		r = dn_trun_work(run, old->size);
+		if (r == 0)
+			r = dn_tbuild_sub(&b, s, at, end - at);
 		if (r == 0)
 			r = dn_tbuild_str(&b, by);
 		at = end + old->size;

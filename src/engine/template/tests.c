@@ -183,6 +183,9 @@ static int is_same(struct dn_tcall *call, struct dn_tval *ret)
 	return answer(ret, a->i == b->i); /* the number, or the object's place */
 }
 
+/* What the searches of the tables of cases cost beside the decoding of a code point. */
+#define CASE_COST 6
+
 static int has_case(struct dn_tcall *call, bool upper, struct dn_tval *ret)
 {
 	struct dn_tstr *s = NULL;
@@ -194,7 +197,7 @@ static int has_case(struct dn_tcall *call, bool upper, struct dn_tval *ret)
 	if (r == 0)
 		r = dn_tstr_flat(call->run, s);
 	if (r == 0)
-		r = dn_trun_work(call->run, DN_TRUN_SLOW * s->size);
+		r = dn_trun_work(call->run, CASE_COST * DN_TRUN_SLOW * s->size);
 	for (size_t at = 0; r == 0 && at < s->size; at += n) {
 		n = dn_utf8_decode(s->data + at, s->size - at, &point);
 		if (point != (upper ? dn_point_upper(point) : dn_point_lower(point)))
