@@ -5,6 +5,7 @@
 import array
 import json
 import math
+import os
 import pathlib
 import unittest
 
@@ -12,6 +13,7 @@ import support
 from support import FAILED, SHARED, dunlin, needs_model, needs_shared
 
 GOLDEN = pathlib.Path(SHARED or ".") / "golden"
+GEMMA = os.environ.get("DUNLIN_TEST_GEMMA")
 # What this version runs and knows; other families are refused, which test_hostile looks at.
 ARCHITECTURES = ["llama-f16", "llama-ropefreqs", "llama-tied"]
 
@@ -106,6 +108,19 @@ class Tokens(support.Case):
     @needs_shared
     def test_qwen2(self):
         self.compare("qwen2", GOLDEN / "tokenizers" / "qwen2.gguf")
+
+    @needs_shared
+    def test_llama_spm(self):
+        self.compare("llama-spm", GOLDEN / "tokenizers" / "llama-spm.gguf")
+
+    @needs_shared
+    def test_phi3(self):
+        self.compare("phi-3", GOLDEN / "tokenizers" / "phi-3.gguf")
+
+    @needs_shared
+    @unittest.skipUnless(GEMMA, "DUNLIN_TEST_GEMMA is unset")
+    def test_gemma3(self):
+        self.compare("gemma-3-270m", GEMMA)
 
     @needs_shared
     @needs_model

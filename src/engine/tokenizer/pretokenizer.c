@@ -84,6 +84,7 @@
 enum family_flags {
 	WHOLE_WORDS = 1 << 0, /* a word that is a token needs no merges */
 	ADDS_BOS = 1 << 1,    /* where the file does not say */
+	ADDS_SEP = 1 << 2,    /* the same */
 };
 
 struct family {
@@ -231,6 +232,11 @@ bool dn_pretokenizer_whole_words(const struct dn_pretokenizer *pretokenizer)
 bool dn_pretokenizer_adds_bos(const struct dn_pretokenizer *pretokenizer)
 {
 	return pretokenizer->family->flags & ADDS_BOS;
+}
+
+bool dn_pretokenizer_adds_sep(const struct dn_pretokenizer *pretokenizer)
+{
+	return pretokenizer->family->flags & ADDS_SEP;
 }
 
 int dn_pretokenizer_scratch_new(size_t text_size, struct dn_pretokenizer_scratch **ret,
