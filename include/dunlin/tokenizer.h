@@ -60,10 +60,11 @@ struct dn_surround {
  * @tokens: room for @max ids; may be NULL when @max is 0
  * @ret_count: ids that the whole text needs, which may be more than @max
  *
- * Nothing is put around the text (dn_tokenizer_surround() says what the model wants there). What
- * the vocabulary has no token for becomes its unknown token, once for a run, or is left out where
- * it has none. Invalid UTF-8 is encoded byte for byte; WordPiece drops it, as it drops control
- * characters. Time is bounded by a small multiple of size · log(size).
+ * Nothing is put around the text: dn_tokenizer_surround() says what the model wants there. What
+ * the vocabulary has no token for is the unknown token (one for a run of such characters, with
+ * WordPiece one for each word), or is left out where the vocabulary has none. Invalid UTF-8 is
+ * encoded byte for byte; WordPiece drops it, as it drops control characters. Time is bounded by a
+ * small multiple of size · log(size).
  *
  * Context: any thread.
  *

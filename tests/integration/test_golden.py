@@ -10,6 +10,7 @@ import pathlib
 import unittest
 
 import support
+import wordpiece
 from support import FAILED, SHARED, dunlin, needs_model, needs_shared
 
 GOLDEN = pathlib.Path(SHARED or ".") / "golden"
@@ -126,6 +127,16 @@ class Tokens(support.Case):
     @needs_model
     def test_smollm2(self):
         self.compare("smollm2-135m", support.REAL_MODEL)
+
+    def test_wordpiece(self):
+        for lowercase in (True, False):
+            path = support.FOLDER / "wordpiece.gguf"
+            cases = wordpiece.cases(path, lowercase)
+            lines = "\n".join(json.dumps({"text": text}) for text, _ in cases)
+            got = self.good(dunlin("tokenize", path, "--jsonl", stdin=lines)).splitlines()
+            self.assertEqual(len(got), len(cases))
+            for line, (text, tokens) in zip(got, cases):
+                self.assertEqual(json.loads(line)["tokens"], tokens, ascii(text))
 
     def test_bad_lines(self):
         for line, word in [("{", "line 1"), ("[]", "line 1"), ('{"text":5}', "line 1"),

@@ -426,6 +426,21 @@ static void test_gemma4(void **state)
 	assert_false(dn_tokenizer_adds_bos(tokenizer));
 }
 
+/* Embedding models that share its vocabulary. */
+static void test_gemma4_by_pre(void **state)
+{
+	uint32_t a, word;
+
+	(void)state;
+	maker_init_pieces(&maker, "gpt2");
+	maker.pre = "granite-embed-multi-311m";
+	maker_score(&maker, SPACE, 0);
+	a = maker_score(&maker, "a", 0);
+	word = maker_merge(&maker, SPACE, "a");
+	must_open(NULL);
+	EXPECT("a a!", 0, a, word, BYTE('!'));
+}
+
 static void gemma4_ids(struct gguf_builder *builder)
 {
 	gguf_add_u32(builder, "tokenizer.ggml.bos_token_id", 1);
@@ -581,6 +596,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_long_words, close_all),
 		cmocka_unit_test_teardown(test_phi3, close_all),
 		cmocka_unit_test_teardown(test_gemma4, close_all),
+		cmocka_unit_test_teardown(test_gemma4_by_pre, close_all),
 		cmocka_unit_test_teardown(test_gemma4_markers, close_all),
 		cmocka_unit_test_teardown(test_surround, close_all),
 		cmocka_unit_test_teardown(test_hostile, close_all),

@@ -99,6 +99,18 @@ static inline void maker_init_pieces(struct maker *maker, const char *model)
 	}
 }
 
+/* WordPiece: [PAD], [UNK], [CLS], [SEP]; a test adds pieces. */
+static inline void maker_init_words(struct maker *maker)
+{
+	maker_init_pieces(maker, "bert");
+	maker->n_tokens = 0;
+	maker->scored = false;
+	maker_add(maker, "[PAD]", DN_TOKEN_CONTROL);
+	maker_add(maker, "[UNK]", DN_TOKEN_UNKNOWN);
+	maker_add(maker, "[CLS]", DN_TOKEN_CONTROL);
+	maker_add(maker, "[SEP]", DN_TOKEN_CONTROL);
+}
+
 /* The merge of two spelt texts, and the token that it makes unless that is there. */
 static inline uint32_t maker_merge(struct maker *maker, const char *left, const char *right)
 {
@@ -140,7 +152,7 @@ static inline void maker_write(const struct maker *maker, struct gguf_builder *b
 	if (maker->scored)
 		gguf_add_array(builder, "tokenizer.ggml.scores", DN_GGUF_F32, maker->n_tokens,
 			       scores, (size_t)4 * maker->n_tokens);
-	if (maker->n_merges || !maker->scored)
+	if (maker->n_merges || !strcmp(maker->model, "gpt2"))
 		gguf_add_texts(builder, "tokenizer.ggml.merges", maker->merges, maker->n_merges);
 }
 

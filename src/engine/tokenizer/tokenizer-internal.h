@@ -319,6 +319,14 @@ DN_MUST_CHECK int dn_scores_word(const struct dn_tokenizer *tokenizer,
 				 struct dn_token_sink *sink, struct dn_error *err);
 void dn_scores_scratch_done(struct dn_scores_scratch *scratch);
 
+/* words.c */
+void dn_words_encode(const struct dn_tokenizer *tokenizer, const char *text, size_t size,
+		     struct dn_token_sink *sink);
+/* Whether the vocabulary has words with capital letters, so that texts keep theirs. */
+bool dn_words_has_capitals(const struct dn_vocabulary *vocabulary);
+/* Whether tokens that begin words are marked, as GGUF has them. */
+bool dn_words_has_beginnings(const struct dn_vocabulary *vocabulary);
+
 /* specials.c */
 DN_MUST_CHECK int dn_specials_build(struct dn_specials *specials,
 				    const struct dn_vocabulary *vocabulary, struct dn_error *err);

@@ -64,6 +64,8 @@ static int read_special_ids(struct dn_tokenizer *tokenizer, const struct dn_gguf
 		const char *key;
 		uint32_t *token;
 	} ids[] = {
+		/* The BOS of encoders, which newer files call so as well. */
+		{ "tokenizer.ggml.cls_token_id", &tokenizer->bos },
 		{ "tokenizer.ggml.bos_token_id", &tokenizer->bos },
 		{ "tokenizer.ggml.eos_token_id", &tokenizer->eos },
 		{ "tokenizer.ggml.unknown_token_id", &tokenizer->unknown },
@@ -105,28 +107,6 @@ static int read_vocabulary(struct dn_tokenizer *tokenizer, const struct dn_gguf 
 	return read_special_ids(tokenizer, gguf, err);
 }
 
-static int read_bytes(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
-		      struct dn_error *err)
-{
-	struct dn_text pre = { "default", strlen("default") };
-	int r;
-
-	r = dn_gguf_get_text(gguf, "tokenizer.ggml.pre", &pre, err);
-	if (r < 0)
-		return r;
-	r = dn_pretokenizer_new(pre, &tokenizer->pretokenizer, err);
-	if (r < 0)
-		return r;
-	tokenizer->encoding = DN_ENCODING_BYTES;
-	tokenizer->adds_bos = dn_pretokenizer_adds_bos(tokenizer->pretokenizer);
-	tokenizer->adds_sep = dn_pretokenizer_adds_sep(tokenizer->pretokenizer);
-	tokenizer->bpe.whole_words = dn_pretokenizer_whole_words(tokenizer->pretokenizer);
-	r = read_vocabulary(tokenizer, gguf, err);
-	if (r < 0)
-		return r;
-	return dn_merges_read(&tokenizer->bpe, &tokenizer->vocabulary, gguf, err);
-}
-
 static int read_characters(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
 			   struct dn_error *err)
 {
@@ -140,6 +120,31 @@ static int read_characters(struct dn_tokenizer *tokenizer, const struct dn_gguf 
 	/* Early files say that they add none; the model was trained with one. */
 	tokenizer->adds_bos = true;
 	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
+	return dn_merges_read(&tokenizer->bpe, &tokenizer->vocabulary, gguf, err);
+}
+
+static int read_bytes(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
+		      struct dn_error *err)
+{
+	struct dn_text pre = { "default", strlen("default") };
+	int r;
+
+	r = dn_gguf_get_text(gguf, "tokenizer.ggml.pre", &pre, err);
+	if (r < 0)
+		return r;
+	/* Embedding models of Gemma's vocabulary name it here. */
+	if (text_is(pre, "gemma4") || text_is(pre, "granite-embed-multi-311m"))
+		return read_characters(tokenizer, gguf, err);
+	r = dn_pretokenizer_new(pre, &tokenizer->pretokenizer, err);
+	if (r < 0)
+		return r;
+	tokenizer->encoding = DN_ENCODING_BYTES;
+	tokenizer->adds_bos = dn_pretokenizer_adds_bos(tokenizer->pretokenizer);
+	tokenizer->adds_sep = dn_pretokenizer_adds_sep(tokenizer->pretokenizer);
+	tokenizer->bpe.whole_words = dn_pretokenizer_whole_words(tokenizer->pretokenizer);
+	r = read_vocabulary(tokenizer, gguf, err);
+	if (r < 0)
+		return r;
 	return dn_merges_read(&tokenizer->bpe, &tokenizer->vocabulary, gguf, err);
 }
 
@@ -185,6 +190,39 @@ static int read_scores(struct dn_tokenizer *tokenizer, const struct dn_gguf *ggu
 	return 0;
 }
 
+/* BERT's CLS and SEP are always there, whatever the file says about BOS and EOS. */
+static int read_words(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
+		      struct dn_error *err)
+{
+	int r;
+
+	tokenizer->encoding = DN_ENCODING_WORDS;
+	tokenizer->vocabulary.escaped = true;
+	tokenizer->space_prefix = true;
+	/* The places that they have in BERT's own vocabularies. */
+	tokenizer->unknown = 100;
+	tokenizer->bos = 101;
+	tokenizer->sep = 102;
+	r = read_vocabulary(tokenizer, gguf, err);
+	if (r < 0)
+		return r;
+	if (!dn_words_has_beginnings(&tokenizer->vocabulary))
+		return dn_error_set(err, EINVAL,
+				    "tokenizer.ggml.tokens: none begins with U+2581; a WordPiece "
+				    "vocabulary marks so what begins a word");
+	tokenizer->adds_bos = true;
+	tokenizer->adds_sep = true;
+	tokenizer->lowercase = !dn_words_has_capitals(&tokenizer->vocabulary);
+	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.normalizer.lowercase", &tokenizer->lowercase,
+			     err);
+	if (r < 0)
+		return r;
+	tokenizer->strips_accents = tokenizer->lowercase;
+	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.normalizer.strip_accents",
+			     &tokenizer->strips_accents, err);
+	return r < 0 ? r : 0;
+}
+
 static const struct {
 	const char *name;
 	read_fn *read;
@@ -192,6 +230,7 @@ static const struct {
 	{ "gpt2", read_bytes },
 	{ "gemma4", read_characters },
 	{ "llama", read_scores },
+	{ "bert", read_words },
 };
 
 static read_fn *find_model(struct dn_text name)
@@ -236,10 +275,12 @@ int dn_tokenizer_new(const struct dn_gguf *gguf, struct dn_tokenizer **ret_token
 	}
 	read = find_model(model);
 	if (!read)
-		return dn_error_set(err, ENOTSUP,
-				    "tokenizer.ggml.model is '%.*s'; supported are 'gpt2' "
-				    "(byte-level BPE), 'llama' (SentencePiece BPE) and 'gemma4'",
-				    (int)DN_MIN(model.size, (size_t)64), model.data);
+		return dn_error_set(
+			err, ENOTSUP,
+			"tokenizer.ggml.model is '%.*s'; supported are 'gpt2' "
+			"(byte-level BPE), 'llama' (SentencePiece BPE), 'gemma4' (BPE over "
+			"characters) and 'bert' (WordPiece)",
+			(int)DN_MIN(model.size, (size_t)64), model.data);
 
 	tokenizer = calloc(1, sizeof(*tokenizer));
 	if (!tokenizer)
@@ -332,10 +373,14 @@ static int encode_plain(void *data, const char *text, size_t size, struct dn_err
 		return dn_escape_split(&tokenizer->escape, &encoding->escape,
 				       tokenizer->space_prefix ? DN_ESCAPE_PREFIX : 0, text, size,
 				       encode_scored, encoding, err);
-	default:
-		return dn_pretokenizer_split(tokenizer->pretokenizer, encoding->patterns, text,
-					     size, encode_bytes, encoding, err);
+	case DN_ENCODING_WORDS:
+		dn_words_encode(tokenizer, text, size, &encoding->sink);
+		return 0;
+	case DN_ENCODING_BYTES:
+		break;
 	}
+	return dn_pretokenizer_split(tokenizer->pretokenizer, encoding->patterns, text, size,
+				     encode_bytes, encoding, err);
 }
 
 int dn_tokenizer_encode(const struct dn_tokenizer *tokenizer, const char *text, size_t size,
@@ -401,15 +446,19 @@ bool dn_tokenizer_adds_bos(const struct dn_tokenizer *tokenizer)
 
 void dn_tokenizer_surround(const struct dn_tokenizer *tokenizer, struct dn_surround *ret_surround)
 {
-	/* A vocabulary without an EOS ends its texts with SEP. */
-	uint32_t end = tokenizer->eos != DN_TOKEN_NONE ? tokenizer->eos : tokenizer->sep;
+	/* A vocabulary without an EOS ends its texts with SEP, and BERT always does. */
+	bool with_sep = tokenizer->encoding == DN_ENCODING_WORDS || tokenizer->eos == DN_TOKEN_NONE;
+	bool ends = tokenizer->encoding == DN_ENCODING_WORDS || tokenizer->adds_eos;
+	uint32_t end = with_sep ? tokenizer->sep : tokenizer->eos;
 
 	*ret_surround = (struct dn_surround){
 		.before = tokenizer->adds_bos ? tokenizer->bos : DN_TOKEN_NONE,
-		.after = tokenizer->adds_eos ? end : DN_TOKEN_NONE,
-		.between = { tokenizer->adds_eos ? end : DN_TOKEN_NONE,
-			     tokenizer->adds_sep ? tokenizer->sep : DN_TOKEN_NONE },
+		.after = ends ? end : DN_TOKEN_NONE,
+		.between = { ends ? end : DN_TOKEN_NONE, DN_TOKEN_NONE },
 	};
+	/* Between two texts RoBERTa has both, BERT has one. */
+	if (tokenizer->adds_sep && tokenizer->encoding != DN_ENCODING_WORDS)
+		ret_surround->between[1] = tokenizer->sep;
 }
 
 bool dn_tokenizer_ends(const struct dn_tokenizer *tokenizer, uint32_t token)
