@@ -13,7 +13,11 @@ DN_BEGIN_DECLS
 /* A model's vocabulary; immutable after it was made, so any thread may use it. */
 struct dn_tokenizer;
 
-/* State of one text being given back token by token; a plain value, zero it to begin. */
+/*
+ * State of one text being given back token by token; a plain value, zero it to begin. Where the
+ * model begins each text with a space of its own, the first token's leading space is not part of
+ * the text and is left out: set @started for tokens that go on with another text.
+ */
 struct dn_detokenizer {
 	uint8_t pending[8];
 	uint8_t n_pending;
@@ -36,15 +40,33 @@ enum dn_token_kind {
 };
 
 /**
+ * struct dn_surround - the tokens that a model wants around its texts; DN_TOKEN_NONE: none there
+ * @before: ahead of the text: BOS or CLS
+ * @after: behind the text: EOS or SEP
+ * @between: for a pair of texts (a reranker's query and document), in this order between the two
+ *
+ * One text is "before text after", a pair is "before a between[0] between[1] b after". So BERT has
+ * [CLS] a [SEP] b [SEP], RoBERTa <s> a </s> </s> b </s>.
+ */
+struct dn_surround {
+	uint32_t before;
+	uint32_t after;
+	uint32_t between[2];
+};
+
+/**
  * dn_tokenizer_encode() - text to token ids
- * @text: bytes; invalid UTF-8 is encoded byte for byte
+ * @text: bytes
  * @tokens: room for @max ids; may be NULL when @max is 0
  * @ret_count: ids that the whole text needs, which may be more than @max
  *
- * No BOS or EOS is added. Time is bounded by a small multiple of size · log(size).
+ * Nothing is put around the text: dn_tokenizer_surround() says what the model wants there. What
+ * the vocabulary has no token for is the unknown token (one for a run of such characters, with
+ * WordPiece one for each word), or is left out where the vocabulary has none. Invalid UTF-8 is
+ * encoded byte for byte; WordPiece drops it, as it drops control characters. Time is bounded by a
+ * small multiple of size · log(size).
  *
  * Context: any thread.
- * Bytes that the vocabulary has no token for are left out, as the models' own tokenizers do.
  *
  * Return: 0, or a negative errno (-ENOMEM; -E2BIG for texts above 64 MiB; -EIO where a pattern
  * exceeds its limits, which no text should achieve).
@@ -81,8 +103,14 @@ DN_API const char *dn_tokenizer_bytes(const struct dn_tokenizer *tokenizer, uint
 /* DN_TOKEN_NONE where the model names none. */
 DN_API uint32_t dn_tokenizer_bos(const struct dn_tokenizer *tokenizer);
 DN_API uint32_t dn_tokenizer_eos(const struct dn_tokenizer *tokenizer);
-/* Whether the model wants its BOS before a text. */
+/* Whether the model wants its BOS (or CLS) before a text: dn_tokenizer_surround() gives @before. */
 DN_API bool dn_tokenizer_adds_bos(const struct dn_tokenizer *tokenizer);
+/*
+ * Fills @ret_surround from add_bos_token, add_eos_token and add_sep_token of the file, or what its
+ * kind of tokenizer does where the file does not say.
+ */
+DN_API void dn_tokenizer_surround(const struct dn_tokenizer *tokenizer,
+				  struct dn_surround *ret_surround);
 /* Whether @token ends an answer: EOS, EOT, EOM and the end markers that models are known by. */
 DN_API bool dn_tokenizer_ends(const struct dn_tokenizer *tokenizer, uint32_t token);
 

@@ -5,13 +5,16 @@
 import array
 import json
 import math
+import os
 import pathlib
 import unittest
 
 import support
+import wordpiece
 from support import FAILED, SHARED, dunlin, needs_model, needs_shared
 
 GOLDEN = pathlib.Path(SHARED or ".") / "golden"
+GEMMA = os.environ.get("DUNLIN_TEST_GEMMA")
 # What this version runs and knows; other families are refused, which test_hostile looks at.
 ARCHITECTURES = ["llama-f16", "llama-ropefreqs", "llama-tied"]
 
@@ -108,9 +111,32 @@ class Tokens(support.Case):
         self.compare("qwen2", GOLDEN / "tokenizers" / "qwen2.gguf")
 
     @needs_shared
+    def test_llama_spm(self):
+        self.compare("llama-spm", GOLDEN / "tokenizers" / "llama-spm.gguf")
+
+    @needs_shared
+    def test_phi3(self):
+        self.compare("phi-3", GOLDEN / "tokenizers" / "phi-3.gguf")
+
+    @needs_shared
+    @unittest.skipUnless(GEMMA, "DUNLIN_TEST_GEMMA is unset")
+    def test_gemma3(self):
+        self.compare("gemma-3-270m", GEMMA)
+
+    @needs_shared
     @needs_model
     def test_smollm2(self):
         self.compare("smollm2-135m", support.REAL_MODEL)
+
+    def test_wordpiece(self):
+        for lowercase in (True, False):
+            path = support.FOLDER / "wordpiece.gguf"
+            cases = wordpiece.cases(path, lowercase)
+            lines = "\n".join(json.dumps({"text": text}) for text, _ in cases)
+            got = self.good(dunlin("tokenize", path, "--jsonl", stdin=lines)).splitlines()
+            self.assertEqual(len(got), len(cases))
+            for line, (text, tokens) in zip(got, cases):
+                self.assertEqual(json.loads(line)["tokens"], tokens, ascii(text))
 
     def test_bad_lines(self):
         for line, word in [("{", "line 1"), ("[]", "line 1"), ('{"text":5}', "line 1"),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Token ids that llama.cpp gives, and the text given back. DUNLIN_SHARED is the folder with
- * golden/tokenizers; DUNLIN_TEST_MODEL is the SmolLM2 file.
+ * golden/tokenizers; DUNLIN_TEST_MODEL is the SmolLM2 file, DUNLIN_TEST_GEMMA that of Gemma 3.
  */
 
 #include <errno.h>
@@ -97,8 +97,8 @@ static void check_line(const struct dn_tokenizer *tokenizer, const char *line, s
 	if (detok)
 		check_decode(tokenizer, tokens, n, json_string_value(detok),
 			     json_string_length(detok));
-	/* Byte-level vocabularies that have every byte give any text back. */
-	else if (dn_tokenizer_size(tokenizer) > 100000)
+	/* Vocabularies that have every byte give any text back, but for what stands for a space. */
+	else if (!strstr(json_string_value(text), "\xe2\x96\x81"))
 		check_decode(tokenizer, tokens, n, json_string_value(text),
 			     json_string_length(text));
 	json_decref(object);
@@ -164,6 +164,54 @@ static void test_qwen2(void **state)
 	unload(&model);
 }
 
+static void test_llama_spm(void **state)
+{
+	struct model model;
+	char path[4096];
+
+	(void)state;
+	load(&model, shared_path("llama-spm.gguf", path));
+	check_file(model.tokenizer, shared_path("llama-spm.jsonl", path));
+	assert_int_equal(dn_tokenizer_bos(model.tokenizer), 1);
+	assert_int_equal(dn_tokenizer_eos(model.tokenizer), 2);
+	assert_true(dn_tokenizer_adds_bos(model.tokenizer));
+	unload(&model);
+}
+
+static void test_phi3(void **state)
+{
+	struct model model;
+	char path[4096];
+
+	(void)state;
+	load(&model, shared_path("phi-3.gguf", path));
+	check_file(model.tokenizer, shared_path("phi-3.jsonl", path));
+	assert_true(dn_tokenizer_ends(model.tokenizer, 32007)); /* <|end|> */
+	assert_false(dn_tokenizer_ends(model.tokenizer, 32010));
+	unload(&model);
+}
+
+static void test_gemma3(void **state)
+{
+	const char *file = getenv("DUNLIN_TEST_GEMMA");
+	struct model model;
+	char path[4096];
+
+	(void)state;
+	if (!file) {
+		print_message("DUNLIN_TEST_GEMMA is unset: no Gemma 3, skipped\n");
+		skip();
+	}
+	shared_path("gemma-3-270m.jsonl", path);
+	load(&model, file);
+	check_file(model.tokenizer, path);
+	assert_int_equal(dn_tokenizer_bos(model.tokenizer), 2);
+	assert_true(dn_tokenizer_adds_bos(model.tokenizer));
+	assert_true(dn_tokenizer_ends(model.tokenizer, 1));
+	assert_true(dn_tokenizer_ends(model.tokenizer, 106)); /* <end_of_turn> */
+	unload(&model);
+}
+
 static void test_smollm2(void **state)
 {
 	const char *file = getenv("DUNLIN_TEST_MODEL");
@@ -221,6 +269,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_llama_bpe),
 		cmocka_unit_test(test_qwen2),
+		cmocka_unit_test(test_llama_spm),
+		cmocka_unit_test(test_phi3),
+		cmocka_unit_test(test_gemma3),
 		cmocka_unit_test(test_smollm2),
 		cmocka_unit_test(test_long_runs),
 	};

@@ -59,8 +59,8 @@ static void test_other_kinds(void **state)
 	(void)state;
 	maker_init(&maker, "gpt-2");
 	expect_maker(0, "");
-	maker.model = "llama";
-	expect_maker(ENOTSUP, "'llama'");
+	maker.model = "rwkv";
+	expect_maker(ENOTSUP, "'rwkv'; supported are 'gpt2'");
 	maker.model = "gpt2\x1b[31m";
 	expect_maker(ENOTSUP, "[31m");
 	maker.model = "gpt2";

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/text.h"
 #include "engine/tokenizer/heap.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
@@ -179,6 +180,79 @@ int dn_bpe_word(const struct dn_tokenizer *tokenizer, struct dn_bpe_scratch *scr
 	for (uint32_t i = 0; i < n; i = symbols[i].next) {
 		if (symbols[i].token != DN_TOKEN_NONE)
 			dn_token_sink_put(sink, symbols[i].token);
+	}
+	return 0;
+}
+
+/* Characters of the word, each a symbol; returns their number. */
+static uint32_t take_characters(const struct dn_vocabulary *vocabulary, const char *word,
+				size_t size, struct dn_bpe_symbol *symbols)
+{
+	uint32_t n = 0;
+	uint32_t point;
+
+	for (size_t at = 0; at < size; n++) {
+		size_t bytes = dn_utf8_decode(word + at, size - at, &point);
+
+		symbols[n] = (struct dn_bpe_symbol){
+			.token = dn_vocabulary_find_plain(vocabulary, word + at, bytes),
+			.previous = n - 1,
+			.next = n + 1,
+		};
+		at += bytes;
+	}
+	symbols[0].previous = n;
+	return n;
+}
+
+static bool is_newlines(const char *word, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (word[i] != '\n')
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Gemma 4: the merges of its SentencePiece model, written as ranks. A run of newlines that is a
+ * token is that token: it was one in the model, which the merges alone do not lead to.
+ */
+int dn_bpe_characters(const struct dn_tokenizer *tokenizer, struct dn_bpe_scratch *scratch,
+		      const char *word, size_t size, struct dn_token_sink *sink,
+		      struct dn_error *err)
+{
+	const struct dn_vocabulary *vocabulary = &tokenizer->vocabulary;
+	struct dn_bpe_symbol *symbols;
+	uint32_t n, point;
+	size_t at = 0;
+	int r;
+
+	if (is_newlines(word, size)) {
+		uint32_t token = dn_vocabulary_find_plain(vocabulary, word, size);
+
+		if (token != DN_TOKEN_NONE) {
+			dn_token_sink_put(sink, token);
+			return 0;
+		}
+	}
+	r = scratch_grow(scratch, size, err);
+	if (r < 0)
+		return r;
+	symbols = scratch->symbols;
+	n = take_characters(vocabulary, word, size, symbols);
+	merge_long(&tokenizer->bpe, symbols, n, scratch->heap);
+	for (uint32_t i = 0, next; i < n; i = next) {
+		size_t begin = at;
+
+		/* A symbol's number is the number of characters before it. */
+		next = symbols[i].next;
+		for (uint32_t k = i; k < next; k++)
+			at += dn_utf8_decode(word + at, size - at, &point);
+		if (symbols[i].token != DN_TOKEN_NONE)
+			dn_token_sink_put(sink, symbols[i].token);
+		else
+			dn_escape_put_bytes(&tokenizer->escape, word + begin, at - begin, sink);
 	}
 	return 0;
 }

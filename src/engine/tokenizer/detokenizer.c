@@ -17,13 +17,6 @@
 /* U+FFFD */
 static const char replacement[] = { '\xef', '\xbf', '\xbd' };
 
-/* Whether a token's text is bytes as they are, not spelt in the byte alphabet. */
-static bool is_literal(const struct dn_vocab_entry *entry)
-{
-	return entry->kind == DN_TOKEN_CONTROL || entry->kind == DN_TOKEN_UNKNOWN ||
-	       entry->kind == DN_TOKEN_USER_DEFINED;
-}
-
 /* How many bytes a sequence has that begins with @lead; 0 where none does (RFC 3629). */
 static unsigned int sequence_size(uint8_t lead)
 {
@@ -111,16 +104,6 @@ uint32_t dn_detokenizer_bound(const char *text, size_t size)
 	return (uint32_t)DN_MAX(DN_MAX(a, b), size);
 }
 
-/* The token's bytes, in @raw or where they are. */
-static struct dn_text token_bytes(const struct dn_vocabulary *vocabulary, uint32_t token, char *raw)
-{
-	struct dn_text text = dn_vocabulary_text(vocabulary, token);
-
-	if (is_literal(&vocabulary->entries[token]))
-		return text;
-	return (struct dn_text){ raw, dn_alphabet_decode(text.data, text.size, raw) };
-}
-
 /* A state from outside: what is in it must be the beginning of a sequence. */
 static void check_state(struct dn_detokenizer *state)
 {
@@ -134,7 +117,7 @@ int dn_tokenizer_decode(const struct dn_tokenizer *tokenizer, struct dn_detokeni
 	const struct dn_vocabulary *vocabulary = &tokenizer->vocabulary;
 	struct dn_detokenizer after = *state;
 	char raw[DN_TOKEN_BYTES_MAX];
-	struct dn_text bytes;
+	struct dn_text bytes = { raw, 0 };
 	uint8_t kind;
 
 	if (token >= vocabulary->n_tokens)
@@ -142,7 +125,11 @@ int dn_tokenizer_decode(const struct dn_tokenizer *tokenizer, struct dn_detokeni
 	kind = vocabulary->entries[token].kind;
 	if (kind == DN_TOKEN_UNUSED || (!special && dn_vocabulary_is_guarded(vocabulary, token)))
 		return 0;
-	bytes = token_bytes(vocabulary, token, raw);
+	bytes.size = dn_vocabulary_spell(vocabulary, token, raw);
+	if (tokenizer->space_prefix && !state->started && bytes.size && raw[0] == ' ') {
+		bytes.data++;
+		bytes.size--;
+	}
 	check_state(&after);
 	if (size < 3 * bytes.size + 8) {
 		/* Rare: count first, so that a short buffer loses nothing. */
@@ -214,16 +201,8 @@ static void spell_all(struct dn_spelling *spelling, const struct dn_vocabulary *
 	uint32_t at = 0;
 
 	for (uint32_t i = 0; i < vocabulary->n_tokens; i++) {
-		struct dn_text text = dn_vocabulary_text(vocabulary, i);
-
 		spelling->offsets[i] = at;
-		if (is_literal(&vocabulary->entries[i])) {
-			memcpy(spelling->bytes + at, text.data, text.size);
-			at += (uint32_t)text.size;
-		} else {
-			at += (uint32_t)dn_alphabet_decode(text.data, text.size,
-							   spelling->bytes + at);
-		}
+		at += (uint32_t)dn_vocabulary_spell(vocabulary, i, spelling->bytes + at);
 	}
 	spelling->offsets[vocabulary->n_tokens] = at;
 }

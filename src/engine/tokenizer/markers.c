@@ -21,6 +21,8 @@ enum marker_use {
 	MARKER_MAY_END = 2, /* that too, unless the file calls it a normal token: it can be HTML */
 };
 
+#define TOOL_RESPONSE "<|tool_response>"
+
 static const struct {
 	const char *text;
 	enum marker_use use;
@@ -37,6 +39,9 @@ static const struct {
 	{ "<|eom_id|>", MARKER_ENDS },
 	{ "<|end_of_text|>", MARKER_ENDS },
 	{ "<end_of_utterance>", MARKER_ENDS },
+	{ "<turn|>", MARKER_ENDS },
+	{ TOOL_RESPONSE, MARKER_ENDS },
+	{ "[e~[", MARKER_ENDS },
 	{ "<\xef\xbd\x9c"
 	  "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
 	  MARKER_ENDS },
@@ -102,6 +107,13 @@ int dn_markers_apply(struct dn_vocabulary *vocabulary, const struct dn_gguf *ggu
 
 		if (returns && calls)
 			vocabulary->entries[end].ends = false;
+	}
+
+	/* Gemma 4 has the tags of HTML among its tokens, whatever their kind. */
+	token = find_marker(vocabulary, "</s>");
+	if (token != DN_TOKEN_NONE && find_marker(vocabulary, TOOL_RESPONSE) != DN_TOKEN_NONE) {
+		vocabulary->entries[token].kind = DN_TOKEN_NORMAL;
+		vocabulary->entries[token].ends = false;
 	}
 
 	if (eos != DN_TOKEN_NONE)

@@ -67,7 +67,7 @@ static uint32_t find_result(const struct dn_vocabulary *vocabulary, uint32_t las
 
 static bool is_usable(const struct dn_vocabulary *vocabulary, uint32_t token)
 {
-	return token != DN_TOKEN_NONE && !dn_vocabulary_is_guarded(vocabulary, token);
+	return token != DN_TOKEN_NONE && dn_vocabulary_is_plain(vocabulary, token);
 }
 
 /* Merges @base to @base + @n. @last is the token that the merge before made, and is moved on. */
@@ -148,7 +148,7 @@ int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 		return r;
 	if (r == 0)
 		return dn_error_set(err, EINVAL,
-				    "%s is missing; a byte-level vocabulary needs "
+				    "%s is missing; this kind of vocabulary needs "
 				    "its merges",
 				    key);
 	if (array.count > DN_MERGES_MAX)

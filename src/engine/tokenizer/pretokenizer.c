@@ -37,8 +37,9 @@
 #define LINES  "[" SPACE "]*[\\r\\n]+|" SPACES
 #define SIGNS  " ?[^" SPACE "\\p{L}\\p{N}]+"
 
-#define GPT2	       "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+|" SIGNS "|" SPACES
-#define LLAMA3(digits) ENDING "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "|" SIGNS "[\\r\\n]*|" LINES
+#define GPT2		 "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+|" SIGNS "|" SPACES
+#define LLAMA3(digits)	 ENDING "|" UFAKZEKA(digits)
+#define UFAKZEKA(digits) "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "|" SIGNS "[\\r\\n]*|" LINES
 #define QWEN35                                                                                     \
 	ENDING "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" SPACE                          \
 	       "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINES
@@ -47,10 +48,20 @@
 	"[^\\r\\n\\p{L}\\p{N}]?[" UPPER "]*[" LOWER "]+" ending "|"                                \
 	"[^\\r\\n\\p{L}\\p{N}]?[" UPPER "]+[" LOWER "]*" ending
 #define O200K(ending, digits) CASED(ending) "|" digits "|" SIGNS "[\\r\\n/]*|" LINES
-#define DEEPSEEK3                                                                                  \
+#define DEEPSEEK3(lines)                                                                           \
 	"[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                    \
-	"| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINES
-#define BLOOM " ?[^(|.,!?)" SPACE "\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c}]+"
+	"| ?[\\p{P}\\p{S}]+" lines
+/* Letters with their marks, and single spaces between them: nothing is given back. */
+#define EXAONE_MOE                                                                                 \
+	ENDING "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|" SIGNS    \
+	       "[\\r\\n/]?|[" SPACE "]*[\\r\\n]|" SPACES
+/* Hangul, CJK punctuation, Bopomofo, ideographs with kana. */
+#define YOUTU                                                                                      \
+	"[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}" \
+	"\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+"    \
+	"|[\\x{3105}-\\x{312f}]+|" KANA_HAN
+#define KANA_HAN "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+"
+#define BLOOM	 " ?[^(|.,!?)" SPACE "\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c}]+"
 /* U+0800 to U+9FA5 and Hangul, but for the spaces among them, as llama.cpp has it. */
 #define DEEPSEEK_ASIAN                                                                             \
 	"[\\x{800}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}"             \
@@ -84,6 +95,7 @@
 enum family_flags {
 	WHOLE_WORDS = 1 << 0, /* a word that is a token needs no merges */
 	ADDS_BOS = 1 << 1,    /* where the file does not say */
+	ADDS_SEP = 1 << 2,    /* the same */
 };
 
 struct family {
@@ -96,21 +108,30 @@ static const struct family families[] = {
 	{ "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2",
 	  0,
 	  { "\\p{N}", GPT2 } },
-	{ "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2",
+	{ "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
 	  WHOLE_WORDS | ADDS_BOS,
 	  { LLAMA3("\\p{N}{1,3}") } },
-	{ "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2",
+	{ "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2",
 	  0,
 	  { LLAMA3("\\p{N}") } },
-	{ "gpt-2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum",
+	{ "gpt-2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum "
+	  "modern-bert jina-es jina-de jina-v2-es jina-v2-de",
 	  0,
 	  { GPT2 } },
+	{ "roberta-bpe jina-v1-en jina-v2-code", ADDS_SEP, { GPT2 } },
 	{ "default", 0, { "[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]" } },
 	{ "falcon", 0, { "[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]" } },
 	{ "qwen35", 0, { QWEN35 } },
 	{ "dbrx smaug-bpe chatglm-bpe", 0, { LLAMA3("\\p{N}{1,3}") } },
 	{ "glm4 glm5", WHOLE_WORDS, { LLAMA3("\\p{N}{1,3}") } },
-	{ "gpt-4o llama4 kanana2", 0, { O200K("(?:" ENDING ")?", "\\p{N}{1,3}") } },
+	{ "minicpm5", WHOLE_WORDS, { "\\p{N}{1,3}", LLAMA3("\\p{N}+") } },
+	{ "laguna", 0, { "[^\\n]+|\\n+", LLAMA3("\\p{N}") } },
+	{ "ufakzeka", 0, { UFAKZEKA("\\p{N}") } },
+	{ "gpt-4o llama4 kanana2 talkie minimax-m2",
+	  0,
+	  { O200K("(?:" ENDING ")?", "\\p{N}{1,3}") } },
+	{ "granite-embed-multi-97m", WHOLE_WORDS, { O200K("(?:" ENDING ")?", "\\p{N}{1,3}") } },
+	{ "youtu", WHOLE_WORDS, { YOUTU, O200K("(?:" ENDING ")?", "\\p{N}") } },
 	{ "tekken", WHOLE_WORDS | ADDS_BOS, { O200K("", "\\p{N}") } },
 	{ "deepseek-coder",
 	  0,
@@ -119,15 +140,21 @@ static const struct family families[] = {
 	  0,
 	  { "[\\r\\n]", "[" SPACE "]?[" DEEPSEEK_LETTERS "]+", "[" SPACE "]?[" DEEPSEEK_SIGNS "]+",
 	    "[" SPACE "]+\\z", DEEPSEEK_ASIAN, "\\p{N}+" } },
-	{ "deepseek-v3 hunyuan-dense joyai-llm",
+	{ "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
 	  0,
-	  { "\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+", DEEPSEEK3 } },
+	  { "\\p{N}{1,3}", KANA_HAN, DEEPSEEK3("[\\r\\n]*|" LINES) } },
+	{ "spark2_5", 0, { "\\p{N}{1,3}", KANA_HAN, DEEPSEEK3("|[\\r\\n]|" SPACES), "\\p{N}" } },
 	{ "bloom poro-chat gpt3-finnish", 0, { BLOOM } },
 	{ "viking", 0, { BLOOM, "\\p{N}" } },
 	{ "bailingmoe bailingmoe2 llada-moe",
 	  0,
 	  { ENDING "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|" SIGNS "[\\r\\n]*|[" SPACE
 		   "]*[\\r\\n]|" SPACES } },
+	{ "exaone-moe", 0, { EXAONE_MOE } },
+	{ "chameleon",
+	  ADDS_BOS,
+	  { "<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", "[\\t\\n]|    |  ", "\\p{N}",
+	    "[\\p{P}!-/:-@\\[-`{-~]", GPT2 } },
 	{ "seed-coder", 0, { ENDING "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|" SIGNS "|" LINES } },
 };
 
@@ -231,6 +258,11 @@ bool dn_pretokenizer_whole_words(const struct dn_pretokenizer *pretokenizer)
 bool dn_pretokenizer_adds_bos(const struct dn_pretokenizer *pretokenizer)
 {
 	return pretokenizer->family->flags & ADDS_BOS;
+}
+
+bool dn_pretokenizer_adds_sep(const struct dn_pretokenizer *pretokenizer)
+{
+	return pretokenizer->family->flags & ADDS_SEP;
 }
 
 int dn_pretokenizer_scratch_new(size_t text_size, struct dn_pretokenizer_scratch **ret,

@@ -40,6 +40,9 @@ struct split {
 	size_t max_cover;
 };
 
+/* Tokens of Phi-3 behind which white space stays: its tokenizer.json has "rstrip" in all others. */
+static const char *const keepers[DN_SPECIALS_KEEPERS] = { "<unk>", "<s>", "<|endoftext|>" };
+
 static struct dn_text special_text(const struct dn_tokenizer *tokenizer, uint32_t index)
 {
 	return dn_vocabulary_text(&tokenizer->vocabulary, tokenizer->specials.tokens[index]);
@@ -122,6 +125,8 @@ int dn_specials_build(struct dn_specials *specials, const struct dn_vocabulary *
 	for (uint32_t i = 0; i < 256; i++)
 		specials->first[i + 1] += specials->first[i];
 	link_shorter(specials, vocabulary);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(keepers); i++)
+		specials->keeps[i] = dn_vocabulary_find(vocabulary, keepers[i], strlen(keepers[i]));
 	return 0;
 }
 
@@ -234,6 +239,23 @@ static void settle_cluster(struct split *split, size_t base)
 	}
 }
 
+/* Where the text goes on behind the token at @index, which ends at @at. */
+static size_t skip_behind(const struct split *split, uint32_t index, size_t at)
+{
+	const struct dn_specials *specials = &split->tokenizer->specials;
+
+	if (!specials->strips)
+		return at;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(specials->keeps); i++) {
+		if (specials->tokens[index] == specials->keeps[i])
+			return at;
+	}
+	while (at < split->size &&
+	       (split->text[at] == ' ' || (split->text[at] >= '\t' && split->text[at] <= '\r')))
+		at++;
+	return at;
+}
+
 /* Gives out the cluster from @base to @end; what is free in it begins at *@plain. */
 static int emit_cluster(struct split *split, size_t base, size_t end, size_t *plain,
 			struct dn_token_sink *sink, dn_plain_fn *function, void *data,
@@ -262,7 +284,9 @@ static int emit_cluster(struct split *split, size_t base, size_t end, size_t *pl
 		if (r < 0)
 			return r;
 		dn_token_sink_put(sink, split->tokenizer->specials.tokens[cover - COVER_FIRST]);
-		*plain = at + special_text(split->tokenizer, cover - COVER_FIRST).size;
+		/* White space is not where another token begins. */
+		*plain = skip_behind(split, cover - COVER_FIRST,
+				     at + special_text(split->tokenizer, cover - COVER_FIRST).size);
 	}
 	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef DUNLIN_ENGINE_TOKENIZER_INTERNAL_H
 #define DUNLIN_ENGINE_TOKENIZER_INTERNAL_H
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -12,10 +13,11 @@
 #include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tokenizer.h"
 
-#define DN_TOKENS_MAX	   ((uint32_t)1 << 20)
-#define DN_TOKEN_BYTES_MAX 1024
-#define DN_MERGES_MAX	   (((uint32_t)1 << 21) - 2)
-#define DN_ENCODE_TEXT_MAX ((size_t)64 << 20)
+#define DN_TOKENS_MAX	    ((uint32_t)1 << 20)
+#define DN_TOKEN_BYTES_MAX  1024
+#define DN_MERGES_MAX	    (((uint32_t)1 << 21) - 2)
+#define DN_ENCODE_TEXT_MAX  ((size_t)64 << 20)
+#define DN_SPECIALS_KEEPERS 3
 
 /* One token; its text lies at @offset of the file's array of tokens. */
 struct dn_vocab_entry {
@@ -30,9 +32,13 @@ struct dn_vocab_entry {
  * @base: the array of tokens in the mapping, borrowed
  * @max_size: bytes of the longest text as the file spells it
  * @longest: bytes of the longest text that decoding can give
+ * @escaped: texts are spelt as SentencePiece does (escape.c), not in GPT-2's alphabet
+ * @scores: one little-endian float32 a token, in the mapping, unaligned; NULL without. No NaN.
  */
 struct dn_vocabulary {
 	const char *base;
+	const uint8_t *scores;
+	bool escaped;
 	struct dn_vocab_entry *entries;
 	uint32_t n_tokens;
 	uint32_t max_size;
@@ -55,10 +61,10 @@ struct dn_merge {
 };
 
 /**
- * struct dn_bpe - byte pair encoding over byte-level tokens
+ * struct dn_bpe - byte pair encoding over byte-level tokens, or over characters
  * @merges: by rank; a lower rank goes first
  * @index: rank by the pair of token ids
- * @bytes: the token of each byte, DN_TOKEN_NONE where the vocabulary lacks it
+ * @bytes: byte-level: the token of each byte, DN_TOKEN_NONE where the vocabulary lacks it
  * @whole_words: a word that is a token is that token, whatever the merges say
  */
 struct dn_bpe {
@@ -70,29 +76,69 @@ struct dn_bpe {
 };
 
 /**
+ * struct dn_escape - what a vocabulary in SentencePiece's spelling says about texts
+ * @bytes: the token <0xXX> of each byte, DN_TOKEN_NONE where the vocabulary lacks it
+ * @unknown: stands for what has no token at all; DN_TOKEN_NONE without
+ * @joins: bytes that some token has directly before an escaped space inside of it: only behind
+ *	these can a token go on across the beginning of a word
+ */
+struct dn_escape {
+	uint32_t bytes[256];
+	uint32_t unknown;
+	bool joins[256];
+};
+
+/* How a text becomes tokens. */
+enum dn_encoding {
+	DN_ENCODING_BYTES,	/* byte-level BPE: tokenizer.ggml.model "gpt2" */
+	DN_ENCODING_CHARACTERS, /* BPE over characters, spaces escaped: "gemma4" */
+	DN_ENCODING_SCORES,	/* SentencePiece's BPE, merges by score: "llama" */
+	DN_ENCODING_WORDS,	/* WordPiece: "bert" */
+};
+
+/**
  * struct dn_specials - tokens that are recognised in text before it is split into words
  * @tokens: ids in the order of their texts
  * @shorter: for each, the longest other one that it begins with; DN_TOKEN_NONE without
  * @first: where the tokens that begin with each byte start
+ * @strips: white space behind a special token is not part of the text (Phi-3)
+ * @keeps: tokens behind which it is; DN_TOKEN_NONE for those that are missing
  */
 struct dn_specials {
 	uint32_t *tokens;
 	uint32_t *shorter;
 	uint32_t n;
 	uint32_t first[257];
+	uint32_t keeps[DN_SPECIALS_KEEPERS];
+	bool strips;
 };
 
 struct dn_pretokenizer;
 
+/**
+ * struct dn_tokenizer - a model's tokenizer as a whole
+ * @unknown: DN_TOKEN_NONE where the kind has none
+ * @space_prefix: a space goes before each text, and is taken off again when it is given back
+ * @lowercase, @strips_accents: WordPiece only
+ */
 struct dn_tokenizer {
+	enum dn_encoding encoding;
 	struct dn_vocabulary vocabulary;
 	struct dn_bpe bpe;
+	struct dn_escape escape;
 	struct dn_specials specials;
 	struct dn_pretokenizer *pretokenizer;
 	struct dn_spelling *spelling;
 	uint32_t bos;
 	uint32_t eos;
+	uint32_t sep;
+	uint32_t unknown;
 	bool adds_bos;
+	bool adds_eos;
+	bool adds_sep;
+	bool space_prefix;
+	bool lowercase;
+	bool strips_accents;
 };
 
 /* Where tokens go; counts those beyond @max too. */
@@ -100,6 +146,7 @@ struct dn_token_sink {
 	uint32_t *tokens;
 	size_t max;
 	size_t count;
+	bool after_unknown;
 };
 
 static inline void dn_token_sink_put(struct dn_token_sink *sink, uint32_t token)
@@ -107,6 +154,16 @@ static inline void dn_token_sink_put(struct dn_token_sink *sink, uint32_t token)
 	if (sink->count < sink->max)
 		sink->tokens[sink->count] = token;
 	sink->count++;
+	sink->after_unknown = false;
+}
+
+/* A run of what is unknown is one token. */
+static inline void dn_token_sink_put_unknown(struct dn_token_sink *sink, uint32_t unknown)
+{
+	if (unknown == DN_TOKEN_NONE || sink->after_unknown)
+		return;
+	dn_token_sink_put(sink, unknown);
+	sink->after_unknown = true;
 }
 
 static inline struct dn_text dn_vocabulary_text(const struct dn_vocabulary *vocabulary,
@@ -117,13 +174,27 @@ static inline struct dn_text dn_vocabulary_text(const struct dn_vocabulary *voca
 	return (struct dn_text){ vocabulary->base + entry->offset, entry->size };
 }
 
+/* Only where the file has scores. */
+static inline float dn_vocabulary_score(const struct dn_vocabulary *vocabulary, uint32_t token)
+{
+	uint32_t bits;
+	float score;
+
+	memcpy(&bits, vocabulary->scores + (size_t)token * sizeof(bits), sizeof(bits));
+	bits = le32toh(bits);
+	memcpy(&score, &bits, sizeof(score));
+	return score;
+}
+
 /* vocabulary.c */
 DN_MUST_CHECK int dn_vocabulary_read(struct dn_vocabulary *vocabulary, const struct dn_gguf *gguf,
 				     struct dn_error *err);
 void dn_vocabulary_done(struct dn_vocabulary *vocabulary);
 /* DN_TOKEN_NONE where no token has that text. */
 uint32_t dn_vocabulary_find(const struct dn_vocabulary *vocabulary, const char *text, size_t size);
-/* The same, but never a token that text alone must not become (control, unknown). */
+/* Whether text alone may become the token: no control token, none for a byte by its name. */
+bool dn_vocabulary_is_plain(const struct dn_vocabulary *vocabulary, uint32_t token);
+/* Finds plain tokens only. */
 uint32_t dn_vocabulary_find_plain(const struct dn_vocabulary *vocabulary, const char *text,
 				  size_t size);
 
@@ -154,6 +225,43 @@ size_t dn_alphabet_spell(uint8_t byte, char out[2]);
  * bytes than @size. Returns their number.
  */
 size_t dn_alphabet_decode(const char *text, size_t size, char *out);
+
+/* The bytes that a token's text means, in either spelling; never more than the text has. */
+size_t dn_vocabulary_spell(const struct dn_vocabulary *vocabulary, uint32_t token, char *out);
+
+/* escape.c: SentencePiece's spelling: U+2581 for a space, <0xXX> for a byte. */
+#define DN_ESCAPED_SPACE      "\xe2\x96\x81"
+#define DN_ESCAPED_SPACE_SIZE 3
+
+typedef int dn_plain_fn(void *data, const char *text, size_t size, struct dn_error *err);
+
+/* One word on its way through; zero it to begin. */
+struct dn_escape_scratch {
+	char *word;
+	size_t size;
+	size_t capacity;
+};
+
+enum dn_escape_flags {
+	DN_ESCAPE_PREFIX = 1 << 0, /* a space before the text */
+	DN_ESCAPE_LINES = 1 << 1,  /* cut between newlines and what is none */
+};
+
+void dn_escape_read(struct dn_escape *escape, const struct dn_vocabulary *vocabulary,
+		    uint32_t unknown);
+/* Never more bytes than @size. Returns their number. */
+size_t dn_escape_decode(const char *text, size_t size, bool is_byte, char *out);
+/*
+ * Gives @word the text with its spaces escaped, cut where no token can go across, so that merges
+ * of the pieces are those of the whole.
+ */
+DN_MUST_CHECK int dn_escape_split(const struct dn_escape *escape, struct dn_escape_scratch *scratch,
+				  unsigned int flags, const char *text, size_t size,
+				  dn_plain_fn *word, void *data, struct dn_error *err);
+void dn_escape_scratch_done(struct dn_escape_scratch *scratch);
+/* What is no token goes out byte by byte. */
+void dn_escape_put_bytes(const struct dn_escape *escape, const char *text, size_t size,
+			 struct dn_token_sink *sink);
 
 /* merges.c */
 DN_MUST_CHECK int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
@@ -192,14 +300,37 @@ struct dn_bpe_scratch {
 DN_MUST_CHECK int dn_bpe_word(const struct dn_tokenizer *tokenizer, struct dn_bpe_scratch *scratch,
 			      const char *word, size_t size, struct dn_token_sink *sink,
 			      struct dn_error *err);
+/* The same over the characters of an escaped word. */
+DN_MUST_CHECK int dn_bpe_characters(const struct dn_tokenizer *tokenizer,
+				    struct dn_bpe_scratch *scratch, const char *word, size_t size,
+				    struct dn_token_sink *sink, struct dn_error *err);
 void dn_bpe_scratch_done(struct dn_bpe_scratch *scratch);
+
+/* scores.c */
+struct dn_scores_scratch {
+	struct dn_scores_symbol *symbols;
+	uint64_t *heap;
+	size_t capacity;
+};
+
+/* An escaped word. */
+DN_MUST_CHECK int dn_scores_word(const struct dn_tokenizer *tokenizer,
+				 struct dn_scores_scratch *scratch, const char *word, size_t size,
+				 struct dn_token_sink *sink, struct dn_error *err);
+void dn_scores_scratch_done(struct dn_scores_scratch *scratch);
+
+/* words.c */
+void dn_words_encode(const struct dn_tokenizer *tokenizer, const char *text, size_t size,
+		     struct dn_token_sink *sink);
+/* Whether the vocabulary has words with capital letters, so that texts keep theirs. */
+bool dn_words_has_capitals(const struct dn_vocabulary *vocabulary);
+/* Whether tokens that begin words are marked, as GGUF has them. */
+bool dn_words_has_beginnings(const struct dn_vocabulary *vocabulary);
 
 /* specials.c */
 DN_MUST_CHECK int dn_specials_build(struct dn_specials *specials,
 				    const struct dn_vocabulary *vocabulary, struct dn_error *err);
 void dn_specials_done(struct dn_specials *specials);
-
-typedef int dn_plain_fn(void *data, const char *text, size_t size, struct dn_error *err);
 
 /* Cuts @text at special tokens; what lies between them goes to @plain, in order. */
 DN_MUST_CHECK int dn_specials_split(const struct dn_tokenizer *tokenizer, const char *text,
@@ -214,6 +345,7 @@ DN_MUST_CHECK int dn_pretokenizer_new(struct dn_text name, struct dn_pretokenize
 struct dn_pretokenizer *dn_pretokenizer_free(struct dn_pretokenizer *pretokenizer);
 bool dn_pretokenizer_whole_words(const struct dn_pretokenizer *pretokenizer);
 bool dn_pretokenizer_adds_bos(const struct dn_pretokenizer *pretokenizer);
+bool dn_pretokenizer_adds_sep(const struct dn_pretokenizer *pretokenizer);
 DN_MUST_CHECK int dn_pretokenizer_scratch_new(size_t text_size,
 					      struct dn_pretokenizer_scratch **ret,
 					      struct dn_error *err);

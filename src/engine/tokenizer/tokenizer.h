@@ -10,7 +10,7 @@
  * dn_tokenizer_new() - the vocabulary of a model file
  * @gguf: borrowed for the tokenizer's life (token texts stay in its mapping where they can)
  * @ret_tokenizer: owned by the caller; NULL with return 0 where the file has no vocabulary
- *	(tokenizer.ggml.model absent or "none")
+ *	(tokenizer.ggml.model absent, "none" or "no_vocab")
  *
  * Return: 0, or a negative errno (-ENOTSUP names a kind or pre-tokenizer that is not known).
  */

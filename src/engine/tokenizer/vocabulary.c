@@ -90,14 +90,44 @@ bool dn_vocabulary_is_guarded(const struct dn_vocabulary *vocabulary, uint32_t t
 	return kind == DN_TOKEN_CONTROL || kind == DN_TOKEN_UNKNOWN;
 }
 
+bool dn_vocabulary_is_plain(const struct dn_vocabulary *vocabulary, uint32_t token)
+{
+	if (vocabulary->escaped && vocabulary->entries[token].kind == DN_TOKEN_BYTE)
+		return false;
+	return !dn_vocabulary_is_guarded(vocabulary, token);
+}
+
 uint32_t dn_vocabulary_find_plain(const struct dn_vocabulary *vocabulary, const char *text,
 				  size_t size)
 {
 	uint32_t token = dn_vocabulary_find(vocabulary, text, size);
 
-	if (token != DN_TOKEN_NONE && dn_vocabulary_is_guarded(vocabulary, token))
+	if (token != DN_TOKEN_NONE && !dn_vocabulary_is_plain(vocabulary, token))
 		return DN_TOKEN_NONE;
 	return token;
+}
+
+size_t dn_vocabulary_spell(const struct dn_vocabulary *vocabulary, uint32_t token, char *out)
+{
+	struct dn_text text = dn_vocabulary_text(vocabulary, token);
+
+	switch (vocabulary->entries[token].kind) {
+	case DN_TOKEN_CONTROL:
+	case DN_TOKEN_UNKNOWN:
+	case DN_TOKEN_USER_DEFINED:
+		/* Bytes as they are. */
+		memcpy(out, text.data, text.size);
+		return text.size;
+	case DN_TOKEN_BYTE:
+		if (vocabulary->escaped)
+			return dn_escape_decode(text.data, text.size, true, out);
+		break;
+	default:
+		break;
+	}
+	if (vocabulary->escaped)
+		return dn_escape_decode(text.data, text.size, false, out);
+	return dn_alphabet_decode(text.data, text.size, out);
 }
 
 /* Of two tokens with one text the first is found; the other can still be decoded. */
@@ -152,8 +182,8 @@ static int vocabulary_read_kinds(struct dn_vocabulary *vocabulary, const struct 
 	return 0;
 }
 
-static int vocabulary_check_scores(const struct dn_vocabulary *vocabulary,
-				   const struct dn_gguf *gguf, struct dn_error *err)
+static int vocabulary_read_scores(struct dn_vocabulary *vocabulary, const struct dn_gguf *gguf,
+				  struct dn_error *err)
 {
 	const char *key = "tokenizer.ggml.scores";
 	struct dn_gguf_array array;
@@ -166,6 +196,14 @@ static int vocabulary_check_scores(const struct dn_vocabulary *vocabulary,
 		return dn_error_set(err, EINVAL,
 				    "%s: %llu scores for %u tokens; the file is damaged", key,
 				    (unsigned long long)array.count, vocabulary->n_tokens);
+	vocabulary->scores = array.data;
+	/* Scores are an order, and what is no number has no place in it. */
+	for (uint32_t i = 0; i < vocabulary->n_tokens; i++) {
+		float score = dn_vocabulary_score(vocabulary, i);
+
+		if (score != score)
+			return dn_error_set(err, EINVAL, "%s[%u] is not a number", key, i);
+	}
 	return 0;
 }
 
@@ -255,7 +293,7 @@ int dn_vocabulary_read(struct dn_vocabulary *vocabulary, const struct dn_gguf *g
 	r = vocabulary_read_kinds(vocabulary, gguf, err);
 	if (r < 0)
 		return r;
-	return vocabulary_check_scores(vocabulary, gguf, err);
+	return vocabulary_read_scores(vocabulary, gguf, err);
 }
 
 void dn_vocabulary_done(struct dn_vocabulary *vocabulary)
