@@ -54,7 +54,7 @@ struct dn_model_options {
 	{ .name = "kv",                                                                            \
 	  .kind = DN_OPTION_CHOICE,                                                                \
 	  .offset = offsetof(type, model.kv),                                                      \
-	  .argument = "f16|f32",                                                                   \
+	  .argument = "f16|f32|q8_0",                                                              \
 	  .help = "elements of the KV cache (default: f16)" }
 #define DN_OPTION_MEMORY(type)                                                                     \
 	{ .name = "memory",                                                                        \

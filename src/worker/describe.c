@@ -199,6 +199,12 @@ static json_t *tensors_json(const struct dn_gguf *gguf)
 	return end_of(&tensors);
 }
 
+static const char *const kv_names[DN_KV_COUNT] = {
+	[DN_KV_F16] = "f16",
+	[DN_KV_F32] = "f32",
+	[DN_KV_Q8_0] = "q8_0",
+};
+
 static json_t *memory_json(const struct dn_memory_plan *plan,
 			   const struct dn_context_options *options)
 {
@@ -207,7 +213,7 @@ static json_t *memory_json(const struct dn_memory_plan *plan,
 	set(&memory, "context", json_integer(plan->context));
 	set(&memory, "threads", json_integer(DN_MAX(options->threads, 1U)));
 	set(&memory, "sequences", json_integer(DN_MAX(options->sequences, 1U)));
-	set(&memory, "kv", json_string(options->kv == DN_KV_F32 ? "f32" : "f16"));
+	set(&memory, "kv", json_string(kv_names[options->kv]));
 	set(&memory, "weights_bytes", json_integer((json_int_t)plan->weights));
 	set(&memory, "cache_bytes", json_integer((json_int_t)plan->cache));
 	set(&memory, "workspace_bytes", json_integer((json_int_t)plan->workspace));

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <dunlin/kv.h>
+
 #include "base/text.h"
 
 #define TEXT_ATTACHMENT_MAX ((uint64_t)64 << 20)
@@ -83,7 +85,7 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "batch");
 	if (load->outputs > DN_LOAD_OUTPUTS_MAX)
 		return wrong(err, frame, "outputs");
-	if (load->kv > 1)
+	if (load->kv >= DN_KV_COUNT)
 		return wrong(err, frame, "kv");
 	if (load->report_steps > 1)
 		return wrong(err, frame, "report_steps");
