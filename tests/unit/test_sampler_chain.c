@@ -18,7 +18,8 @@
 
 #include "engine/sampler/internal.h"
 
-#define N_MAX 20000
+#define N_MAX	20000
+#define FAR_MAX 60000
 
 static unsigned int allocations;
 static size_t allocated;
@@ -86,7 +87,7 @@ struct candidate {
 	uint32_t id;
 };
 
-static struct candidate candidates[N_MAX];
+static struct candidate candidates[FAR_MAX];
 static uint32_t n_left;
 
 static int by_logit(const void *a, const void *b)
@@ -351,6 +352,25 @@ static void test_filters(void **unused)
 		}
 		fill(logits, N_MAX, i / 4);
 		compare(&options, logits, N_MAX);
+	}
+}
+
+/*
+ * The most typical tokens where they are sought last: more than ten nats below the largest, which
+ * is itself among the least typical.
+ */
+static void test_typical_far_below(void **unused)
+{
+	static float logits[FAR_MAX];
+	struct dn_sampler_options options = plain_options();
+
+	(void)unused;
+	for (unsigned int i = 0; i < 8; i++) {
+		for (uint32_t j = 0; j < FAR_MAX; j++)
+			logits[j] = between(-11, -9.95);
+		logits[i * 1000] = 0.0f;
+		options.typical_p = 0.05f + 0.1f * (float)i;
+		compare(&options, logits, FAR_MAX);
 	}
 }
 
@@ -783,6 +803,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_typical_far_below),
 		cmocka_unit_test(test_draws),
 		cmocka_unit_test(test_equal_logits),
 		cmocka_unit_test(test_greedy),
