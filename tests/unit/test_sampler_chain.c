@@ -18,7 +18,8 @@
 
 #include "engine/sampler/internal.h"
 
-#define N_MAX 20000
+#define N_MAX	20000
+#define FAR_MAX 60000
 
 static unsigned int allocations;
 static size_t allocated;
@@ -86,7 +87,7 @@ struct candidate {
 	uint32_t id;
 };
 
-static struct candidate candidates[N_MAX];
+static struct candidate candidates[FAR_MAX];
 static uint32_t n_left;
 
 static int by_logit(const void *a, const void *b)
@@ -354,10 +355,30 @@ static void test_filters(void **unused)
 	}
 }
 
+/*
+ * The most typical tokens where they are sought last: more than ten nats below the largest, which
+ * is itself among the least typical.
+ */
+static void test_typical_far_below(void **unused)
+{
+	static float logits[FAR_MAX];
+	struct dn_sampler_options options = plain_options();
+
+	(void)unused;
+	for (unsigned int i = 0; i < 8; i++) {
+		for (uint32_t j = 0; j < FAR_MAX; j++)
+			logits[j] = between(-11, -9.95);
+		logits[i * 1000] = 0.0f;
+		options.typical_p = 0.05f + 0.1f * (float)i;
+		compare(&options, logits, FAR_MAX);
+	}
+}
+
 /* Tokens as often as they should: two distributions where XTC is a matter of chance. */
 static void test_draws(void **unused)
 {
-	enum { N = 12, DRAWS = 200000 };
+	enum { N = 12 };
+	const int draws = 200000;
 	struct dn_sampler_options options = plain_options();
 	unsigned int seen[N] = { 0 };
 	double want[N] = { 0 };
@@ -380,10 +401,10 @@ static void test_draws(void **unused)
 		model_filter(&options, xtc);
 		softmax(model_temperature(&options));
 		for (uint32_t i = 0; i < n_left; i++)
-			want[candidates[i].id] += DRAWS * candidates[i].p * (xtc ? 0.3 : 0.7);
+			want[candidates[i].id] += draws * candidates[i].p * (xtc ? 0.3 : 0.7);
 	}
 	sampler = new_sampler(&options, N);
-	for (int i = 0; i < DRAWS; i++)
+	for (int i = 0; i < draws; i++)
 		seen[sample(sampler, logits)]++;
 	for (int i = 0; i < N; i++) {
 		if (want[i] == 0)
@@ -571,6 +592,41 @@ static void test_not_numbers(void **unused)
 		dn_sampler_free(sampler);
 		dn_sampler_free(again);
 	}
+}
+
+/*
+ * These tokens came from this code, so they say nothing of its being right; they say that each
+ * compiler and machine gives the same.
+ */
+static void test_same_everywhere(void **unused)
+{
+	static float logits[5000];
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	(void)unused;
+	for (unsigned int which = 0; which < 32; which++) {
+		struct dn_sampler_options options = plain_options();
+		struct dn_sampler *sampler;
+
+		set_one(&options, which);
+		options.seed = which;
+		options.temperature = which % 3 ? 1.0f : 0.7f;
+		options.dynatemp_range = which % 5 ? options.dynatemp_range : 0.5f;
+		sampler = new_sampler(&options, 5000);
+		for (uint32_t step = 0; step < 30; step++) {
+			uint32_t token;
+
+			for (uint32_t i = 0; i < 5000; i++)
+				logits[i] =
+					(float)((i + 1) * 2654435761u * (step + 1) >> 20) / 256.0f -
+					4.0f;
+			token = sample(sampler, logits);
+			dn_sampler_accept(sampler, token % 4);
+			hash = (hash ^ token) * 0x100000001b3u;
+		}
+		dn_sampler_free(sampler);
+	}
+	assert_true(hash == 0x9eed7d8e5725e90du);
 }
 
 /* The published formulas over the sorted candidates; returns how many are kept. */
@@ -782,16 +838,12 @@ static void test_refuses(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_draws),
-		cmocka_unit_test(test_equal_logits),
-		cmocka_unit_test(test_greedy),
-		cmocka_unit_test(test_off),
-		cmocka_unit_test(test_not_numbers),
-		cmocka_unit_test(test_mirostat),
-		cmocka_unit_test(test_mirostat_converges),
-		cmocka_unit_test(test_mirostat_edges),
-		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_filters),	       cmocka_unit_test(test_typical_far_below),
+		cmocka_unit_test(test_draws),	       cmocka_unit_test(test_equal_logits),
+		cmocka_unit_test(test_greedy),	       cmocka_unit_test(test_off),
+		cmocka_unit_test(test_not_numbers),    cmocka_unit_test(test_same_everywhere),
+		cmocka_unit_test(test_mirostat),       cmocka_unit_test(test_mirostat_converges),
+		cmocka_unit_test(test_mirostat_edges), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refuses),
 	};
 
