@@ -10,11 +10,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/relay.h"
 

@@ -12,8 +12,8 @@
  *     ivec_byte(v, index) (the signed byte of each lane), vec_from_int, vec_from_bits;
  *   ivec dot(const ivec *w, const int8_t *x, ivec start, words, bits)	start + the sum of 4 * words
  *     columns, word j holding four of VEC rows; w below 2^bits, or with 8 bits a signed byte plus
- *     BYTES_OFFSET (0 or 128). With DOT_SIGNED it takes signed bytes for any bits: magnitudes up to
- *     2^bits; then ivec_sub_bytes(v, value) makes them;
+ *     BYTES_OFFSET (0 or 128). With DOT_SIGNED 1, w may also be signed, of a magnitude below
+ *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
  *   ivec sum_half(const int8_t *x, factor)	factor times the sum of sixteen;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also

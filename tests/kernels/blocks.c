@@ -38,7 +38,7 @@ static void fill_block(enum dn_type type, uint8_t *bytes)
 	random_seed(type);
 	for (uint32_t i = 0; i < dn_type_info(type)->bytes; i++)
 		bytes[i] = (uint8_t)random_u32();
-	for (size_t i = 0; i < n_halves; i++) {
+	for (size_t i = 0; i < n_halves && i < DN_ARRAY_SIZE(scales); i++) {
 		const uint16_t half = dn_float_to_half(scales[i]);
 
 		memcpy(bytes + offsets[i], &half, sizeof(half));

@@ -152,7 +152,7 @@ static inline ivec ivec_load_short(const uint16_t *p)
 {
 	return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
 }
-/* Bytes plus 128 are added up by the instruction for sums of differences. */
+/* Bytes plus 128, added up by the instruction for sums of absolute differences. */
 static inline ivec sum_half(const int8_t *x, const int32_t factor)
 {
 	const __m128i bytes =
