@@ -4,6 +4,7 @@
  * memory that the plan must keep.
  */
 
+#include <dunlin/error.h>
 #include <dunlin/model.h>
 
 #include "gguf-files.h"

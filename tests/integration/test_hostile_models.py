@@ -26,9 +26,11 @@ FAMILIES = (
     "gemma4",
     "phi3",
     "granite",
+    "granitehybrid",
     "smollm3",
     "lfm2",
     "bert",
+    "nomic-bert",
 )
 
 # Keys behind "FAMILY." that no model runs without, or with another value than it was made with.
@@ -41,7 +43,7 @@ REALS = (
     "rope.freq_base",
 )
 # Tensors that a model may have or not: with them gone it is another model, but a model.
-OPTIONAL = re.compile(r"^(output|rope_freqs)\.weight$|\.bias$")
+OPTIONAL = re.compile(r"^(output|rope_freqs)\.weight$|\.layer_output_scale\.weight$|\.bias$")
 
 F32_TENSOR = 0
 FOREIGN_TENSOR = 26  # I32

@@ -184,7 +184,7 @@ static int filter_unique(struct dn_tcall *call, struct dn_tval *ret)
 	for (size_t i = 0; r == 0 && i < seq.count; i++) {
 		struct dn_tval item = dn_tseq_at(&seq, i);
 		struct dn_tval *before = NULL;
-		struct dn_tval key;
+		struct dn_tval key = dn_tval_none();
 
 		r = dn_trun_work(call->run, 0);
 		if (r == 0)
