@@ -474,9 +474,30 @@ static void unigram_ids(struct gguf_builder *builder)
 	gguf_add_bool(builder, "tokenizer.ggml.remove_extra_whitespaces", true);
 }
 
+/* A text of one letter, where each place has as many ways as there may be. */
+static void test_unigram_long(void **state)
+{
+	static char text[100000];
+	static char runs[128][129];
+
+	(void)state;
+	maker_init_pieces(&maker, "t5");
+	maker_score(&maker, SPACE, -2);
+	for (uint32_t i = 0; i < 128; i++) {
+		uint32_t token = maker_score(&maker, "", -1);
+
+		memset(runs[i], 'a', i + 1);
+		maker.tokens[token] = runs[i];
+	}
+	must_open(unigram_ids);
+	memset(text, 'a', sizeof(text));
+	assert_int_equal(encode(text, sizeof(text), 0, NULL, 0), 1 + (sizeof(text) + 127) / 128);
+}
+
 /* The largest sum, not the best pair first: "abc" is a + bc, though ab is the best token. */
 static void test_unigram(void **state)
 {
+	static char huge[130];
 	struct dn_surround surround;
 	uint32_t space, a, c, ab, bc, word, user;
 
@@ -510,6 +531,10 @@ static void test_unigram(void **state)
 	close_all(NULL);
 	maker.scores[a] = -INFINITY;
 	must_fail(EINVAL, "no logarithm");
+	maker.scores[a] = -1;
+	memset(huge, 'a', 129);
+	maker.tokens[maker.n_tokens - 2] = huge;
+	must_fail(E2BIG, "has 129 bytes");
 }
 
 static const uint8_t *charsmap;
@@ -693,6 +718,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_gemma4_by_pre, close_all),
 		cmocka_unit_test_teardown(test_gemma4_markers, close_all),
 		cmocka_unit_test_teardown(test_unigram, close_all),
+		cmocka_unit_test_teardown(test_unigram_long, close_all),
 		cmocka_unit_test_teardown(test_charsmap, close_all),
 		cmocka_unit_test_teardown(test_surround, close_all),
 		cmocka_unit_test_teardown(test_hostile, close_all),

@@ -14,6 +14,9 @@
 #include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
+/* U+FFFD */
+static const char replacement[] = { '\xef', '\xbf', '\xbd' };
+
 /* How many bytes a sequence has that begins with @lead; 0 where none does (RFC 3629). */
 static unsigned int sequence_size(uint8_t lead)
 {
@@ -52,7 +55,7 @@ static size_t feed(struct dn_detokenizer *state, uint8_t byte, char *out)
 
 	if (state->n_pending && !continues(state->pending[0], state->n_pending, byte)) {
 		/* One mark for a broken sequence, as the Unicode standard recommends (3.9). */
-		memcpy(out, DN_REPLACEMENT, 3);
+		memcpy(out, replacement, 3);
 		n = 3;
 		state->n_pending = 0;
 	}
@@ -61,7 +64,7 @@ static size_t feed(struct dn_detokenizer *state, uint8_t byte, char *out)
 			out[n++] = (char)byte;
 			return n;
 		}
-		memcpy(out + n, DN_REPLACEMENT, 3);
+		memcpy(out + n, replacement, 3);
 		return n + 3;
 	}
 	state->pending[state->n_pending++] = byte;
@@ -146,13 +149,13 @@ int dn_tokenizer_decode_end(const struct dn_tokenizer *tokenizer, struct dn_deto
 	bool waits = state->n_pending;
 
 	(void)tokenizer;
-	if (waits && size < strlen(DN_REPLACEMENT))
+	if (waits && size < sizeof(replacement))
 		return -ENOBUFS;
 	*state = (struct dn_detokenizer){ 0 };
 	if (!waits)
 		return 0;
-	memcpy(out, DN_REPLACEMENT, strlen(DN_REPLACEMENT));
-	return (int)strlen(DN_REPLACEMENT);
+	memcpy(out, replacement, sizeof(replacement));
+	return sizeof(replacement);
 }
 
 int dn_spelling_new(const struct dn_vocabulary *vocabulary, struct dn_spelling **ret,

@@ -99,6 +99,7 @@ struct dn_escape_scratch {
  * struct dn_unigram - what SentencePiece's unigram model does to texts
  * @trie: of texts that are replaced: little-endian units in the mapping, unaligned
  * @replacements: what by: texts that each end with a NUL
+ * @max_size: bytes of the longest token that text can become
  * @unknown_score: of a character that is no token
  * @merges_spaces: a run of spaces is one, and none is at an end
  */
@@ -107,6 +108,7 @@ struct dn_unigram {
 	uint32_t n_units;
 	const char *replacements;
 	size_t replacements_size;
+	uint32_t max_size;
 	float unknown_score;
 	bool merges_spaces;
 };
@@ -257,8 +259,6 @@ size_t dn_vocabulary_spell(const struct dn_vocabulary *vocabulary, uint32_t toke
 /* escape.c: SentencePiece's spelling: U+2581 for a space, <0xXX> for a byte. */
 #define DN_ESCAPED_SPACE      "\xe2\x96\x81"
 #define DN_ESCAPED_SPACE_SIZE 3
-
-#define DN_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 typedef int dn_plain_fn(void *data, const char *text, size_t size, struct dn_error *err);
 

@@ -25,6 +25,9 @@
 /* The longest that SentencePiece's own map has are 18 and 33 bytes. */
 #define MATCH_MAX	128
 #define REPLACEMENT_MAX 255
+#define REPLACEMENT	"\xef\xbf\xbd" /* U+FFFD, for what is no text */
+/* SentencePiece's trainer makes none of more than 16 characters; each place looks so far. */
+#define PIECE_MAX 128
 /* What an unknown character costs more than the worst token (SentencePiece's kUnkPenalty). */
 #define UNKNOWN_PENALTY 10.0F
 
@@ -87,6 +90,8 @@ int dn_unigram_read(struct dn_unigram *unigram, const struct dn_vocabulary *voca
 	float least = 0;
 	int r;
 
+	unigram->max_size = 0;
+
 	for (uint32_t i = 0; i < vocabulary->n_tokens; i++) {
 		float score = dn_vocabulary_score(vocabulary, i);
 
@@ -97,6 +102,17 @@ int dn_unigram_read(struct dn_unigram *unigram, const struct dn_vocabulary *voca
 					    i);
 		if (vocabulary->entries[i].kind == DN_TOKEN_NORMAL)
 			least = fminf(least, score);
+		/* User-defined ones are cut out before. */
+		if (vocabulary->entries[i].kind == DN_TOKEN_USER_DEFINED ||
+		    !dn_vocabulary_is_plain(vocabulary, i))
+			continue;
+		if (vocabulary->entries[i].size > PIECE_MAX)
+			return dn_error_set(err, E2BIG,
+					    "tokenizer.ggml.tokens[%u] has %u bytes; the limit of "
+					    "a unigram vocabulary is %d",
+					    i, vocabulary->entries[i].size, PIECE_MAX);
+		unigram->max_size =
+			DN_MAX(unigram->max_size, (uint32_t)vocabulary->entries[i].size);
 	}
 	unigram->unknown_score = least - UNKNOWN_PENALTY;
 	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.remove_extra_whitespaces",
@@ -181,7 +197,7 @@ static void leave(const struct dn_tokenizer *tokenizer, const char *word, uint32
 		  uint32_t at, uint32_t next, struct dn_unigram_place *places)
 {
 	const struct dn_vocabulary *vocabulary = &tokenizer->vocabulary;
-	uint32_t most = DN_MIN(size, at + vocabulary->max_size);
+	uint32_t most = DN_MIN(size, at + tokenizer->unigram.max_size);
 	bool found = false;
 
 	for (uint32_t end = next; end <= most; end++) {
@@ -195,9 +211,7 @@ static void leave(const struct dn_tokenizer *tokenizer, const char *word, uint32
 		if (token == DN_TOKEN_NONE)
 			continue;
 		found = found || end == next;
-		score = vocabulary->entries[token].kind == DN_TOKEN_USER_DEFINED
-				? 0.0
-				: (double)dn_vocabulary_score(vocabulary, token);
+		score = (double)dn_vocabulary_score(vocabulary, token);
 		offer(&places[end], places[at].score + score, token, at);
 	}
 	if (!found)
@@ -301,8 +315,8 @@ int dn_unigram_encode(const struct dn_tokenizer *tokenizer, struct dn_unigram_sc
 			length = used;
 			piece = text + at;
 			if (used == 1 && (uint8_t)text[at] >= 0x80) {
-				piece = DN_REPLACEMENT;
-				length = strlen(DN_REPLACEMENT);
+				piece = REPLACEMENT;
+				length = strlen(REPLACEMENT);
 			}
 		}
 		for (size_t i = 0; i < length && r == 0; i++)
