@@ -75,6 +75,8 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 	if (n == 0)
 		return dn_error_set(err, EINVAL, "the prompt is empty");
 	place->n_tokens = (uint32_t)n;
+	/* An answer that goes on from raw text keeps the space that it may begin with. */
+	place->detokenizer.started = submit->prompt_kind != DN_PROMPT_CHAT;
 	return 0;
 }
 

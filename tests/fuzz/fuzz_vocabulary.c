@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Hostile vocabularies. The input is a list of records, each a kind byte, a size byte and that many
- * bytes: tokens, merges, ids and texts. What opens must encode the texts and decode every token
+ * bytes: tokens, scores, merges, ids and texts. What opens must encode the texts and decode every token
  * within its promises.
  */
 
@@ -20,16 +20,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const families[] = { "smollm", "gpt-2",	  "llama-bpe", "qwen2",
 					"tekken", "deepseek-llm", "unknown" };
+static const char *const models[] = { "gpt2", "llama", "gemma4", "bert", "t5", "gpt2", "rwkv" };
 
 struct input {
 	struct dn_buffer tokens;
 	struct dn_buffer kinds;
 	struct dn_buffer merges;
+	struct dn_buffer scores;
+	struct dn_buffer charsmap;
 	struct dn_buffer text;
 	uint64_t n_tokens;
 	uint64_t n_merges;
 	uint32_t eos;
 	size_t family;
+	size_t model;
+	uint32_t flags;
 };
 
 static void add_token(struct input *input, int32_t kind, const void *data, size_t size)
@@ -37,6 +42,9 @@ static void add_token(struct input *input, int32_t kind, const void *data, size_
 	put_number(&input->tokens, size, 8);
 	put(&input->tokens, data, size);
 	put_number(&input->kinds, (uint32_t)kind, 4);
+	/* Scores that are numbers, unless a record gives others. */
+	if (input->scores.size < 4 * (input->n_tokens + 1))
+		put_number(&input->scores, 0xbf800000U + (uint32_t)(size << 20), 4);
 	input->n_tokens++;
 }
 
@@ -61,6 +69,11 @@ static void take_record(struct input *input, uint8_t kind, const uint8_t *data, 
 	case 4:
 		input->eos = size ? data[0] : 0;
 		input->family = kind / 8 % DN_ARRAY_SIZE(families);
+		input->model = size > 1 ? data[1] % DN_ARRAY_SIZE(models) : 0;
+		input->flags = size > 2 ? data[2] : 0;
+		break;
+	case 5: /* scores of the tokens to come, or the map of a unigram model */
+		put(kind & 8 ? &input->charsmap : &input->scores, data, size & ~(size_t)3);
 		break;
 	default:
 		add_token(input, kind / 8 % 8, data, size);
@@ -80,7 +93,7 @@ static void use(const struct dn_tokenizer *tokenizer, const struct dn_buffer *te
 	for (unsigned int flags = 0; flags < 2; flags++) {
 		r = dn_tokenizer_encode(tokenizer, text->data, text->size, flags, tokens, 64, &n,
 					NULL);
-		MUST(r == 0 && n <= text->size);
+		MUST(r == 0 && n <= 512 * text->size + 4);
 		for (size_t i = 0; i < DN_MIN(n, (size_t)64); i++)
 			MUST(tokens[i] < dn_tokenizer_size(tokenizer));
 	}
@@ -93,6 +106,23 @@ static void use(const struct dn_tokenizer *tokenizer, const struct dn_buffer *te
 	free(out);
 }
 
+static void add_kind(const struct input *input, struct gguf_builder *builder)
+{
+	gguf_add_text(builder, "tokenizer.ggml.model", models[input->model]);
+	gguf_add_text(builder, "general.architecture", input->flags & 1 ? "phi3" : "other");
+	gguf_add_bool(builder, "tokenizer.ggml.add_space_prefix", input->flags & 2);
+	gguf_add_bool(builder, "tokenizer.ggml.remove_extra_whitespaces", input->flags & 4);
+	if (input->flags & 8)
+		gguf_add_u32(builder, "tokenizer.ggml.unknown_token_id", 0);
+	if (input->charsmap.size)
+		gguf_add_array(builder, "tokenizer.ggml.precompiled_charsmap", DN_GGUF_U8,
+			       input->charsmap.size, input->charsmap.data, input->charsmap.size);
+	if (input->model)
+		gguf_add_array(builder, "tokenizer.ggml.scores", DN_GGUF_F32,
+			       input->scores.size / 4, input->scores.data ? input->scores.data : "",
+			       input->scores.size);
+}
+
 static void open_input(const struct input *input)
 {
 	struct dn_tokenizer *tokenizer = NULL;
@@ -102,7 +132,7 @@ static void open_input(const struct input *input)
 	int fd, r;
 
 	gguf_builder_init(&builder);
-	gguf_add_text(&builder, "tokenizer.ggml.model", "gpt2");
+	add_kind(input, &builder);
 	gguf_add_text(&builder, "tokenizer.ggml.pre", families[input->family]);
 	gguf_add_u32(&builder, "tokenizer.ggml.eos_token_id", input->eos);
 	gguf_add_array(&builder, "tokenizer.ggml.tokens", DN_GGUF_STRING, input->n_tokens,
@@ -131,6 +161,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.tokens = DN_BUFFER_INIT(BUILDER_MAX),
 		.kinds = DN_BUFFER_INIT(BUILDER_MAX),
 		.merges = DN_BUFFER_INIT(BUILDER_MAX),
+		.scores = DN_BUFFER_INIT(BUILDER_MAX),
+		.charsmap = DN_BUFFER_INIT(BUILDER_MAX),
 		.text = DN_BUFFER_INIT(BUILDER_MAX),
 	};
 
@@ -145,6 +177,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dn_buffer_done(&input.tokens);
 	dn_buffer_done(&input.kinds);
 	dn_buffer_done(&input.merges);
+	dn_buffer_done(&input.scores);
+	dn_buffer_done(&input.charsmap);
 	dn_buffer_done(&input.text);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 static bool is_escaped_space(const char *text, size_t size)
@@ -89,13 +90,18 @@ size_t dn_escape_decode(const char *text, size_t size, bool is_byte, char *out)
 	return n;
 }
 
-static int append(struct dn_escape_scratch *scratch, const char *bytes, size_t size,
-		  struct dn_error *err)
+int dn_escape_append(struct dn_escape_scratch *scratch, const char *bytes, size_t size,
+		     struct dn_error *err)
 {
 	if (size > scratch->capacity - scratch->size) {
 		size_t capacity = DN_MAX(2 * scratch->capacity, (size_t)256);
-		char *word = realloc(scratch->word, capacity);
+		char *word;
 
+		/* Escapes make three bytes of one; a vocabulary's replacements can make more. */
+		if (capacity > 4 * DN_ENCODE_TEXT_MAX)
+			return dn_error_set(err, E2BIG, "one word of more than %zu bytes",
+					    scratch->capacity);
+		word = realloc(scratch->word, capacity);
 		if (!word)
 			return dn_error_memory(err, "one long word", capacity);
 		scratch->word = word;
@@ -104,6 +110,16 @@ static int append(struct dn_escape_scratch *scratch, const char *bytes, size_t s
 	memcpy(scratch->word + scratch->size, bytes, size);
 	scratch->size += size;
 	return 0;
+}
+
+bool dn_escape_can_cut(const struct dn_escape *escape, const struct dn_escape_scratch *scratch)
+{
+	size_t size = scratch->size;
+
+	return size && !escape->joins[(uint8_t)scratch->word[size - 1]] &&
+	       !(size >= DN_ESCAPED_SPACE_SIZE &&
+		 is_escaped_space(scratch->word + size - DN_ESCAPED_SPACE_SIZE,
+				  DN_ESCAPED_SPACE_SIZE));
 }
 
 static int flush(struct dn_escape_scratch *scratch, dn_plain_fn *word, void *data,
@@ -119,27 +135,25 @@ int dn_escape_split(const struct dn_escape *escape, struct dn_escape_scratch *sc
 		    unsigned int flags, const char *text, size_t size, dn_plain_fn *word,
 		    void *data, struct dn_error *err)
 {
-	bool behind_space = flags & DN_ESCAPE_PREFIX;
 	int r = 0;
 
-	if (behind_space)
-		r = append(scratch, DN_ESCAPED_SPACE, DN_ESCAPED_SPACE_SIZE, err);
+	if (flags & DN_ESCAPE_PREFIX)
+		r = dn_escape_append(scratch, DN_ESCAPED_SPACE, DN_ESCAPED_SPACE_SIZE, err);
 	for (size_t at = 0; r == 0 && at < size;) {
 		bool is_literal = is_escaped_space(text + at, size - at);
 		bool is_space = is_literal || text[at] == ' ';
-		char last = scratch->size ? scratch->word[scratch->size - 1] : '\0';
-		bool cut = is_space && !behind_space && !escape->joins[(uint8_t)last];
+		bool cut = is_space && dn_escape_can_cut(escape, scratch);
 
-		if (flags & DN_ESCAPE_LINES)
-			cut = cut || (text[at] == '\n') != (last == '\n');
+		if ((flags & DN_ESCAPE_LINES) && scratch->size)
+			cut = cut ||
+			      (text[at] == '\n') != (scratch->word[scratch->size - 1] == '\n');
 		if (cut)
 			r = flush(scratch, word, data, err);
 		if (r == 0 && is_space)
-			r = append(scratch, DN_ESCAPED_SPACE, DN_ESCAPED_SPACE_SIZE, err);
+			r = dn_escape_append(scratch, DN_ESCAPED_SPACE, DN_ESCAPED_SPACE_SIZE, err);
 		else if (r == 0)
-			r = append(scratch, text + at, 1, err);
+			r = dn_escape_append(scratch, text + at, 1, err);
 		at += is_literal ? DN_ESCAPED_SPACE_SIZE : 1;
-		behind_space = is_space;
 	}
 	return r < 0 ? r : flush(scratch, word, data, err);
 }

@@ -54,16 +54,17 @@ static int scratch_grow(struct dn_scores_scratch *scratch, size_t size, struct d
 {
 	size_t capacity = DN_MAX(size + 1, 2 * scratch->capacity);
 
-	if (size < scratch->capacity)
+	if (scratch->symbols && size < scratch->capacity)
 		return 0;
 	dn_scores_scratch_done(scratch);
 	scratch->symbols = malloc(capacity * sizeof(*scratch->symbols));
 	scratch->heap = malloc(2 * capacity * sizeof(*scratch->heap));
 	if (!scratch->symbols || !scratch->heap) {
 		dn_scores_scratch_done(scratch);
-		return dn_error_memory(
+		(void)dn_error_memory(
 			err, "the encoding of one long word",
 			capacity * (sizeof(*scratch->symbols) + 2 * sizeof(*scratch->heap)));
+		return -ENOMEM;
 	}
 	scratch->capacity = capacity;
 	return 0;

@@ -88,12 +88,38 @@ struct dn_escape {
 	bool joins[256];
 };
 
+/* One word on its way through; zero it to begin. */
+struct dn_escape_scratch {
+	char *word;
+	size_t size;
+	size_t capacity;
+};
+
+/**
+ * struct dn_unigram - what SentencePiece's unigram model does to texts
+ * @trie: of texts that are replaced: little-endian units in the mapping, unaligned
+ * @replacements: what by: texts that each end with a NUL
+ * @max_size: bytes of the longest token that text can become
+ * @unknown_score: of a character that is no token
+ * @merges_spaces: a run of spaces is one, and none is at an end
+ */
+struct dn_unigram {
+	const uint8_t *trie;
+	uint32_t n_units;
+	const char *replacements;
+	size_t replacements_size;
+	uint32_t max_size;
+	float unknown_score;
+	bool merges_spaces;
+};
+
 /* How a text becomes tokens. */
 enum dn_encoding {
 	DN_ENCODING_BYTES,	/* byte-level BPE: tokenizer.ggml.model "gpt2" */
 	DN_ENCODING_CHARACTERS, /* BPE over characters, spaces escaped: "gemma4" */
 	DN_ENCODING_SCORES,	/* SentencePiece's BPE, merges by score: "llama" */
 	DN_ENCODING_WORDS,	/* WordPiece: "bert" */
+	DN_ENCODING_UNIGRAM,	/* SentencePiece's unigram: "t5" */
 };
 
 /**
@@ -126,6 +152,7 @@ struct dn_tokenizer {
 	struct dn_vocabulary vocabulary;
 	struct dn_bpe bpe;
 	struct dn_escape escape;
+	struct dn_unigram unigram;
 	struct dn_specials specials;
 	struct dn_pretokenizer *pretokenizer;
 	struct dn_spelling *spelling;
@@ -235,13 +262,6 @@ size_t dn_vocabulary_spell(const struct dn_vocabulary *vocabulary, uint32_t toke
 
 typedef int dn_plain_fn(void *data, const char *text, size_t size, struct dn_error *err);
 
-/* One word on its way through; zero it to begin. */
-struct dn_escape_scratch {
-	char *word;
-	size_t size;
-	size_t capacity;
-};
-
 enum dn_escape_flags {
 	DN_ESCAPE_PREFIX = 1 << 0, /* a space before the text */
 	DN_ESCAPE_LINES = 1 << 1,  /* cut between newlines and what is none */
@@ -258,6 +278,10 @@ size_t dn_escape_decode(const char *text, size_t size, bool is_byte, char *out);
 DN_MUST_CHECK int dn_escape_split(const struct dn_escape *escape, struct dn_escape_scratch *scratch,
 				  unsigned int flags, const char *text, size_t size,
 				  dn_plain_fn *word, void *data, struct dn_error *err);
+/* Whether the word so far is one of its own if a space comes next. */
+bool dn_escape_can_cut(const struct dn_escape *escape, const struct dn_escape_scratch *scratch);
+DN_MUST_CHECK int dn_escape_append(struct dn_escape_scratch *scratch, const char *bytes,
+				   size_t size, struct dn_error *err);
 void dn_escape_scratch_done(struct dn_escape_scratch *scratch);
 /* What is no token goes out byte by byte. */
 void dn_escape_put_bytes(const struct dn_escape *escape, const char *text, size_t size,
@@ -326,6 +350,21 @@ void dn_words_encode(const struct dn_tokenizer *tokenizer, const char *text, siz
 bool dn_words_has_capitals(const struct dn_vocabulary *vocabulary);
 /* Whether tokens that begin words are marked, as GGUF has them. */
 bool dn_words_has_beginnings(const struct dn_vocabulary *vocabulary);
+
+/* unigram.c */
+struct dn_unigram_scratch {
+	struct dn_unigram_place *places;
+	size_t n_places;
+	struct dn_escape_scratch word;
+};
+
+DN_MUST_CHECK int dn_unigram_read(struct dn_unigram *unigram,
+				  const struct dn_vocabulary *vocabulary,
+				  const struct dn_gguf *gguf, struct dn_error *err);
+DN_MUST_CHECK int dn_unigram_encode(const struct dn_tokenizer *tokenizer,
+				    struct dn_unigram_scratch *scratch, const char *text,
+				    size_t size, struct dn_token_sink *sink, struct dn_error *err);
+void dn_unigram_scratch_done(struct dn_unigram_scratch *scratch);
 
 /* specials.c */
 DN_MUST_CHECK int dn_specials_build(struct dn_specials *specials,

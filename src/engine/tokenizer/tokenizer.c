@@ -22,6 +22,7 @@ struct encoding {
 	struct dn_bpe_scratch bpe;
 	struct dn_escape_scratch escape;
 	struct dn_scores_scratch scores;
+	struct dn_unigram_scratch unigram;
 	struct dn_token_sink sink;
 };
 
@@ -92,7 +93,15 @@ static int read_special_ids(struct dn_tokenizer *tokenizer, const struct dn_gguf
 		if (r < 0)
 			return r;
 	}
-	return dn_markers_apply(&tokenizer->vocabulary, gguf, tokenizer->eos, err);
+	r = dn_markers_apply(&tokenizer->vocabulary, gguf, tokenizer->eos, err);
+	if (r < 0)
+		return r;
+	/* What a text has that no token covers must not end it, or begin another. */
+	if (tokenizer->unknown != DN_TOKEN_NONE &&
+	    (tokenizer->vocabulary.entries[tokenizer->unknown].ends ||
+	     tokenizer->unknown == tokenizer->bos))
+		tokenizer->unknown = DN_TOKEN_NONE;
+	return 0;
 }
 
 /* Vocabulary and ids, which each kind reads after its defaults and before its tables. */
@@ -160,6 +169,15 @@ static int read_strips(struct dn_specials *specials, const struct dn_gguf *gguf,
 	return r < 0 ? r : 0;
 }
 
+static int need_scores(const struct dn_vocabulary *vocabulary, struct dn_error *err)
+{
+	if (vocabulary->scores)
+		return 0;
+	return dn_error_set(err, EINVAL,
+			    "tokenizer.ggml.scores is missing; a SentencePiece vocabulary needs "
+			    "its scores");
+}
+
 static int read_scores(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
 		       struct dn_error *err)
 {
@@ -182,12 +200,35 @@ static int read_scores(struct dn_tokenizer *tokenizer, const struct dn_gguf *ggu
 	r = read_vocabulary(tokenizer, gguf, err);
 	if (r < 0)
 		return r;
-	if (!tokenizer->vocabulary.scores)
-		return dn_error_set(err, EINVAL,
-				    "tokenizer.ggml.scores is missing; a SentencePiece vocabulary "
-				    "needs its scores");
+	r = need_scores(&tokenizer->vocabulary, err);
+	if (r < 0)
+		return r;
 	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
 	return 0;
+}
+
+static int read_unigram(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
+			struct dn_error *err)
+{
+	int r;
+
+	tokenizer->encoding = DN_ENCODING_UNIGRAM;
+	tokenizer->vocabulary.escaped = true;
+	tokenizer->eos = 1;
+	tokenizer->unknown = 2;
+	tokenizer->adds_eos = true;
+	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix,
+			     err);
+	if (r < 0)
+		return r;
+	r = read_vocabulary(tokenizer, gguf, err);
+	if (r < 0)
+		return r;
+	r = need_scores(&tokenizer->vocabulary, err);
+	if (r < 0)
+		return r;
+	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
+	return dn_unigram_read(&tokenizer->unigram, &tokenizer->vocabulary, gguf, err);
 }
 
 /* BERT's CLS and SEP are always there, whatever the file says about BOS and EOS. */
@@ -227,10 +268,8 @@ static const struct {
 	const char *name;
 	read_fn *read;
 } models[] = {
-	{ "gpt2", read_bytes },
-	{ "gemma4", read_characters },
-	{ "llama", read_scores },
-	{ "bert", read_words },
+	{ "gpt2", read_bytes }, { "gemma4", read_characters }, { "llama", read_scores },
+	{ "bert", read_words }, { "t5", read_unigram },
 };
 
 static read_fn *find_model(struct dn_text name)
@@ -376,6 +415,9 @@ static int encode_plain(void *data, const char *text, size_t size, struct dn_err
 	case DN_ENCODING_WORDS:
 		dn_words_encode(tokenizer, text, size, &encoding->sink);
 		return 0;
+	case DN_ENCODING_UNIGRAM:
+		return dn_unigram_encode(tokenizer, &encoding->unigram, text, size, &encoding->sink,
+					 err);
 	case DN_ENCODING_BYTES:
 		break;
 	}
@@ -406,6 +448,7 @@ int dn_tokenizer_encode(const struct dn_tokenizer *tokenizer, const char *text, 
 	dn_bpe_scratch_done(&encoding.bpe);
 	dn_escape_scratch_done(&encoding.escape);
 	dn_scores_scratch_done(&encoding.scores);
+	dn_unigram_scratch_done(&encoding.unigram);
 	if (r < 0)
 		return r;
 	*ret_count = encoding.sink.count;

@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "engine/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 #include "engine/tokenizer/unicode.h"
 
@@ -168,8 +169,8 @@ bool dn_words_has_capitals(const struct dn_vocabulary *vocabulary)
 {
 	char text[DN_ESCAPED_SPACE_SIZE + 1] = DN_ESCAPED_SPACE;
 
-	for (char letter = 'A'; letter <= 'Z'; letter++) {
-		text[DN_ESCAPED_SPACE_SIZE] = letter;
+	for (int letter = 'A'; letter <= 'Z'; letter++) {
+		text[DN_ESCAPED_SPACE_SIZE] = (char)letter;
 		if (dn_vocabulary_find_plain(vocabulary, text, sizeof(text)) == DN_TOKEN_NONE)
 			return false;
 	}
