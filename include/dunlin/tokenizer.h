@@ -111,6 +111,12 @@ DN_API bool dn_tokenizer_adds_bos(const struct dn_tokenizer *tokenizer);
  */
 DN_API void dn_tokenizer_surround(const struct dn_tokenizer *tokenizer,
 				  struct dn_surround *ret_surround);
+/*
+ * Bytes at the head of @text that are not part of a text behind the special token @token: models of
+ * the Phi-3 family take the white space there. For who looks for special tokens himself.
+ */
+DN_API size_t dn_tokenizer_skips(const struct dn_tokenizer *tokenizer, uint32_t token,
+				 const char *text, size_t size);
 /* Whether @token ends an answer: EOS, EOT, EOM and the end markers that models are known by. */
 DN_API bool dn_tokenizer_ends(const struct dn_tokenizer *tokenizer, uint32_t token);
 

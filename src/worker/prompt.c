@@ -158,7 +158,7 @@ static void index_bytes(const struct dn_worker *worker, uint32_t begins[257])
 static int encode_spans(struct dn_worker *worker, const struct dn_rendered *rendered,
 			const uint32_t begins[257], struct ids *ids, struct dn_error *err)
 {
-	size_t done = 0; /* all before is encoded */
+	size_t done = 0; /* all before is encoded, or no part of a text */
 	size_t at = 0;
 	int r;
 
@@ -167,7 +167,8 @@ static int encode_spans(struct dn_worker *worker, const struct dn_rendered *rend
 
 		while (at < end && rendered->spans[i].trusted) {
 			const struct dn_special *special =
-				match(worker, begins, rendered->text + at, end - at);
+				at < done ? NULL
+					  : match(worker, begins, rendered->text + at, end - at);
 
 			if (!special) {
 				at++;
@@ -178,7 +179,8 @@ static int encode_spans(struct dn_worker *worker, const struct dn_rendered *rend
 				return r;
 			add_id(ids, special->token);
 			at += special->size;
-			done = at;
+			done = at + dn_tokenizer_skips(worker->tokenizer, special->token,
+						       rendered->text + at, rendered->size - at);
 		}
 		at = end;
 	}

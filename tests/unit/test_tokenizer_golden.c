@@ -161,6 +161,7 @@ static void test_qwen2(void **state)
 	assert_true(dn_tokenizer_ends(model.tokenizer, 151645));  /* <|im_end|> */
 	assert_false(dn_tokenizer_ends(model.tokenizer, 128247)); /* </s>, here HTML */
 	assert_false(dn_tokenizer_ends(model.tokenizer, 151644));
+	assert_int_equal(dn_tokenizer_skips(model.tokenizer, 151644, "\n Hi", 4), 0);
 	unload(&model);
 }
 
@@ -188,6 +189,11 @@ static void test_phi3(void **state)
 	check_file(model.tokenizer, shared_path("phi-3.jsonl", path));
 	assert_true(dn_tokenizer_ends(model.tokenizer, 32007)); /* <|end|> */
 	assert_false(dn_tokenizer_ends(model.tokenizer, 32010));
+	/* <|user|> takes the white space behind it, the beginning of a text does not. */
+	assert_int_equal(dn_tokenizer_skips(model.tokenizer, 32010, "\n Hi", 4), 2);
+	assert_int_equal(dn_tokenizer_skips(model.tokenizer, 32010, "\n ", 2), 2);
+	assert_int_equal(dn_tokenizer_skips(model.tokenizer, 32010, "Hi ", 3), 0);
+	assert_int_equal(dn_tokenizer_skips(model.tokenizer, 1, "\n Hi", 4), 0);
 	unload(&model);
 }
 

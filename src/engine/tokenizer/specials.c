@@ -239,21 +239,28 @@ static void settle_cluster(struct split *split, size_t base)
 	}
 }
 
+size_t dn_tokenizer_skips(const struct dn_tokenizer *tokenizer, uint32_t token, const char *text,
+			  size_t size)
+{
+	const struct dn_specials *specials = &tokenizer->specials;
+	size_t n = 0;
+
+	if (!specials->strips)
+		return 0;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(specials->keeps); i++) {
+		if (token == specials->keeps[i])
+			return 0;
+	}
+	while (n < size && (text[n] == ' ' || (text[n] >= '\t' && text[n] <= '\r')))
+		n++;
+	return n;
+}
+
 /* Where the text goes on behind the token at @index, which ends at @at. */
 static size_t skip_behind(const struct split *split, uint32_t index, size_t at)
 {
-	const struct dn_specials *specials = &split->tokenizer->specials;
-
-	if (!specials->strips)
-		return at;
-	for (size_t i = 0; i < DN_ARRAY_SIZE(specials->keeps); i++) {
-		if (specials->tokens[index] == specials->keeps[i])
-			return at;
-	}
-	while (at < split->size &&
-	       (split->text[at] == ' ' || (split->text[at] >= '\t' && split->text[at] <= '\r')))
-		at++;
-	return at;
+	return at + dn_tokenizer_skips(split->tokenizer, split->tokenizer->specials.tokens[index],
+				       split->text + at, split->size - at);
 }
 
 /* Gives out the cluster from @base to @end; what is free in it begins at *@plain. */
