@@ -10,7 +10,8 @@
 #include "gguf-files.h"
 
 #define MEMORY	((uint64_t)64 << 20)
-#define CONTEXT 16
+#define CONTEXT 40
+#define BATCH	4U
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,9 +29,10 @@ static int failed(int r, const struct dn_error *err)
 	return r < 0;
 }
 
+/* Past a border of blocks, so that windows slide and a checkpoint is made; back, and on again. */
 static void step(struct dn_context *context, uint32_t vocabulary)
 {
-	const uint32_t tokens[3] = { 0, vocabulary - 1, vocabulary / 2 };
+	const uint32_t tokens[BATCH] = { 0, vocabulary - 1, vocabulary / 2, 0 };
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_sequence *sequence = NULL;
 	struct dn_batch_item item;
@@ -38,12 +40,17 @@ static void step(struct dn_context *context, uint32_t vocabulary)
 
 	if (failed(dn_sequence_new(context, &sequence, &err), &err))
 		return;
-	item = (struct dn_batch_item){ sequence, tokens, 3, DN_LOGITS_LAST };
-	if (!failed(dn_context_step(context, &item, 1, &err), &err)) {
-		MUST(dn_sequence_length(sequence) == 3);
+	item = (struct dn_batch_item){ sequence, tokens, BATCH, DN_LOGITS_LAST };
+	for (uint32_t i = 0; i < CONTEXT / BATCH; i++) {
+		if (failed(dn_context_step(context, &item, 1, &err), &err))
+			break;
+		MUST(dn_sequence_length(sequence) == (i + 1) * BATCH);
 		last = dn_context_logits(context, 0)[vocabulary - 1];
 		(void)last;
 	}
+	MUST(dn_sequence_cut(sequence, CONTEXT - 2) <= CONTEXT - 2);
+	item.n_tokens = 1;
+	(void)failed(dn_context_step(context, &item, 1, &err), &err);
 	dn_sequence_free(sequence);
 }
 
@@ -53,7 +60,7 @@ static void use(struct dn_model *model)
 		.struct_size = sizeof(options),
 		.threads = 1,
 		.context = CONTEXT,
-		.batch = 4,
+		.batch = BATCH,
 		.outputs = 1,
 		.memory = MEMORY,
 	};
