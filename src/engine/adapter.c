@@ -98,11 +98,6 @@ static int check_dims(const struct dn_gguf_tensor *t, uint64_t columns, uint64_t
 				    (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
 				    (unsigned long long)t->dims[2], (unsigned long long)t->dims[3],
 				    (unsigned long long)columns, (unsigned long long)rows);
-	if (!dn_type_computes(t->type))
-		return dn_error_set(err, ENOTSUP,
-				    "tensor '%.*s' is %s, which this version does not compute",
-				    (int)DN_MIN(t->name.size, (size_t)NAME_SIZE), t->name.data,
-				    dn_type_info(t->type)->name);
 	return 0;
 }
 
