@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "unit/tiny-model.h"
+#include "tiny-model.h"
 
 #include <stdio.h>
 #include <stdlib.h>

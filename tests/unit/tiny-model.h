@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/types.h"
-#include "unit/gguf-builder.h"
+#include "gguf-builder.h"
 
 /**
  * struct tiny_model - its shape; tiny_model_default() is a start

@@ -125,7 +125,7 @@ struct dn_recurrent {
 
 /* Experts' matrices lie one behind the other, as many rows each. */
 struct dn_experts {
-	struct dn_matrix router;
+	struct dn_linear router;
 	struct dn_matrix gate;
 	struct dn_matrix up;
 	struct dn_matrix down;
