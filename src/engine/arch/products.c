@@ -116,6 +116,8 @@ void dn_products_add(struct dn_step *s, const struct dn_linear *linear, const st
 
 	dn_products_add_rows(s, &linear->w, rows, 0, s->n, y, y_stride);
 	item->bias = linear->bias;
+	if (!linear->adapters)
+		return;
 	item->adapters = linear->adapters;
 	item->low = s->low + s->low_used;
 	/* The way down reads what the product itself reads: it is part of the same job. */
