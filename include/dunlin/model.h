@@ -66,6 +66,50 @@ DN_API DN_MUST_CHECK int dn_model_tokenizes(const struct dn_model *model, struct
 /* NULL where dn_model_tokenizes() fails. Borrowed. */
 DN_API const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *model);
 
+#define DN_ADAPTERS_MAX	     16 /* of one model */
+#define DN_ADAPTER_RANK_MAX  4096
+#define DN_ADAPTER_SCALE_MAX 1000.0F
+
+/**
+ * struct dn_adapter_info - what an adapter's file says of itself, and how it is applied
+ * @name: borrowed from the model, not NUL-terminated; NULL where the file has none
+ * @alpha: as in the file; 0: the rank of each pair
+ * @scale: the caller's
+ * @rank: the highest of its pairs
+ * @pairs: matrices that it changes
+ * @bytes: in memory; 0 where @scale is 0: nothing is loaded then
+ */
+struct dn_adapter_info {
+	const char *name;
+	size_t name_size;
+	double alpha;
+	float scale;
+	uint32_t rank;
+	uint32_t pairs;
+	uint64_t bytes;
+};
+
+/**
+ * dn_model_add_adapter() - change a model by a LoRA adapter (Hu and others 2021)
+ * @fd: a GGUF file, as llama.cpp's convert_lora_to_gguf.py makes it; borrowed for the model's life
+ * @scale: of its effect, either sign, at most DN_ADAPTER_SCALE_MAX; 0: none at all
+ *
+ * Each product y = W x of a matrix that the file has a pair for becomes y = W x + @scale *
+ * (alpha / rank) * B (A x); adapters add in the order of the calls. A pair for the embedding adds
+ * to each token's row; where the output shares the embedding's matrix, the output stays. All calls
+ * come before the first dn_context_new().
+ *
+ * Return: 0; -EBUSY after a context was made; -E2BIG for more than DN_ADAPTERS_MAX; the reason of
+ * dn_model_runs(); -EINVAL or -ENOTSUP for a file that is no adapter, or not this model's. The
+ * model is unchanged on failure.
+ */
+DN_API DN_MUST_CHECK int dn_model_add_adapter(struct dn_model *model, int fd, float scale,
+					      struct dn_error *err);
+DN_API uint32_t dn_model_n_adapters(const struct dn_model *model);
+/* @index below dn_model_n_adapters(). */
+DN_API void dn_model_get_adapter(const struct dn_model *model, uint32_t index,
+				 struct dn_adapter_info *ret_info);
+
 /**
  * struct dn_context_options - how a model is to run
  * @struct_size: sizeof(struct dn_context_options)
@@ -92,7 +136,7 @@ struct dn_context_options {
 
 /**
  * struct dn_memory_plan - what a context will take, in bytes, before anything is allocated
- * @weights: re-laid, in anonymous memory
+ * @weights: re-laid, in anonymous memory; those of adapters too
  * @cache: keys and values, and the state of recurrent layers
  * @workspace: activations and scratch
  * @tables: the header's mapping and the tokenizer's tables
@@ -160,8 +204,8 @@ DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct 
 					   uint32_t length, struct dn_error *err);
 /*
  * Write a sequence's keys and values, the state of its recurrent layers and its checkpoints to a
- * descriptor, and read them back into an empty sequence of a context with the same model, level,
- * cache type and layout (checked).
+ * descriptor, and read them back into an empty sequence of a context with the same model, adapters,
+ * level, cache type and layout (checked).
  */
 DN_API DN_MUST_CHECK int dn_sequence_save(const struct dn_sequence *sequence, int fd,
 					  struct dn_error *err);

@@ -23,6 +23,7 @@ static const struct dn_option options[] = {
 	DN_OPTION_THREADS(struct dn_bench_options),
 	DN_OPTION_KV(struct dn_bench_options),
 	DN_OPTION_MEMORY(struct dn_bench_options),
+	DN_OPTION_LORA(struct dn_bench_options),
 	DN_OPTION_SANDBOX(struct dn_bench_options),
 };
 

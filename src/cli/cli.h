@@ -93,6 +93,15 @@ DN_MUST_CHECK int dn_cli_open_model(const char *model, struct dn_cli_model *ret_
 void dn_cli_close_model(struct dn_cli_model *model);
 #define DN_AUTO_MODEL_FILES DN_AUTO(dn_cli_close_model)
 
+/**
+ * dn_cli_open_adapter() - the file behind a FILE[:SCALE] argument
+ * @ret_scale: 1 where what is behind the last colon is no number: the colon is the path's then
+ *
+ * Return: 0; -ERANGE for a scale beyond DN_FILE_SCALE_MAX; another negative errno.
+ */
+DN_MUST_CHECK int dn_cli_open_adapter(const char *argument, int *ret_fd, float *ret_scale,
+				      struct dn_error *err);
+
 /* Nanoseconds of the monotonic clock. */
 uint64_t dn_cli_now(void);
 

@@ -250,6 +250,23 @@ int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
 	return 0;
 }
 
+static int add_adapters(struct dn_client *client, const struct dn_option_list *adapters,
+			struct dn_error *err)
+{
+	for (uint32_t i = 0; i < adapters->count; i++) {
+		struct dn_frame_file file = { .kind = DN_FILE_ADAPTER };
+		DN_AUTO_FD int fd = -1;
+		int r;
+
+		r = dn_cli_open_adapter(adapters->items[i], &fd, &file.scale, err);
+		if (r >= 0)
+			r = dn_client_add_file(client, fd, &file, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int dn_client_open(struct dn_client *client, const char *model,
 		   const struct dn_model_options *options, struct dn_frame_load *load,
 		   struct dn_error *err)
@@ -264,6 +281,8 @@ int dn_client_open(struct dn_client *client, const char *model,
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
 	r = dn_cli_open_model(model, &files, err);
+	if (r >= 0)
+		r = add_adapters(client, &options->lora, err);
 	if (r < 0)
 		return r;
 	r = dn_client_load(client, files.fds, files.n_fds, load, err);

@@ -25,6 +25,7 @@ struct dn_model_options {
 	uint32_t kv; /* enum dn_kv_type */
 	uint64_t memory;
 	bool no_sandbox;
+	struct dn_option_list lora; /* FILE[:SCALE] each */
 };
 
 #define DN_OPTION_SANDBOX(type)                                                                    \
@@ -63,6 +64,13 @@ struct dn_model_options {
 	  .offset = offsetof(type, model.memory),                                                  \
 	  .argument = "SIZE",                                                                      \
 	  .help = "memory budget, such as 400M (default: none)" }
+#define DN_OPTION_LORA(type)                                                                       \
+	{ .name = "lora",                                                                          \
+	  .kind = DN_OPTION_LIST,                                                                  \
+	  .offset = offsetof(type, model.lora),                                                    \
+	  .max = DN_FILE_ADAPTERS_MAX,                                                             \
+	  .argument = "FILE[:SCALE]",                                                              \
+	  .help = "apply a LoRA adapter (default scale: 1); may be repeated" }
 
 /**
  * struct dn_client - a worker process
@@ -124,7 +132,7 @@ DN_MUST_CHECK int dn_client_add_file(struct dn_client *client, int fd,
 DN_MUST_CHECK int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
 				 const struct dn_frame_load *load, struct dn_error *err);
 /*
- * Start, open, load: what most verbs begin with. Sets @load's threads by the machine where they are
+ * Start, open, load, adapters too: what most verbs begin with. Sets @load's threads by the machine where they are
  * not given.
  */
 DN_MUST_CHECK int dn_client_open(struct dn_client *client, const char *model,

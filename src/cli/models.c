@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From a MODEL argument to open files. */
+/* From a MODEL argument, and those of adapters, to open files. */
 
 #include "cli/cli.h"
 
@@ -105,22 +105,53 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static int open_path(const char *path, int *ret_fd, struct dn_error *err)
+/* @kind: "model" or "adapter", for the message. */
+static int open_kind(const char *kind, const char *path, int *ret_fd, struct dn_error *err)
 {
 	/* Not to wait for the writer of a FIFO. */
 	DN_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
 	if (fd < 0)
-		return dn_error_errno(err, errno, "open model '%s'", path);
+		return dn_error_errno(err, errno, "open %s '%s'", kind, path);
 	if (fstat(fd, &st) < 0)
-		return dn_error_errno(err, errno, "look at model '%s'", path);
+		return dn_error_errno(err, errno, "look at %s '%s'", kind, path);
 	if (S_ISDIR(st.st_mode))
-		return dn_error_set(err, EISDIR, "model '%s' is a directory", path);
+		return dn_error_set(err, EISDIR, "%s '%s' is a directory", kind, path);
 	if (!S_ISREG(st.st_mode))
-		return dn_error_set(err, EINVAL, "model '%s' is not a regular file", path);
+		return dn_error_set(err, EINVAL, "%s '%s' is not a regular file", kind, path);
 	*ret_fd = dn_steal_fd(&fd);
 	return 0;
+}
+
+static int open_path(const char *path, int *ret_fd, struct dn_error *err)
+{
+	return open_kind("model", path, ret_fd, err);
+}
+
+int dn_cli_open_adapter(const char *argument, int *ret_fd, float *ret_scale, struct dn_error *err)
+{
+	const char *colon = strrchr(argument, ':');
+	char path[PATH_MAX];
+	double scale = 1.0;
+	char *end = NULL;
+	int n;
+
+	if (colon && colon[1] != '\0' && !strchr(" \t\n", colon[1]))
+		scale = strtod(colon + 1, &end);
+	if (!end || *end != '\0') {
+		scale = 1.0;
+		colon = argument + strlen(argument);
+	}
+	if (!(scale >= -(double)DN_FILE_SCALE_MAX && scale <= (double)DN_FILE_SCALE_MAX))
+		return dn_error_set(err, ERANGE, "adapter '%.160s': a scale is from %g to %g",
+				    argument, -(double)DN_FILE_SCALE_MAX,
+				    (double)DN_FILE_SCALE_MAX);
+	n = snprintf(path, sizeof(path), "%.*s", (int)DN_MIN(colon - argument, PATH_MAX), argument);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return dn_error_set(err, ENAMETOOLONG, "the adapter's path is too long");
+	*ret_scale = (float)scale;
+	return open_kind("adapter", path, ret_fd, err);
 }
 
 static int open_other_parts(const char *first, const struct part_name *name,

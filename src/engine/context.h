@@ -56,6 +56,8 @@ struct dn_product_item {
 	float *y; /* where both parts' products are summed up to; NULL: they are one */
 	size_t y_stride;
 	const float *bias;
+	const struct dn_low_rank *adapters;
+	float *low; /* what goes up again: float32[n, rank] of each adapter */
 	uint32_t first_piece;
 	uint32_t groups_per_piece;
 };
@@ -76,6 +78,8 @@ struct dn_expert_rows {
 /**
  * struct dn_step - the workspace of a step, and what is in it now
  * @n: rows in use
+ * @low: products of adapters on their way up, @low_used of it in use
+ * @low_scratch: what they add to a piece, @low_stride elements for each thread
  * @x: the residual stream, float32[n, dim]
  * @normed, @attended, @hidden: what products read
  * @qkv: float32[n, qkv_stride]: queries, keys, values of a layer, one behind the other
@@ -98,6 +102,10 @@ struct dn_step {
 	struct dn_product_item *products;
 	float *apart; /* products of rows in two parts, before they are summed */
 	size_t apart_used;
+	float *low;
+	size_t low_used;
+	float *low_scratch;
+	size_t low_stride;
 	float *x;
 	struct dn_rows normed;
 	struct dn_rows attended;

@@ -12,6 +12,7 @@
 #include <dunlin/tokenizer.h>
 
 #include "base/text.h"
+#include "engine/adapter.h"
 #include "engine/arch/bind.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -65,21 +66,6 @@ static int check_all_bound(const struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
-static int place_weights(struct dn_model *m, struct dn_error *err)
-{
-	size_t total = 0;
-
-	for (size_t i = 0; i < m->n_weights; i++) {
-		m->weights[i].offset = total;
-		if (m->weights[i].bytes > SIZE_MAX / 2 ||
-		    !dn_add_ok(total, DN_ROUND_UP(m->weights[i].bytes, (size_t)64), &total) ||
-		    total > SIZE_MAX / 2)
-			return dn_error_set(err, E2BIG, "the weights do not fit the address space");
-	}
-	m->region_bytes = total;
-	return 0;
-}
-
 /* What cannot run stays inspectable: the reason is kept for who wants to run it. */
 static int understand(struct dn_model *m, struct dn_error *err)
 {
@@ -89,7 +75,7 @@ static int understand(struct dn_model *m, struct dn_error *err)
 	if (r >= 0 && m->n_weights != dn_gguf_n_tensors(m->gguf))
 		r = check_all_bound(m, &m->runs);
 	if (r >= 0)
-		r = place_weights(m, &m->runs);
+		r = dn_weights_place(m->weights, m->n_weights, &m->region_bytes, &m->runs);
 	if (r == -ENOMEM) {
 		*err = m->runs;
 		return r;
@@ -136,6 +122,8 @@ struct dn_model *dn_model_free(struct dn_model *m)
 		return NULL;
 	if (m->region)
 		(void)munmap(m->region, DN_ROUND_UP(m->region_bytes, DN_HUGE_PAGE));
+	while (m->n_adapters > 0)
+		dn_adapter_free(m->adapters[--m->n_adapters]);
 	dn_tokenizer_free(m->tokenizer);
 	free(m->layers);
 	free(m->weights);
@@ -166,11 +154,6 @@ int dn_model_tokenizes(const struct dn_model *m, struct dn_error *err)
 const struct dn_tokenizer *dn_model_tokenizer(const struct dn_model *m)
 {
 	return m->tokenizer;
-}
-
-size_t dn_model_weights_bytes(const struct dn_model *m)
-{
-	return m->region_bytes;
 }
 
 /* The type that holds most of the weights' bytes. */
@@ -246,4 +229,5 @@ void dn_model_get_info(const struct dn_model *m, struct dn_model_info *ret_info)
 		.quantisation = main_type(m->gguf),
 	};
 	count_weights(m, ret_info);
+	dn_adapters_count(m, ret_info);
 }

@@ -13,6 +13,7 @@
 
 #define DN_PARTS_MAX 3 /* weights that a file may keep as one tensor */
 
+struct dn_adapter;
 struct dn_pool;
 
 /* A vector that begins @n elements behind the one before it in the same tensor. */
@@ -24,7 +25,9 @@ struct dn_vector_part {
 /**
  * struct dn_weight - one tensor on its way into memory
  * @shape: of a matrix, its @data not set
- * @parts: the matrices that its rows are, in order; their data is set when weights are loaded
+ * @parts: the matrices that its rows are, in order; their data is set when weights are loaded.
+ *	@shape's type is the tensor's, or F32 where it is to be unpacked
+ * @linears: whose matrices the parts are; NULL: no linears', so that no adapter can change them
  * @vector: where a vector of float32 goes, else NULL; @vector_parts: what else its parts are
  * @offset: in the model's region
  */
@@ -32,10 +35,23 @@ struct dn_weight {
 	const struct dn_gguf_tensor *tensor;
 	struct dn_matrix shape;
 	struct dn_matrix *parts[DN_PARTS_MAX];
+	struct dn_linear *linears[DN_PARTS_MAX];
 	const float **vector;
 	struct dn_vector_part vector_parts[DN_PARTS_MAX - 1];
 	size_t offset;
 	size_t bytes;
+};
+
+/**
+ * struct dn_weight_set - tensors of one file that are loaded together
+ * @region: their memory, NULL before they are loaded
+ */
+struct dn_weight_set {
+	const struct dn_gguf *gguf;
+	const struct dn_weight *weights;
+	size_t n_weights;
+	uint8_t *region;
+	size_t region_bytes;
 };
 
 /**
@@ -44,6 +60,7 @@ struct dn_weight {
  * @tokenizer: NULL where @tokenizes is set: why it has none
  * @weights: what @arch asked for, in the order of asking; addresses of @region once loaded
  * @region: the re-laid weights, NULL before they are loaded
+ * @adapters: owned, in the order that they are applied in
  */
 struct dn_model {
 	struct dn_gguf *gguf;
@@ -59,15 +76,31 @@ struct dn_model {
 	struct dn_globals globals;
 	uint8_t *region;
 	size_t region_bytes;
+	struct dn_adapter *adapters[DN_ADAPTERS_MAX];
+	uint32_t n_adapters;
 	char architecture[64];
 };
 
-/* Reads and re-lays all weights with the pool's threads; once a model. */
+/* Reads and re-lays all weights, those of adapters too, with the pool's threads; once a model. */
 DN_MUST_CHECK int dn_model_load_weights(struct dn_model *model, struct dn_pool *pool,
 					struct dn_error *err);
 /* Bytes that it takes for each thread while it reads. */
 size_t dn_model_staging_bytes(const struct dn_model *model);
-/* Bytes that dn_model_load_weights() maps. */
-size_t dn_model_weights_bytes(const struct dn_model *model);
+/* Bytes that dn_model_load_weights() maps; fits 64 bits. */
+uint64_t dn_model_weights_bytes(const struct dn_model *model);
+
+/* weights.c: what the model and its adapters have in common. */
+
+/* Sets the shape of a matrix of @type and its bytes. */
+DN_MUST_CHECK int dn_weight_set_matrix(struct dn_weight *weight, enum dn_type type, uint32_t rows,
+				       uint32_t columns, struct dn_error *err);
+/* Gives each weight its offset. */
+DN_MUST_CHECK int dn_weights_place(struct dn_weight *weights, size_t n, size_t *ret_region_bytes,
+				   struct dn_error *err);
+size_t dn_weights_staging_bytes(const struct dn_weight_set *set);
+/* Maps @set's region and fills it; on failure there is none. A set of no tensors has none. */
+DN_MUST_CHECK int dn_weights_load(struct dn_weight_set *set, struct dn_pool *pool,
+				  struct dn_error *err);
+void dn_weights_unmap(struct dn_weight_set *set);
 
 #endif /* DUNLIN_ENGINE_MODEL_H */

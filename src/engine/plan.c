@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/adapter.h"
 #include "engine/context.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -104,7 +105,7 @@ static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 	};
 
 	plan->context = o->context;
-	plan->weights = DN_ROUND_UP((uint64_t)m->region_bytes, DN_HUGE_PAGE);
+	plan->weights = dn_model_weights_bytes(m);
 	/* What loading reads into is given back before the workspace is made. */
 	plan->workspace = DN_MAX(dn_workspace_lay(&counted, o->threads, NULL),
 				 dn_model_staging_bytes(m) * (uint64_t)o->threads);
@@ -130,7 +131,8 @@ int dn_model_plan(const struct dn_model *m, const struct dn_context_options *opt
 	r = dn_context_options_fill(m, options, &o, err);
 	if (r < 0)
 		return r;
-	plan.tables = dn_gguf_header_size(m->gguf) + dn_tokenizer_memory(m->gguf);
+	plan.tables =
+		dn_gguf_header_size(m->gguf) + dn_tokenizer_memory(m->gguf) + dn_adapters_tables(m);
 	r = add_up(m, &o, &plan, err);
 	while (r >= 0 && o.memory && plan.total > o.memory && !(options && options->context) &&
 	       o.context > CONTEXT_LEAST) {

@@ -2,9 +2,9 @@
 /*
  * A sequence's memory on its way out of a process and back.
  *
- * A header that binds it to the model, level, cache type and layout, and says where its
- * checkpoints are; then the blocks of all layers, those blocks of windows that are kept, the state
- * and those of the checkpoints, each as it is in memory. Slots behind the last token are written as
+ * A header that binds it to the model, its adapters, level, cache type and layout, and says where
+ * its checkpoints are; then the blocks of all layers, those blocks of windows that are kept, the
+ * state and those of the checkpoints, each as it is in memory. Slots behind the last token are written as
  * zeros, so that nothing of another sequence leaves with them. What comes back is checked in size
  * and binding; its numbers are taken as they are, so a snapshot is to be kept where only its owner
  * writes.
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "engine/adapter.h"
 #include "engine/context.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
@@ -41,6 +42,26 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 
 	for (size_t i = 0; i < size; i++)
 		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+/* An adapter may change few matrices, and those little: a part of each. */
+static uint64_t hash_adapter(uint64_t hash, const struct dn_adapter *adapter)
+{
+	const struct dn_weight_set *set = &adapter->set;
+
+	for (size_t i = 0; i < set->n_weights; i++) {
+		const struct dn_weight *w = &set->weights[i];
+
+		hash = hash_bytes(hash, w->tensor->name.data, w->tensor->name.size);
+		hash = hash_bytes(hash, w->tensor->dims, sizeof(w->tensor->dims));
+		hash = hash_bytes(hash, set->region + w->offset, DN_MIN(w->bytes, (size_t)1024));
+	}
+	for (size_t i = 0; set->n_weights && i < adapter->n_pairs; i++) {
+		const float scale = adapter->pairs[i].parts[0].scale;
+
+		hash = hash_bytes(hash, &scale, sizeof(scale));
+	}
 	return hash;
 }
 
@@ -71,7 +92,10 @@ static uint64_t fingerprint(const struct dn_model *m)
 	hash = hash_bytes(hash, &h->attention_scale, sizeof(h->attention_scale));
 	/* Two fine-tunings of one model differ in every matrix: a part of one tells them apart. */
 	last = &m->weights[m->n_weights - 1];
-	return hash_bytes(hash, m->region + last->offset, DN_MIN(last->bytes, (size_t)65536));
+	hash = hash_bytes(hash, m->region + last->offset, DN_MIN(last->bytes, (size_t)65536));
+	for (uint32_t i = 0; i < m->n_adapters; i++)
+		hash = hash_adapter(hash, m->adapters[i]);
+	return hash;
 }
 
 static struct snapshot_header header_of(const struct dn_sequence *s)
@@ -221,8 +245,9 @@ static int check_header(const struct dn_sequence *s, const struct snapshot_heade
 	if (have->model != want.model || have->level != want.level || have->kv != want.kv ||
 	    have->block_tokens != want.block_tokens ||
 	    memcmp(have->block_bytes, want.block_bytes, sizeof(want.block_bytes)) != 0)
-		return dn_error_set(err, EINVAL,
-				    "the snapshot is of another model, level or cache type");
+		return dn_error_set(
+			err, EINVAL,
+			"the snapshot is of another model, adapter, level or cache type");
 	if (have->length > s->context->length)
 		return dn_error_set(err, ENOBUFS, "the snapshot has %u tokens, the context %u",
 				    have->length, s->context->length);

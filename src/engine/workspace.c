@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The arrays of a step, laid out one behind the other by the widest layer. */
 
+#include "engine/adapter.h"
 #include "engine/context.h"
+
+#define LINEARS_MAX 4U /* products with adapters that are one job */
+#define UP_GROUPS   4U /* of a whole batch, that a thread adds at once on an adapter's way up */
 
 /*
  * Gives out 64-byte aligned places; with no base it only counts. Counts cannot overflow: the
@@ -114,6 +118,19 @@ static void place_recurrent(struct layout *l, struct dn_step *s, const struct wi
 	s->gates = place(l, n * w->gates, sizeof(float));
 }
 
+/* What adapters take down of a step's rows and up again: see products.c. */
+static void place_low(struct layout *l, struct dn_context *c, uint32_t threads)
+{
+	const uint64_t rank = dn_adapters_rank(c->model);
+	struct dn_step *s = &c->step;
+
+	if (!rank)
+		return;
+	s->low = place(l, c->batch * LINEARS_MAX * rank, sizeof(float));
+	s->low_stride = (size_t)UP_GROUPS * DN_GROUP * DN_MAX(c->batch, (uint32_t)DN_GROUP);
+	s->low_scratch = place(l, (uint64_t)threads * s->low_stride, sizeof(float));
+}
+
 uint64_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 {
 	const struct dn_hparams *h = &c->model->hparams;
@@ -126,7 +143,8 @@ uint64_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 		widen(&w, &c->model->layers[i]);
 	s->rows = place(&l, n, sizeof(*s->rows));
 	s->runs = place(&l, n, sizeof(*s->runs));
-	s->products = place(&l, DN_MAX(2U * h->experts, 4U), sizeof(*s->products));
+	s->products = place(&l, DN_MAX(2U * h->experts, LINEARS_MAX * (1 + c->model->n_adapters)),
+			    sizeof(*s->products));
 	s->x = place(&l, n * h->dim, sizeof(float));
 	place_rows(&l, &s->normed, n, h->dim);
 	place_rows(&l, &s->attended, n, w.attended);
@@ -139,6 +157,7 @@ uint64_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 	s->per_layer = place(&l, n * h->n_layers * h->per_layer_dim, sizeof(float));
 	place_experts(&l, &s->experts, h, n);
 	place_apart(&l, c, &w);
+	place_low(&l, c, threads);
 	for (int i = 0; i < DN_ROPE_COUNT; i++) {
 		s->cosines[i] = place(&l, n * h->ropes[i].dims / 2, sizeof(float));
 		s->sines[i] = place(&l, n * h->ropes[i].dims / 2, sizeof(float));

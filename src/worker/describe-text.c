@@ -98,6 +98,30 @@ static int add_tokenizer(const json_t *root, struct dn_buffer *text)
 				line(json_object_get(tokenizer, "reason"), reason, sizeof(reason)));
 }
 
+static int add_adapters(const json_t *root, struct dn_buffer *text)
+{
+	char name[VALUE_BYTES_SHOWN * 3 + 8];
+	const json_t *adapter;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(root, "adapters"), i, adapter)
+	{
+		if (r >= 0)
+			r = dn_buffer_printf(
+				text,
+				"adapter         %s: rank %lld, alpha %g, scale %g, %lld matrices, "
+				"%.1f MiB\n",
+				line(json_object_get(adapter, "name"), name, sizeof(name)),
+				number(adapter, "rank"),
+				json_real_value(json_object_get(adapter, "alpha")),
+				json_real_value(json_object_get(adapter, "scale")),
+				number(adapter, "matrices"),
+				(double)number(adapter, "bytes") / 0x1p20);
+	}
+	return r;
+}
+
 static int add_value(const json_t *value, struct dn_buffer *text)
 {
 	char out[VALUE_BYTES_SHOWN * 3 + 8];
@@ -205,6 +229,8 @@ int dn_describe_text(const json_t *json, struct dn_buffer *text)
 			    ? dn_buffer_printf(text, "chat template   %lld bytes\n",
 					       number(root, "chat_template_bytes"))
 			    : dn_buffer_append_text(text, "chat template   none\n");
+	if (r >= 0)
+		r = add_adapters(root, text);
 	if (r >= 0)
 		r = add_memory(root, text);
 	if (r >= 0)

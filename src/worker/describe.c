@@ -262,6 +262,27 @@ static void set_vocabulary(struct object *root, const struct dn_model *model)
 	set(root, "tokenizer", end_of(&object));
 }
 
+static json_t *adapters_json(const struct dn_model *model)
+{
+	struct object adapters = { json_array(), false };
+
+	for (uint32_t i = 0; i < dn_model_n_adapters(model); i++) {
+		struct object object = { json_object(), false };
+		struct dn_adapter_info info;
+
+		dn_model_get_adapter(model, i, &info);
+		set(&object, "name",
+		    info.name ? text_json(info.name, info.name_size) : json_null());
+		set(&object, "rank", json_integer(info.rank));
+		set(&object, "alpha", json_real(info.alpha));
+		set(&object, "scale", json_real((double)info.scale));
+		set(&object, "matrices", json_integer(info.pairs));
+		set(&object, "bytes", json_integer((json_int_t)info.bytes));
+		append(&adapters, end_of(&object));
+	}
+	return end_of(&adapters);
+}
+
 static json_t *describe_json(const struct dn_model *model, const struct dn_frame_describe *describe)
 {
 	struct object root = { json_object(), false };
@@ -290,6 +311,7 @@ static json_t *describe_json(const struct dn_model *model, const struct dn_frame
 	set(&root, "operations_per_token", json_integer((json_int_t)info.operations_per_token));
 	set(&root, "chat_template_bytes", json_integer((json_int_t)info.chat_template_size));
 	set_vocabulary(&root, model);
+	set(&root, "adapters", adapters_json(model));
 	set_running(&root, model, &describe->plan);
 	if (describe->all) {
 		set(&root, "metadata", metadata_json(model->gguf));

@@ -8,6 +8,7 @@
 #include "worker/internal.h"
 
 _Static_assert(DN_FILE_PARTS_MAX == DN_GGUF_FILES_MAX, "what can be sent can be opened");
+_Static_assert(DN_FILE_ADAPTERS_MAX == DN_ADAPTERS_MAX, "what can be sent can be applied");
 
 static int make_places(struct dn_worker *worker, uint32_t sequences, struct dn_error *err)
 {
@@ -104,17 +105,29 @@ static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned,
 	dn_worker_send(worker, &worker->out, -1);
 }
 
+static int add_adapters(struct dn_worker *worker, struct dn_error *err)
+{
+	const struct dn_worker_files *files = &worker->files;
+
+	for (uint32_t i = 0; i < files->n_adapters; i++) {
+		int r = dn_model_add_adapter(worker->model, files->adapters[i].fd,
+					     files->adapters[i].scale, err);
+
+		if (r < 0)
+			return dn_error_prefix(err, r, "adapter %u", i + 1);
+	}
+	return 0;
+}
+
 static int load(struct dn_worker *worker, const struct dn_frame_load *load_frame,
 		uint64_t *ret_planned, struct dn_error *err)
 {
 	struct dn_model_info info;
 	int r;
 
-	if (worker->files.n_adapters > 0)
-		return dn_error_set(
-			err, ENOTSUP,
-			"this version cannot apply LoRA adapters: give the model alone");
 	r = dn_model_open(worker->files.parts, worker->files.n_parts + 1, &worker->model, err);
+	if (r >= 0)
+		r = add_adapters(worker, err);
 	if (r < 0)
 		return r;
 	dn_model_get_info(worker->model, &info);

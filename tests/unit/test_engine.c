@@ -311,7 +311,8 @@ static void test_snapshot_of_another_model_is_refused(void **state)
 	assert_int_equal(dn_sequence_save(from, fd, NULL), 0);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
 	assert_int_equal(dn_sequence_restore(to, fd, &err), -EINVAL);
-	assert_string_equal(err.message, "the snapshot is of another model, level or cache type");
+	assert_string_equal(err.message,
+			    "the snapshot is of another model, adapter, level or cache type");
 	dn_sequence_free(from);
 	dn_sequence_free(to);
 	close(fd);

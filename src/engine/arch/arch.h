@@ -67,10 +67,25 @@ struct dn_hparams {
 	enum dn_pooling pooling;
 };
 
+/**
+ * struct dn_low_rank - what an adapter adds to a linear: scale * up (down x) (Hu and others 2021)
+ * @down: [rank, columns]; of an embedding [vocabulary, rank], where a token's row is looked up
+ * @up: [rows, rank]; as @down of floats, which read the float32 activations
+ * @scale: the user's times alpha / rank
+ * @next: of the adapter that came after this one; NULL: the last
+ */
+struct dn_low_rank {
+	struct dn_matrix down;
+	struct dn_matrix up;
+	float scale;
+	struct dn_low_rank *next;
+};
+
 /* A matrix with what belongs to its product. */
 struct dn_linear {
 	struct dn_matrix w;
-	const float *bias; /* NULL: none */
+	const float *bias;	      /* NULL: none */
+	struct dn_low_rank *adapters; /* in the order that they are added in; NULL: none */
 };
 
 /* A norm's vectors; @bias is NULL but for layer norms. */
@@ -110,7 +125,7 @@ struct dn_recurrent {
 
 /* Experts' matrices lie one behind the other, as many rows each. */
 struct dn_experts {
-	struct dn_matrix router;
+	struct dn_linear router;
 	struct dn_matrix gate;
 	struct dn_matrix up;
 	struct dn_matrix down;
@@ -161,6 +176,7 @@ struct dn_layer {
 
 struct dn_globals {
 	struct dn_matrix embedding;
+	struct dn_low_rank *embedding_adapters;
 	struct dn_linear output; /* the embedding again where the file ties them */
 	struct dn_norm output_norm;
 	struct dn_norm embedding_norm;

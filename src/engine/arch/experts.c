@@ -138,7 +138,7 @@ void dn_block_experts(struct dn_step *s, uint32_t layer)
 	struct dn_expert_rows *e = &s->experts;
 	const uint32_t n = s->n * h->experts_used;
 
-	dn_products_add_rows(s, &w->router, &s->normed, 0, s->n, e->logits, h->experts);
+	dn_products_add(s, &w->router, &s->normed, e->logits, h->experts);
 	dn_products_run(s);
 	dn_for_rows(s, s->n, choose_row, NULL, h->experts * h->experts_used);
 	place_rows(s);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "kernels/relay.h"
+
 /*
  * Bytes of weights that a thread takes at once: enough to hide the taking, little enough that a
  * thread which loses its core leaves little undone.
@@ -95,11 +97,35 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 	s->n_products++;
 }
 
+/* Rows of the product, and where they are once those in two parts are summed. */
+static uint32_t n_rows(const struct dn_product_item *item)
+{
+	return item->y ? item->product.n / 2 : item->product.n;
+}
+
+static float *row_of(const struct dn_product_item *item, uint32_t row)
+{
+	return item->y ? item->y + row * item->y_stride
+		       : item->product.y + row * item->product.y_stride;
+}
+
 void dn_products_add(struct dn_step *s, const struct dn_linear *linear, const struct dn_rows *rows,
 		     float *y, size_t y_stride)
 {
+	struct dn_product_item *item = &s->products[s->n_products];
+
 	dn_products_add_rows(s, &linear->w, rows, 0, s->n, y, y_stride);
-	s->products[s->n_products - 1].bias = linear->bias;
+	item->bias = linear->bias;
+	if (!linear->adapters)
+		return;
+	item->adapters = linear->adapters;
+	item->low = s->low + s->low_used;
+	/* The way down reads what the product itself reads: it is part of the same job. */
+	for (const struct dn_low_rank *l = linear->adapters; l; l = l->next) {
+		dn_products_add_rows(s, &l->down, rows, 0, s->n, s->low + s->low_used,
+				     l->down.rows);
+		s->low_used += (size_t)s->n * l->down.rows;
+	}
 }
 
 /* The last item that begins at or before a piece. */
@@ -144,10 +170,94 @@ static void sum_row(struct dn_step *s, const void *argument, uint32_t row)
 static void bias_row(struct dn_step *s, const void *argument, uint32_t row)
 {
 	const struct dn_product_item *item = argument;
-	float *y = item->y ? item->y + row * item->y_stride
-			   : item->product.y + row * item->product.y_stride;
 
-	s->kernels->add_scaled(y, item->bias, 1.0f, item->w.rows);
+	s->kernels->add_scaled(row_of(item, row), item->bias, 1.0f, item->w.rows);
+}
+
+/* What adapters add to some groups of rows of a product, one adapter after the other. */
+static void up_piece(void *data, uint32_t piece, uint32_t thread)
+{
+	const struct dn_step *s = data;
+	const struct dn_product_item *item = item_of(s, piece);
+	const uint32_t first = (piece - item->first_piece) * item->groups_per_piece;
+	const uint32_t groups = DN_MIN(item->groups_per_piece, n_groups(item) - first);
+	const uint32_t n = n_rows(item);
+	float *sums = s->low_scratch + thread * s->low_stride;
+	const float *low = item->low;
+
+	for (const struct dn_low_rank *l = item->adapters; l; l = l->next) {
+		const uint32_t rank = l->up.columns;
+		const struct dn_activations x = { .columns = rank, .values = low, .stride = rank };
+		struct dn_matrix up = l->up;
+		const struct dn_product product = { &up, &x, n, sums, groups * DN_GROUP };
+
+		up.data += first * up.group_bytes;
+		up.rows = DN_MIN(groups * DN_GROUP, up.rows - first * DN_GROUP);
+		s->kernels->product(&product, 0, groups);
+		for (uint32_t row = 0; row < n; row++)
+			s->kernels->add_scaled(row_of(item, row) + first * DN_GROUP,
+					       sums + (size_t)row * product.y_stride, l->scale,
+					       up.rows);
+		low += (size_t)n * rank;
+	}
+}
+
+/* Groups that a thread takes at once on the way up: as for products, within its scratch. */
+static uint32_t up_groups(const struct dn_step *s, const struct dn_product_item *item)
+{
+	const size_t n = n_rows(item);
+	size_t groups;
+	size_t bytes = 0;
+
+	for (const struct dn_low_rank *l = item->adapters; l; l = l->next)
+		bytes += l->up.group_bytes;
+	groups = DN_MIN(PIECE_BYTES / DN_MIN(n, (size_t)8) / bytes, s->low_stride / DN_GROUP / n);
+	return (uint32_t)DN_MIN(DN_MAX(groups, (size_t)1), (size_t)n_groups(item));
+}
+
+static void run_up(struct dn_step *s)
+{
+	uint32_t pieces = 0;
+
+	/* An item without adapters gets no piece: item_of() finds the one behind it. */
+	for (uint32_t i = 0; i < s->n_products; i++) {
+		struct dn_product_item *item = &s->products[i];
+
+		item->first_piece = pieces;
+		if (!item->adapters)
+			continue;
+		item->groups_per_piece = up_groups(s, item);
+		pieces += DN_DIV_ROUND_UP(n_groups(item), item->groups_per_piece);
+	}
+	if (pieces)
+		dn_pool_run(s->pool, up_piece, s, pieces);
+}
+
+static void look_up_row(struct dn_step *s, const void *argument, uint32_t row)
+{
+	float *low = s->low;
+
+	for (const struct dn_low_rank *l = argument; l; l = l->next) {
+		const uint32_t rank = l->down.columns;
+
+		dn_relay_row(&l->down, s->rows[row].token, low + (size_t)row * rank);
+		low += (size_t)s->n * rank;
+	}
+}
+
+void dn_products_look_up(struct dn_step *s, const struct dn_low_rank *adapters, float *y,
+			 size_t y_stride)
+{
+	dn_for_rows(s, s->n, look_up_row, adapters, adapters->down.columns);
+	s->products[0] = (struct dn_product_item){
+		.w = { .rows = adapters->up.rows },
+		.product = { .n = s->n, .y = y, .y_stride = y_stride },
+		.adapters = adapters,
+		.low = s->low,
+	};
+	s->n_products = 1;
+	run_up(s);
+	s->n_products = 0;
 }
 
 void dn_products_run(struct dn_step *s)
@@ -157,15 +267,16 @@ void dn_products_run(struct dn_step *s)
 	dn_pool_run(s->pool, product_piece, s, end_of(&s->products[s->n_products - 1]));
 	for (uint32_t i = 0; i < s->n_products; i++) {
 		const struct dn_product_item *item = &s->products[i];
-		const uint32_t n = item->y ? item->product.n / 2 : item->product.n;
 
 		if (item->y)
-			dn_for_rows(s, n, sum_row, item, item->w.rows);
+			dn_for_rows(s, n_rows(item), sum_row, item, item->w.rows);
 		if (item->bias)
-			dn_for_rows(s, n, bias_row, item, item->w.rows);
+			dn_for_rows(s, n_rows(item), bias_row, item, item->w.rows);
 	}
+	run_up(s);
 	s->n_products = 0;
 	s->apart_used = 0;
+	s->low_used = 0;
 }
 
 struct row_job {

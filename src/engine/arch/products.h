@@ -17,11 +17,14 @@ void dn_rows_quantise(const struct dn_step *step, struct dn_rows *rows, uint32_t
  */
 void dn_products_add(struct dn_step *step, const struct dn_linear *linear,
 		     const struct dn_rows *rows, float *y, size_t y_stride);
-/* The same for @n rows from @first of @rows; @y is that of the first of them. */
+/* The same, of a matrix alone, for @n rows from @first of @rows; @y is that of the first. */
 void dn_products_add_rows(struct dn_step *step, const struct dn_matrix *w,
 			  const struct dn_rows *rows, uint32_t first, uint32_t n, float *y,
 			  size_t y_stride);
 void dn_products_run(struct dn_step *step);
+/* Adds what adapters of an embedding have for the step's tokens to @y, of all its rows. */
+void dn_products_look_up(struct dn_step *step, const struct dn_low_rank *adapters, float *y,
+			 size_t y_stride);
 
 /* A function of a step for one row, run for rows 0 to @n - 1 by whoever is free. */
 typedef void dn_row_function(struct dn_step *step, const void *argument, uint32_t row);

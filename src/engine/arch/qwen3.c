@@ -34,8 +34,8 @@ static int bind_experts(struct dn_model *m, uint32_t i, struct dn_error *err)
 
 	r = dn_bind_norm(m, "blk.%u.ffn_norm", i, h->dim, &m->layers[i].ffn_norm, err);
 	if (r >= 0)
-		r = dn_bind_matrix(m, "blk.%u.ffn_gate_inp.weight", i, h->experts, h->dim,
-				   &e->router, err);
+		r = dn_bind_linear(m, "blk.%u.ffn_gate_inp", i, h->experts, h->dim, &e->router,
+				   err);
 	if (r >= 0)
 		r = dn_bind_experts(m, "blk.%u.ffn_gate_exps.weight", i, h->experts, h->expert_dim,
 				    h->dim, &e->gate, err);

@@ -14,13 +14,26 @@ static void embed_row(struct dn_step *s, const void *unused, uint32_t row)
 
 	(void)unused;
 	dn_relay_row(&s->model->globals.embedding, s->rows[row].token, x);
-	if (h->embedding_scale != 1.0f)
-		s->kernels->scale(x, h->embedding_scale, h->dim);
+}
+
+static void scale_row(struct dn_step *s, const void *unused, uint32_t row)
+{
+	const struct dn_hparams *h = &s->model->hparams;
+
+	(void)unused;
+	s->kernels->scale(s->x + (size_t)row * h->dim, h->embedding_scale, h->dim);
 }
 
 void dn_block_embed(struct dn_step *s)
 {
-	dn_for_rows(s, s->n, embed_row, NULL, s->model->hparams.dim);
+	const struct dn_hparams *h = &s->model->hparams;
+	const struct dn_globals *g = &s->model->globals;
+
+	dn_for_rows(s, s->n, embed_row, NULL, h->dim);
+	if (g->embedding_adapters)
+		dn_products_look_up(s, g->embedding_adapters, s->x, h->dim);
+	if (h->embedding_scale != 1.0f)
+		dn_for_rows(s, s->n, scale_row, NULL, h->dim);
 }
 
 static void norm(const struct dn_step *s, float *y, const float *x, const struct dn_norm *norm)

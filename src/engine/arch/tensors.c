@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "engine/arch/bind.h"
-#include "kernels/relay.h"
 
 #define VOCABULARY_MAX (1U << 20)
 
@@ -57,18 +56,6 @@ static int ask(struct dn_model *m, const char *full, uint32_t rows, uint32_t col
 	return 0;
 }
 
-static int set_matrix(struct dn_weight *weight, uint32_t rows, uint32_t columns,
-		      struct dn_error *err)
-{
-	weight->shape.type = weight->tensor->type;
-	weight->shape.rows = rows;
-	weight->shape.columns = columns;
-	weight->shape.group_bytes = dn_relay_group_bytes(weight->shape.type, columns);
-	if (!dn_mul_ok(weight->shape.group_bytes, DN_DIV_ROUND_UP(rows, DN_GROUP), &weight->bytes))
-		return dn_error_set(err, E2BIG, "the weights do not fit the address space");
-	return 0;
-}
-
 /* A matrix of @n_parts, each of which becomes one of its own, from a border of groups on. */
 static int bind_rows(struct dn_model *m, const char *full, uint32_t columns, uint32_t experts,
 		     struct dn_matrix *const *parts, const uint32_t *part_rows, uint32_t n_parts,
@@ -87,7 +74,7 @@ static int bind_rows(struct dn_model *m, const char *full, uint32_t columns, uin
 	}
 	r = ask(m, full, rows / experts, columns, experts, &weight, err);
 	if (r >= 0)
-		r = set_matrix(weight, rows, columns, err);
+		r = dn_weight_set_matrix(weight, weight->tensor->type, rows, columns, err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_parts; i++) {
@@ -187,7 +174,10 @@ int dn_bind_linear(struct dn_model *m, const char *name, uint32_t layer, uint32_
 {
 	int r = bind_matrix(m, name, ".weight", layer, rows, columns, &linear->w, err);
 
-	return r < 0 ? r : bind_bias(m, name, layer, rows, &linear->bias, err);
+	if (r < 0)
+		return r;
+	m->weights[m->n_weights - 1].linears[0] = linear;
+	return bind_bias(m, name, layer, rows, &linear->bias, err);
 }
 
 int dn_bind_norm(struct dn_model *m, const char *name, uint32_t layer, uint32_t n,
@@ -218,9 +208,13 @@ int dn_bind_parts(struct dn_model *m, const char *name, uint32_t layer, uint32_t
 	}
 	tensor_name(full, name, ".weight", layer);
 	r = bind_rows(m, full, columns, 1, matrices, rows, n_parts, err);
-	tensor_name(full, name, ".bias", layer);
-	if (r < 0 || !dn_gguf_find_tensor(m->gguf, full))
+	if (r < 0)
 		return r;
+	for (uint32_t i = 0; i < n_parts; i++)
+		m->weights[m->n_weights - 1].linears[i] = parts[i].linear;
+	tensor_name(full, name, ".bias", layer);
+	if (!dn_gguf_find_tensor(m->gguf, full))
+		return 0;
 	r = bind_vector(m, full, all, &parts[0].linear->bias, err);
 	if (r < 0)
 		return r;
@@ -237,8 +231,11 @@ int dn_bind_convolution(struct dn_model *m, const char *name, uint32_t layer,
 	struct dn_linear *convolution = &recurrent->convolution;
 	int r;
 
-	r = dn_bind_linear(m, name, layer, recurrent->channels, convolution->w.columns, convolution,
-			   err);
+	/* No linear: its matrix is never part of a product. */
+	r = bind_matrix(m, name, ".weight", layer, recurrent->channels, convolution->w.columns,
+			&convolution->w, err);
+	if (r >= 0)
+		r = bind_bias(m, name, layer, recurrent->channels, &convolution->bias, err);
 	if (r >= 0 && convolution->w.type != DN_TYPE_F32)
 		return dn_error_set(err, ENOTSUP, "the convolution of layer %u is %s, not F32",
 				    layer, dn_type_info(convolution->w.type)->name);
