@@ -16,7 +16,8 @@
 /**
  * struct dn_embed_request - what is left of a request
  * @lengths: uint32[n_texts] inside @mapped
- * @next: bytes of the next text's beginning, behind @mapped's lengths
+ * @next: where the next text begins
+ * @query: of pairs; without data there is none
  * @done, @total: texts, or pairs
  * @columns: of a row
  * @items: the next texts; their @n_tokens tokens lie in the place's, one behind the other
@@ -29,7 +30,7 @@ struct dn_embed_request {
 	struct dn_frame_embed how;
 	const uint32_t *lengths;
 	const char *next;
-	const char *query;
+	struct dn_text query;
 	uint32_t done;
 	uint32_t total;
 	uint32_t columns;
@@ -70,63 +71,13 @@ static int take_texts(struct dn_embed_request *q, struct dn_error *err)
 	if (n == first)
 		return dn_error_set(err, EINVAL, "a query without documents");
 	q->lengths = words + 1 + first;
-	q->query = (const char *)(words + 1 + n);
-	q->next = q->query + (first ? words[1] : 0);
+	q->next = (const char *)(words + 1 + n);
+	if (first) {
+		q->query = (struct dn_text){ q->next, words[1] };
+		q->next += words[1];
+	}
 	q->total = n - first;
 	return 0;
-}
-
-/* A list of tokens with an end: what does not fit is counted, not stored. */
-struct list {
-	uint32_t *tokens;
-	size_t capacity;
-	size_t n;
-};
-
-static void add(struct list *list, uint32_t token)
-{
-	if (token == DN_TOKEN_NONE)
-		return;
-	if (list->n < list->capacity)
-		list->tokens[list->n] = token;
-	list->n++;
-}
-
-static int add_text(const struct dn_worker *worker, struct list *list, const char *text,
-		    size_t size, struct dn_error *err)
-{
-	const size_t used = DN_MIN(list->n, list->capacity);
-	size_t n = 0;
-	int r;
-
-	r = dn_tokenizer_encode(worker->tokenizer, text, size, 0, list->tokens + used,
-				list->capacity - used, &n, err);
-	if (r >= 0)
-		list->n += n;
-	return r;
-}
-
-/* The next text or pair, with what the model wants around it; @second as in an item. */
-static int encode(const struct dn_worker *worker, const struct dn_embed_request *q, size_t size,
-		  struct list *list, size_t *second, struct dn_error *err)
-{
-	struct dn_surround around;
-	int r = 0;
-
-	dn_tokenizer_surround(worker->tokenizer, &around);
-	add(list, around.before);
-	if (q->how.kind == DN_EMBED_PAIRS) {
-		r = add_text(worker, list, q->query, q->lengths[-1], err);
-		add(list, around.between[0]);
-		add(list, around.between[1]);
-		*second = list->n;
-	}
-	if (r >= 0)
-		r = add_text(worker, list, q->next, size, err);
-	add(list, around.after);
-	if (r >= 0 && list->n > list->capacity && q->how.truncate && around.after != DN_TOKEN_NONE)
-		list->tokens[list->capacity - 1] = around.after;
-	return r;
 }
 
 /* Tokenises the next text behind those that wait. */
@@ -135,31 +86,36 @@ static int take_next(struct dn_worker *worker, struct dn_place *place, struct dn
 	struct dn_embed_request *q = place->embed;
 	const uint32_t at = q->done + q->n_items;
 	const size_t most = dn_context_embed_length(worker->context);
-	struct list list = { place->tokens + q->n_tokens, most, 0 };
+	uint32_t *tokens = place->tokens + q->n_tokens;
+	struct dn_embed_text text = { .query = q->query,
+				      .text = { q->next, q->lengths[at] },
+				      .truncate = q->how.truncate };
 	size_t second = 0;
+	size_t n = 0;
 	int r;
 
-	r = encode(worker, q, q->lengths[at], &list, &second, err);
+	r = dn_worker_encode_embed(worker, &text, tokens, most, &n, &q->cut[q->n_items], &second,
+				   err);
 	if (r < 0)
 		return r;
-	if (list.n == 0)
+	if (n == 0)
 		return dn_error_set(err, EINVAL, "text %u is empty", at + 1);
-	if (second >= most)
+	if (n > most && q->how.truncate)
 		return dn_error_set(err, E2BIG,
-				    "the query alone has %zu tokens, the context room for %zu",
-				    second, most);
-	if (list.n > most && !q->how.truncate)
+				    "the query leaves no room for documents: the context has room "
+				    "for %zu tokens",
+				    most);
+	if (n > most)
 		return dn_error_set(err, E2BIG,
 				    "text %u has %zu tokens, the context room for %zu: shorten it, "
 				    "ask for a larger context, or have it truncated",
-				    at + 1, list.n, most);
-	q->cut[q->n_items] = list.n > most;
+				    at + 1, n, most);
 	q->items[q->n_items++] = (struct dn_embed_item){
-		.tokens = list.tokens,
-		.n_tokens = (uint32_t)DN_MIN(list.n, most),
+		.tokens = tokens,
+		.n_tokens = (uint32_t)n,
 		.second = (uint32_t)second,
 	};
-	q->n_tokens += (uint32_t)DN_MIN(list.n, most);
+	q->n_tokens += (uint32_t)n;
 	q->next += q->lengths[at];
 	return 0;
 }

@@ -213,6 +213,24 @@ DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
 
+/* A text to be embedded, or a document with its query. */
+struct dn_embed_text {
+	struct dn_text query; /* without data: there is none */
+	struct dn_text text;
+	bool truncate;
+};
+
+/**
+ * dn_worker_encode_embed() - its tokens, with what the model wants around them (embed-tokens.c)
+ * @tokens: room for @capacity
+ * @ret_count: how many there are; more than @capacity where they do not fit
+ * @ret_cut: they were too many, and some are left out
+ * @ret_second: as in struct dn_embed_item
+ */
+DN_MUST_CHECK int dn_worker_encode_embed(struct dn_worker *worker, const struct dn_embed_text *text,
+					 uint32_t *tokens, size_t capacity, size_t *ret_count,
+					 bool *ret_cut, size_t *ret_second, struct dn_error *err);
+
 /* place.c */
 struct dn_place *dn_place_find(struct dn_worker *worker, uint64_t request, bool kept);
 /* A free place with an empty sequence, if need be that of the oldest kept one. */
