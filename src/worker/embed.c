@@ -249,11 +249,11 @@ static int prepare(struct dn_worker *worker, struct dn_embed_request *q,
 	int r;
 
 	q->how = frame->u.embed;
-	r = need_embeddings(worker, q, err);
-	if (r >= 0)
-		r = dn_mapped_open(fd, frame->attachment, &q->mapped, err);
+	r = dn_mapped_open(fd, frame->attachment, &q->mapped, err);
 	if (r >= 0)
 		r = take_texts(q, err);
+	if (r >= 0)
+		r = need_embeddings(worker, q, err);
 	if (r < 0)
 		return r;
 	if (q->how.pooling == DN_POOLING_NONE)
