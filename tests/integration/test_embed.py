@@ -317,6 +317,17 @@ class Refused(Case):
         self.bad(dunlin("embed", bert(), "a", "--pooling", "rank"), FAILED, "no reranker")
         self.bad(dunlin("embed", bert("--pooling", "rank"), "a"), FAILED, "dunlin rerank")
 
+    def test_inspect(self):
+        for model, words, keys in (
+            (bert(), b"dunlin embed", (False, True, "mean", 0)),
+            (bert("--pooling", "rank"), b"dunlin rerank", (False, True, "rank", 1)),
+            (made("--arch", "llama"), b"runs            yes", (True, False, "last", 0)),
+        ):
+            self.assertIn(words, self.good(dunlin("inspect", model)))
+            found = json.loads(self.good(dunlin("inspect", model, "--json")))
+            names = ("generates", "encoder", "pooling", "scores")
+            self.assertEqual(tuple(found[name] for name in names), keys)
+
     def test_context(self):
         """No more positions than the model has learned."""
         self.bad(dunlin("embed", bert(), "a", "--context", "257"), FAILED, "257", "256")
