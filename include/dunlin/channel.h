@@ -10,9 +10,9 @@
  *
  * The worker speaks first (HELLO); the parent need not wait for it. Requests have a number chosen
  * by the parent, never 0 and never used twice; every frame about a request carries it. Each request
- * ends with exactly one of its closing frames or with ERROR (ECANCELED where SCORE or LOGITS were
- * cancelled). Only SUBMIT, SCORE and LOGITS take time, and those are computed side by side, a step
- * at a time. HELLO and STEP have request 0, and so has an ERROR about the channel itself, which
+ * ends with exactly one of its closing frames or with ERROR (ECANCELED where SCORE, LOGITS or EMBED
+ * were cancelled). Only SUBMIT, SCORE, LOGITS and EMBED take time, and those are computed side by
+ * side, a step at a time. HELLO and STEP have request 0, and so has an ERROR about the channel itself, which
  * ends it. Any worker program that speaks this can be plugged in.
  */
 #ifndef DUNLIN_CHANNEL_H
@@ -48,6 +48,7 @@ enum dn_frame_type {
 	DN_FRAME_FORGET = 12,	/* drops a kept sequence; -> FORGOTTEN */
 	DN_FRAME_TEMPLATE = 13, /* attached: template source, replaces the model's; -> READY */
 	DN_FRAME_FILE = 14,	/* attached: a further file of the coming LOAD; -> READY */
+	DN_FRAME_EMBED = 15,	/* attached: texts; -> EMBEDDED... (attached: float32 rows) */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -64,6 +65,7 @@ enum dn_frame_type {
 	DN_FRAME_READY = 112,
 	DN_FRAME_STEP = 113, /* what a step computed and how long it took, where asked for */
 	DN_FRAME_ERROR = 114,
+	DN_FRAME_EMBEDDED = 115,
 };
 
 /* What a FILE is to the model. Files come before LOAD, one a frame. */
@@ -86,7 +88,7 @@ struct dn_frame_file {
 enum dn_load_depth {
 	DN_LOAD_FILE = 0,    /* the container alone, of any architecture: describe */
 	DN_LOAD_HEADER = 1,  /* vocabulary and template too: tokenize, detokenize, render */
-	DN_LOAD_WEIGHTS = 2, /* all: submit, score, logits */
+	DN_LOAD_WEIGHTS = 2, /* all: submit, score, logits, embed */
 };
 
 /* What LOAD may ask for; a model's own limits come on top. */
@@ -126,7 +128,11 @@ struct dn_frame_loaded {
 	uint32_t bos; /* UINT32_MAX: none */
 	uint32_t eos;
 	uint32_t adds_bos;
-	uint32_t reserved;
+	uint32_t generates;
+	uint32_t dim;	  /* of embeddings */
+	uint32_t pooling; /* enum dn_pooling: what embeddings are where EMBED does not choose */
+	uint32_t scores;  /* that a pair of texts gets; 0: the model is no reranker */
+	uint32_t embed_context; /* tokens that an embedded text may have; 0 as @context */
 	uint64_t load_ns;
 	uint64_t planned_bytes;
 	uint64_t bytes_per_token;
@@ -253,6 +259,35 @@ struct dn_frame_rows {
 	uint32_t columns;
 };
 
+#define DN_EMBED_TEXTS_MAX (1U << 20)
+
+enum dn_embed_kind {
+	DN_EMBED_EACH = 0,  /* each text by itself */
+	DN_EMBED_PAIRS = 1, /* the first text, a query, with each of the others */
+};
+
+/*
+ * What is attached is a uint32 count of texts, a uint32 of each one's bytes, and the texts one
+ * behind the other. The worker puts around them what the model wants there.
+ */
+struct dn_frame_embed {
+	uint32_t kind;
+	uint32_t pooling; /* enum dn_pooling */
+	uint32_t normalise;
+	uint32_t truncate; /* cut what is too long for the model at its end; else it is an error */
+};
+
+/* Texts (pairs) come in order; the frame whose @first + @count is @total closes the request. */
+struct dn_frame_embedded {
+	uint32_t first;
+	uint32_t count;
+	uint32_t total;
+	uint32_t rows; /* @count, or with DN_POOLING_NONE the tokens of one text */
+	uint32_t columns;
+	uint32_t truncated; /* how many of @count were cut */
+	uint64_t tokens;    /* that were computed for them */
+};
+
 /* SNAPSHOT, FORGET: of which kept sequence. */
 struct dn_frame_sequence {
 	uint64_t kept;
@@ -299,6 +334,8 @@ struct dn_frame {
 		struct dn_frame_score score;
 		struct dn_frame_scored scored;
 		struct dn_frame_rows rows;
+		struct dn_frame_embed embed;
+		struct dn_frame_embedded embedded;
 		struct dn_frame_sequence sequence;
 		struct dn_frame_restored restored;
 		struct dn_frame_step step;

@@ -17,8 +17,23 @@ struct dn_model;
 struct dn_context;
 struct dn_sequence;
 
+/* How the rows of a text's tokens become its embedding; numbers as in GGUF. */
+enum dn_pooling {
+	DN_POOLING_NONE = 0, /* they do not: a row for each token */
+	DN_POOLING_MEAN = 1,
+	DN_POOLING_CLS = 2,  /* the first token's row */
+	DN_POOLING_LAST = 3, /* the last token's */
+	DN_POOLING_RANK = 4, /* scores, from a row, by the model's classification head */
+	DN_POOLING_DEFAULT =
+		5, /* as the file says, else the mean in encoders, the last in others */
+};
+
 /**
  * struct dn_model_info - what a model file says of itself
+ * @generates: it has logits: dn_context_step() runs it
+ * @encoder: each token sees its whole text, which must fit one step
+ * @pooling: of dn_context_embed() where its caller does not choose
+ * @scores: that its classification head gives a text, for DN_POOLING_RANK; 0: it has none
  *
  * Texts are borrowed from the model, not NUL-terminated, and not safe to print as they are.
  */
@@ -29,13 +44,17 @@ struct dn_model_info {
 	const char *chat_template; /* NULL where the file has none */
 	size_t chat_template_size;
 	uint32_t n_layers;
-	uint32_t dim; /* width of the residual stream */
+	uint32_t dim; /* width of the residual stream, and of embeddings */
 	uint32_t n_heads;
 	uint32_t n_kv_heads;
 	uint32_t head_dim;
 	uint32_t ffn_dim;
 	uint32_t vocabulary;
 	uint32_t trained_context;
+	bool generates;
+	bool encoder;
+	enum dn_pooling pooling;
+	uint32_t scores;
 	uint64_t parameters;
 	uint64_t weight_bytes;	       /* in the file */
 	uint64_t bytes_per_token;      /* of weights that decoding one token reads */
@@ -115,10 +134,11 @@ DN_API void dn_model_get_adapter(const struct dn_model *model, uint32_t index,
  * @struct_size: sizeof(struct dn_context_options)
  * @level: kernel level by name; NULL: the best that the CPU has, capped by DUNLIN_CPU
  * @threads: 0: one
- * @context: tokens a sequence may have; 0: the lesser of trained and 4,096
+ * @context: tokens a sequence may have; 0: the lesser of trained and 4,096; where positions are
+ *	learned, no more than there are
  * @sequences: whole contexts that the cache has room for; 0: one
- * @batch: most tokens one step computes; 0: 256
- * @outputs: most rows of logits one step gives; 0: 8
+ * @batch: most tokens one step computes; 0: 256, in encoders the context (at most 4,096)
+ * @outputs: most rows of logits one step gives; 0: 8; encoders have none
  * @kv: element type of the cache
  * @memory: bytes that all may take, 0: unbounded; a @context of 0 shrinks to fit
  */
@@ -240,14 +260,69 @@ struct dn_batch_item {
  * on the threads, or on whether its prefix was computed, shared or restored. Allocates nothing.
  *
  * Return: 0; -EINVAL for an id outside the vocabulary, too many tokens or outputs, a sequence
- * given twice; -ENOBUFS when a sequence would outgrow the context; -ENOSPC when the cache has no
- * free block. On failure no sequence has changed.
+ * given twice; -ENOTSUP for an encoder, which has no logits; -ENOBUFS when a sequence would outgrow
+ * the context; -ENOSPC when the cache has no free block. On failure no sequence has changed.
  */
 DN_API DN_MUST_CHECK int dn_context_step(struct dn_context *context,
 					 const struct dn_batch_item *items, size_t n_items,
 					 struct dn_error *err);
 /* Row @row of the last step: float32[vocabulary], valid until the next step; rows lie together. */
 DN_API const float *dn_context_logits(const struct dn_context *context, uint32_t row);
+
+/**
+ * struct dn_embed_item - a text to be embedded
+ * @tokens: uint32[@n_tokens], with what the model wants around them: dn_tokenizer_surround()
+ * @second: where the second text of a pair begins, for encoders that tell the two apart; 0: there
+ *	is one text
+ */
+struct dn_embed_item {
+	const uint32_t *tokens;
+	uint32_t n_tokens;
+	uint32_t second;
+};
+
+/**
+ * struct dn_embed_options - what becomes of a text's rows
+ * @struct_size: sizeof(struct dn_embed_options)
+ * @normalise: divide each row by its Euclidean length; scores stay as they are
+ */
+struct dn_embed_options {
+	size_t struct_size;
+	enum dn_pooling pooling;
+	bool normalise;
+};
+
+/**
+ * dn_model_embeds() - whether a model can pool in that way
+ * @ret_columns: elements of a row
+ *
+ * Return: 0, or -ENOTSUP with the reason: DN_POOLING_RANK without a classification head,
+ * DN_POOLING_CLS in a model whose first token does not see the others.
+ */
+DN_API DN_MUST_CHECK int dn_model_embeds(const struct dn_model *model, enum dn_pooling pooling,
+					 uint32_t *ret_columns, struct dn_error *err);
+/* Most tokens that a text may have: those of the context, in encoders of a step too. */
+DN_API uint32_t dn_context_embed_length(const struct dn_context *context);
+
+/**
+ * dn_context_embed() - the embeddings, or scores, of texts
+ * @options: NULL: as the model was trained, and normalised
+ * @ret_rows: float32[rows, columns]: a row for each text in their order, or for each token of each
+ *	with DN_POOLING_NONE; dn_model_embeds() gives the columns
+ *
+ * The rows are those that the last layer leaves, after the last norm where the model has one, pooled
+ * (Reimers and Gurevych 2019). Short texts share steps, long ones take several; a text's row is the
+ * same bits whatever the others are, and whatever the threads. It uses free blocks of the cache
+ * and gives them back; the first call allocates some bytes that the plan has counted.
+ *
+ * Return: 0; -EINVAL for an empty text or an id outside the vocabulary; -ENOBUFS for a text that is
+ * longer than dn_context_embed_length(); -ENOTSUP as dn_model_embeds(); -ENOSPC when the cache has
+ * too few free blocks for one of the texts. What @ret_rows holds after a failure is not defined.
+ */
+DN_API DN_MUST_CHECK int dn_context_embed(struct dn_context *context,
+					  const struct dn_embed_item *items, size_t n_items,
+					  const struct dn_embed_options *options, float *ret_rows,
+					  struct dn_error *err);
 /* No step follows soon: the helpers sleep instead of spinning. */
 DN_API void dn_context_rest(struct dn_context *context);
 

@@ -33,9 +33,11 @@ enum dn_exit {
 extern const struct dn_verb dn_verb_bench;
 extern const struct dn_verb dn_verb_completion;
 extern const struct dn_verb dn_verb_doctor;
+extern const struct dn_verb dn_verb_embed;
 extern const struct dn_verb dn_verb_inspect;
 extern const struct dn_verb dn_verb_logits;
 extern const struct dn_verb dn_verb_perplexity;
+extern const struct dn_verb dn_verb_rerank;
 extern const struct dn_verb dn_verb_run;
 extern const struct dn_verb dn_verb_template;
 extern const struct dn_verb dn_verb_tokenize;

@@ -10,6 +10,8 @@
 
 const struct dn_verb *const dn_verbs[] = {
 	&dn_verb_run,
+	&dn_verb_embed,
+	&dn_verb_rerank,
 	&dn_verb_inspect,
 	&dn_verb_tokenize,
 	&dn_verb_template,

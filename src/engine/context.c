@@ -67,7 +67,7 @@ int dn_context_new(struct dn_model *model, const struct dn_context_options *opti
 	r = dn_context_options_fill(model, options, &o, err);
 	if (r < 0)
 		return r;
-	o.context = plan.context;
+	dn_context_options_shrink(model, options, &o, plan.context);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return dn_error_memory(err, "a context", sizeof(*c));
@@ -97,6 +97,8 @@ struct dn_context *dn_context_free(struct dn_context *c)
 		return NULL;
 	if (c->workspace)
 		(void)munmap(c->workspace, c->workspace_bytes);
+	for (uint32_t i = 0; i < DN_EMBED_TEXTS; i++)
+		free(c->texts[i]);
 	dn_kv_done(&c->kv);
 	dn_pool_free(c->pool);
 	free(c);
@@ -182,11 +184,12 @@ static int check_items(struct dn_context *c, const struct dn_batch_item *items, 
 	return 0;
 }
 
-static void add_rows(struct dn_context *c, const struct dn_batch_item *item)
+static void add_rows(struct dn_context *c, const struct dn_batch_item *item, uint32_t second)
 {
 	struct dn_sequence *s = item->sequence;
 
-	c->step.runs[c->step.n_runs] = (struct dn_run){ s, c->step.n, item->n_tokens, NULL };
+	c->step.runs[c->step.n_runs] =
+		(struct dn_run){ s, c->step.n, item->n_tokens, second, NULL };
 	for (uint32_t t = 0; t < item->n_tokens; t++) {
 		c->step.rows[c->step.n++] = (struct dn_row){
 			.sequence = s,
@@ -200,7 +203,8 @@ static void add_rows(struct dn_context *c, const struct dn_batch_item *item)
 	c->step.n_runs++;
 }
 
-static void begin_step(struct dn_context *c, const struct dn_batch_item *items, size_t n_items)
+static void begin_step(struct dn_context *c, const struct dn_batch_item *items,
+		       const uint32_t *seconds, size_t n_items)
 {
 	struct dn_step *s = &c->step;
 
@@ -208,7 +212,7 @@ static void begin_step(struct dn_context *c, const struct dn_batch_item *items, 
 	s->n_runs = 0;
 	for (size_t i = 0; i < n_items; i++) {
 		dn_sequence_grow(items[i].sequence, items[i].n_tokens);
-		add_rows(c, &items[i]);
+		add_rows(c, &items[i], seconds ? seconds[i] : 0);
 	}
 	for (uint32_t i = 0; i < s->n_runs; i++)
 		s->runs[i].checkpoint = dn_sequence_checkpoint(s->runs[i].sequence, s->runs[i].n);
@@ -222,8 +226,8 @@ static void begin_step(struct dn_context *c, const struct dn_batch_item *items, 
 	}
 }
 
-int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, size_t n_items,
-		    struct dn_error *err)
+int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
+		       const uint32_t *seconds, size_t n_items, struct dn_error *err)
 {
 	const struct dn_model *m = c->model;
 	struct dn_step *s = &c->step;
@@ -232,7 +236,7 @@ int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, siz
 	r = check_items(c, items, n_items, err);
 	if (r < 0)
 		return r;
-	begin_step(c, items, n_items);
+	begin_step(c, items, seconds, n_items);
 	if (m->arch->embed)
 		m->arch->embed(s);
 	else
@@ -241,8 +245,22 @@ int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, siz
 		m->arch->layer(s, i);
 	for (uint32_t i = 0; i < s->n_runs; i++)
 		dn_sequence_advance(s->runs[i].sequence, s->runs[i].n);
-	dn_block_logits(s, c->logits);
 	return 0;
+}
+
+int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, size_t n_items,
+		    struct dn_error *err)
+{
+	int r;
+
+	if (c->model->hparams.bidirectional)
+		return dn_error_set(err, ENOTSUP,
+				    "a model of architecture '%s' embeds texts, it has no logits",
+				    c->model->architecture);
+	r = dn_context_compute(c, items, NULL, n_items, err);
+	if (r >= 0)
+		dn_block_logits(&c->step, c->logits);
+	return r;
 }
 
 const float *dn_context_logits(const struct dn_context *c, uint32_t row)

@@ -14,6 +14,8 @@
 
 /* Sequences that may exist for each whole context that the cache has room for. */
 #define DN_SEQUENCES_PER_CONTEXT 4
+/* Texts that are embedded in one step at most; each has a sequence of its own beside those. */
+#define DN_EMBED_TEXTS 32
 
 /* One token of a step: whose it is, and where it stands. */
 struct dn_row {
@@ -29,6 +31,7 @@ struct dn_run {
 	struct dn_sequence *sequence;
 	uint32_t first;
 	uint32_t n;
+	uint32_t second; /* position where a pair's second text begins; 0: there is one */
 	struct dn_checkpoint *checkpoint; /* whose state is to be kept; NULL: none */
 };
 
@@ -140,7 +143,8 @@ struct dn_context {
 	uint32_t n_sequences;
 	uint32_t max_sequences;
 	uint64_t n_steps;
-	double *frequencies[DN_ROPE_COUNT]; /* radians a position, for each pair */
+	struct dn_sequence *texts[DN_EMBED_TEXTS]; /* empty between calls; made by the first */
+	double *frequencies[DN_ROPE_COUNT];	   /* radians a position, for each pair */
 	float *logits;
 	uint8_t *workspace;
 	size_t workspace_bytes;
@@ -154,11 +158,28 @@ struct dn_context {
  */
 uint64_t dn_workspace_lay(struct dn_context *context, uint32_t threads, uint8_t *base);
 
+/**
+ * dn_context_compute() - a step without what its rows are for: x holds them as the last layer
+ * leaves them
+ * @seconds: for each item as struct dn_embed_item has it, or NULL
+ */
+DN_MUST_CHECK int dn_context_compute(struct dn_context *context, const struct dn_batch_item *items,
+				     const uint32_t *seconds, size_t n_items, struct dn_error *err);
+
+/* A sequence beside those that dn_sequence_new() counts. */
+DN_MUST_CHECK int dn_sequence_make(struct dn_context *context, struct dn_sequence **ret_sequence,
+				   struct dn_error *err);
+
 /* Options with every default filled in; the message names the option that is out of range. */
 DN_MUST_CHECK int dn_context_options_fill(const struct dn_model *model,
 					  const struct dn_context_options *options,
 					  struct dn_context_options *ret_filled,
 					  struct dn_error *err);
+
+/* Makes the context of filled options @context tokens long, and what follows from that. */
+void dn_context_options_shrink(const struct dn_model *model,
+			       const struct dn_context_options *options,
+			       struct dn_context_options *filled, uint32_t context);
 
 /* Bytes of a sequence in a context of @length tokens. */
 static inline size_t dn_sequence_bytes(uint32_t length)

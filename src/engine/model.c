@@ -226,6 +226,10 @@ void dn_model_get_info(const struct dn_model *m, struct dn_model_info *ret_info)
 			      : m->tokenizer ? dn_tokenizer_size(m->tokenizer)
 					     : 0,
 		.trained_context = h->trained_context,
+		.generates = !m->runs.code && !h->bidirectional,
+		.encoder = h->bidirectional,
+		.pooling = h->pooling,
+		.scores = m->globals.rank_output.w.rows,
 		.quantisation = main_type(m->gguf),
 	};
 	count_weights(m, ret_info);

@@ -32,6 +32,12 @@ static int check(const char *name, uint32_t value, uint32_t most, struct dn_erro
 	return 0;
 }
 
+/* What sees its whole text has it in one step. */
+static uint32_t default_batch(const struct dn_model *m, uint32_t context)
+{
+	return m->hparams.bidirectional ? DN_MIN(context, BATCH_MAX) : DEFAULT_BATCH;
+}
+
 int dn_context_options_fill(const struct dn_model *m, const struct dn_context_options *options,
 			    struct dn_context_options *ret_filled, struct dn_error *err)
 {
@@ -46,9 +52,10 @@ int dn_context_options_fill(const struct dn_model *m, const struct dn_context_op
 	o.threads = o.threads ? o.threads : 1;
 	o.sequences = o.sequences ? o.sequences : 1;
 	o.outputs = o.outputs ? o.outputs : DEFAULT_OUTPUTS;
-	o.batch = o.batch ? o.batch : DEFAULT_BATCH;
 	if (!o.context)
 		o.context = DN_MIN(m->hparams.trained_context, DEFAULT_CONTEXT);
+	if (!o.batch)
+		o.batch = default_batch(m, o.context);
 	r = check("threads", o.threads, THREADS_MAX, err);
 	if (r >= 0)
 		r = check("sequences", o.sequences, SEQUENCES_MAX, err);
@@ -56,11 +63,13 @@ int dn_context_options_fill(const struct dn_model *m, const struct dn_context_op
 		r = check("batch", o.batch, BATCH_MAX, err);
 	if (r >= 0)
 		r = check("context", o.context, CONTEXT_MAX, err);
+	if (r >= 0 && m->globals.positions.rows)
+		r = check("context", o.context, m->globals.positions.rows, err);
 	if (r >= 0)
 		r = check("kv", (uint32_t)o.kv, DN_KV_COUNT - 1, err);
 	if (r < 0)
 		return r;
-	o.outputs = DN_MIN(o.outputs, o.batch);
+	o.outputs = m->hparams.bidirectional ? 0 : DN_MIN(o.outputs, o.batch);
 	*ret_filled = o;
 	return 0;
 }
@@ -74,8 +83,8 @@ static bool cache_bytes(const struct dn_model *m, const struct dn_context_option
 {
 	uint64_t block_bytes[DN_POOL_COUNT];
 	uint64_t blocks[DN_POOL_COUNT];
-	uint64_t total =
-		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT * dn_sequence_bytes(o->context);
+	uint64_t total = ((uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT + DN_EMBED_TEXTS) *
+			 dn_sequence_bytes(o->context);
 
 	dn_kv_lay((struct dn_model *)m, o->kv, block_bytes);
 	dn_kv_count(m, o, blocks);
@@ -118,6 +127,14 @@ static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 	return 0;
 }
 
+void dn_context_options_shrink(const struct dn_model *m, const struct dn_context_options *options,
+			       struct dn_context_options *o, uint32_t context)
+{
+	o->context = context;
+	if (!options || !options->batch)
+		o->batch = default_batch(m, context);
+}
+
 int dn_model_plan(const struct dn_model *m, const struct dn_context_options *options,
 		  struct dn_memory_plan *ret_plan, struct dn_error *err)
 {
@@ -136,7 +153,7 @@ int dn_model_plan(const struct dn_model *m, const struct dn_context_options *opt
 	r = add_up(m, &o, &plan, err);
 	while (r >= 0 && o.memory && plan.total > o.memory && !(options && options->context) &&
 	       o.context > CONTEXT_LEAST) {
-		o.context = DN_MAX(o.context / 2, CONTEXT_LEAST);
+		dn_context_options_shrink(m, options, &o, DN_MAX(o.context / 2, CONTEXT_LEAST));
 		r = add_up(m, &o, &plan, err);
 	}
 	if (r < 0)

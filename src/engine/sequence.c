@@ -18,26 +18,34 @@ static bool has(const struct dn_sequence *s, enum dn_kv_pool pool)
 	return pool_of(s, pool)->block_bytes > 0;
 }
 
-int dn_sequence_new(struct dn_context *c, struct dn_sequence **ret_sequence, struct dn_error *err)
+int dn_sequence_make(struct dn_context *c, struct dn_sequence **ret_sequence, struct dn_error *err)
 {
 	const uint32_t blocks = DN_DIV_ROUND_UP(c->length, DN_KV_BLOCK);
 	const size_t bytes = dn_sequence_bytes(c->length);
-	struct dn_sequence *s;
+	struct dn_sequence *s = calloc(1, bytes);
+
+	if (!s)
+		return dn_error_memory(err, "a sequence", bytes);
+	s->context = c;
+	s->blocks[DN_POOL_ALL] = (uint8_t **)(s + 1);
+	s->blocks[DN_POOL_WINDOW] = s->blocks[DN_POOL_ALL] + blocks;
+	*ret_sequence = s;
+	return 0;
+}
+
+int dn_sequence_new(struct dn_context *c, struct dn_sequence **ret_sequence, struct dn_error *err)
+{
+	int r;
 
 	if (c->n_sequences == c->max_sequences)
 		return dn_error_set(err, ENOSPC,
 				    "%u sequences exist, as many as the context has "
 				    "places for",
 				    c->n_sequences);
-	s = calloc(1, bytes);
-	if (!s)
-		return dn_error_memory(err, "a sequence", bytes);
-	s->context = c;
-	s->blocks[DN_POOL_ALL] = (uint8_t **)(s + 1);
-	s->blocks[DN_POOL_WINDOW] = s->blocks[DN_POOL_ALL] + blocks;
-	c->n_sequences++;
-	*ret_sequence = s;
-	return 0;
+	r = dn_sequence_make(c, ret_sequence, err);
+	if (r >= 0)
+		c->n_sequences++;
+	return r;
 }
 
 struct dn_sequence *dn_sequence_free(struct dn_sequence *s)

@@ -82,6 +82,18 @@ static int add_shape(const json_t *root, struct dn_buffer *text)
 		(double)number(root, "operations_per_token") / 1e6);
 }
 
+static int add_uses(const json_t *root, struct dn_buffer *text)
+{
+	const char *pooling = json_string_value(json_object_get(root, "pooling"));
+
+	if (number(root, "scores") > 0)
+		return dn_buffer_printf(text, "made for        reranking: dunlin rerank\n");
+	if (!json_is_true(json_object_get(root, "encoder")))
+		return 0;
+	return dn_buffer_printf(text, "made for        embeddings (pooling: %s): dunlin embed\n",
+				pooling);
+}
+
 static int add_tokenizer(const json_t *root, struct dn_buffer *text)
 {
 	const json_t *tokenizer = json_object_get(root, "tokenizer");
@@ -222,6 +234,8 @@ int dn_describe_text(const json_t *json, struct dn_buffer *text)
 		(double)number(root, "file_bytes") / 0x1p20);
 	if (r >= 0)
 		r = add_shape(root, text);
+	if (r >= 0)
+		r = add_uses(root, text);
 	if (r >= 0)
 		r = add_tokenizer(root, text);
 	if (r >= 0)

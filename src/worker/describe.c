@@ -283,6 +283,17 @@ static json_t *adapters_json(const struct dn_model *model)
 	return end_of(&adapters);
 }
 
+/* What the model is for. */
+static void set_uses(struct object *root, const struct dn_model_info *info)
+{
+	static const char *const poolings[] = { "none", "mean", "cls", "last", "rank" };
+
+	set(root, "generates", json_boolean(info->generates));
+	set(root, "encoder", json_boolean(info->encoder));
+	set(root, "pooling", json_string(poolings[info->pooling]));
+	set(root, "scores", json_integer(info->scores));
+}
+
 static json_t *describe_json(const struct dn_model *model, const struct dn_frame_describe *describe)
 {
 	struct object root = { json_object(), false };
@@ -309,6 +320,7 @@ static json_t *describe_json(const struct dn_model *model, const struct dn_frame
 	set(&root, "trained_context", json_integer(info.trained_context));
 	set(&root, "bytes_per_token", json_integer((json_int_t)info.bytes_per_token));
 	set(&root, "operations_per_token", json_integer((json_int_t)info.operations_per_token));
+	set_uses(&root, &info);
 	set(&root, "chat_template_bytes", json_integer((json_int_t)info.chat_template_size));
 	set_vocabulary(&root, model);
 	set(&root, "adapters", adapters_json(model));

@@ -14,6 +14,7 @@ static dn_worker_handler *const handlers[] = {
 	[DN_FRAME_LOGITS] = dn_worker_logits,	  [DN_FRAME_SNAPSHOT] = dn_worker_snapshot,
 	[DN_FRAME_RESTORE] = dn_worker_restore,	  [DN_FRAME_FORGET] = dn_worker_forget,
 	[DN_FRAME_TEMPLATE] = dn_worker_template, [DN_FRAME_FILE] = dn_worker_file,
+	[DN_FRAME_EMBED] = dn_worker_embed,
 };
 
 void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include <dunlin/kv.h>
+#include <dunlin/model.h>
 
 #include "base/text.h"
 
@@ -280,8 +280,12 @@ static int check_loaded(const struct dn_frame *frame, struct dn_error *err)
 	if (loaded->batch > DN_LOAD_BATCH_MAX)
 		return wrong(err, frame, "batch");
 	if (loaded->has_template > 1 || loaded->has_vocabulary > 1 || loaded->adds_bos > 1 ||
-	    loaded->reserved != 0)
+	    loaded->generates > 1)
 		return wrong(err, frame, "has");
+	if (loaded->pooling > DN_POOLING_RANK)
+		return wrong(err, frame, "pooling");
+	if (loaded->embed_context > loaded->context)
+		return wrong(err, frame, "embed_context");
 	if (!good_text(loaded->level, sizeof(loaded->level)) ||
 	    !good_text(loaded->architecture, sizeof(loaded->architecture)) ||
 	    !good_text(loaded->quantisation, sizeof(loaded->quantisation)) ||
@@ -356,6 +360,42 @@ static int check_rows(const struct dn_frame *frame, struct dn_error *err)
 	return 0;
 }
 
+static int check_embed(const struct dn_frame *frame, struct dn_error *err)
+{
+	const struct dn_frame_embed *embed = &frame->u.embed;
+
+	if (embed->kind > DN_EMBED_PAIRS)
+		return wrong(err, frame, "kind");
+	if (embed->pooling > DN_POOLING_DEFAULT)
+		return wrong(err, frame, "pooling");
+	if (embed->normalise > 1)
+		return wrong(err, frame, "normalise");
+	if (embed->truncate > 1)
+		return wrong(err, frame, "truncate");
+	return 0;
+}
+
+static int check_embedded(const struct dn_frame *frame, struct dn_error *err)
+{
+	const struct dn_frame_embedded *embedded = &frame->u.embedded;
+	uint64_t bytes;
+
+	if (embedded->total == 0 || embedded->total > DN_EMBED_TEXTS_MAX ||
+	    embedded->first >= embedded->total || embedded->count == 0 ||
+	    embedded->count > embedded->total - embedded->first)
+		return wrong(err, frame, "count");
+	if (embedded->rows == 0 || embedded->rows > DN_LOAD_CONTEXT_MAX ||
+	    (embedded->count > 1 && embedded->rows != embedded->count))
+		return wrong(err, frame, "rows");
+	if (!dn_mul_ok((uint64_t)embedded->rows, (uint64_t)embedded->columns * sizeof(float),
+		       &bytes) ||
+	    bytes != frame->attachment)
+		return wrong(err, frame, "columns");
+	if (embedded->truncated > embedded->count)
+		return wrong(err, frame, "truncated");
+	return 0;
+}
+
 static int check_error(const struct dn_frame *frame, struct dn_error *err)
 {
 	if (frame->u.error.code < 1 || frame->u.error.code > 4095)
@@ -384,6 +424,7 @@ static const struct frame_kind to_worker[] = {
 	KIND(FORGET, BODY(sequence), NOTHING, 1, 0, check_sequence),
 	KIND(TEMPLATE, 0, MAYBE, 1, TEXT_ATTACHMENT_MAX, NULL),
 	KIND(FILE, BODY(file), A_FILE, 1, 0, check_file),
+	KIND(EMBED, BODY(embed), REQUIRED, 1, TEXT_ATTACHMENT_MAX, check_embed),
 };
 
 static const struct frame_kind from_worker[] = {
@@ -402,6 +443,7 @@ static const struct frame_kind from_worker[] = {
 	KIND(READY, 0, NOTHING, 1, 0, NULL),
 	KIND(STEP, BODY(step), NOTHING, 1, 0, NULL),
 	KIND(ERROR, BODY(error), NOTHING, 1, 0, check_error),
+	KIND(EMBEDDED, BODY(embedded), REQUIRED, 4, ANY_ATTACHMENT_MAX, check_embedded),
 };
 
 static const struct frame_kind *find_kind(uint32_t type)

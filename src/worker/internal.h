@@ -36,13 +36,17 @@ enum dn_place_state {
 	DN_PLACE_PREFILL, /* tokens of the prompt are still to be computed */
 	DN_PLACE_DECODE,  /* the last token is to be computed, its follower chosen */
 	DN_PLACE_KEPT,	  /* no request any more, a cache to continue from */
+	DN_PLACE_EMBED,	  /* texts are still to be embedded; nothing of them is in the cache */
 };
 
 enum dn_place_kind {
 	DN_PLACE_GENERATE,
 	DN_PLACE_SCORE,
 	DN_PLACE_LOGITS,
+	DN_PLACE_TEXTS,
 };
+
+struct dn_embed_request;
 
 /**
  * struct dn_place - a sequence and the request that it belongs to
@@ -51,6 +55,7 @@ enum dn_place_kind {
  * @tokens: room for @capacity ids; the prompt, then what was chosen
  * @target: how many of them are to be in the cache before the prompt is done
  * @rows: SCORE: predictions scored; LOGITS: rows sent
+ * @embed: of EMBED alone: see embed.c; owned
  */
 struct dn_place {
 	enum dn_place_state state;
@@ -76,6 +81,7 @@ struct dn_place {
 	uint32_t first_scored;
 	uint32_t rows;
 	double negative_log_likelihood;
+	struct dn_embed_request *embed;
 	uint64_t accepted_ns;
 	uint64_t accepted_cpu_ns;
 	uint64_t first_ns;
@@ -118,6 +124,7 @@ struct dn_worker {
 	const struct dn_tokenizer *tokenizer; /* the model's; NULL without vocabulary */
 	struct dn_context *context;
 	uint32_t vocabulary;
+	bool generates;
 	uint32_t length; /* tokens a sequence may have */
 	uint32_t batch;
 	uint32_t outputs;
@@ -175,6 +182,11 @@ dn_worker_handler dn_worker_submit;
 dn_worker_handler dn_worker_score;
 dn_worker_handler dn_worker_logits;
 dn_worker_handler dn_worker_cancel;
+/* embed.c */
+dn_worker_handler dn_worker_embed;
+/* Computes the next texts of the oldest request, where there is one. */
+void dn_worker_embed_step(struct dn_worker *worker);
+void dn_embed_request_free(struct dn_embed_request *request);
 /* kept.c */
 dn_worker_handler dn_worker_snapshot;
 dn_worker_handler dn_worker_restore;
@@ -201,6 +213,24 @@ DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
 
+/* A text to be embedded, or a document with its query. */
+struct dn_embed_text {
+	struct dn_text query; /* without data: there is none */
+	struct dn_text text;
+	bool truncate;
+};
+
+/**
+ * dn_worker_encode_embed() - its tokens, with what the model wants around them (embed-tokens.c)
+ * @tokens: room for @capacity
+ * @ret_count: how many there are; more than @capacity where they do not fit
+ * @ret_cut: they were too many, and some are left out
+ * @ret_second: as in struct dn_embed_item
+ */
+DN_MUST_CHECK int dn_worker_encode_embed(struct dn_worker *worker, const struct dn_embed_text *text,
+					 uint32_t *tokens, size_t capacity, size_t *ret_count,
+					 bool *ret_cut, size_t *ret_second, struct dn_error *err);
+
 /* place.c */
 struct dn_place *dn_place_find(struct dn_worker *worker, uint64_t request, bool kept);
 /* A free place with an empty sequence, if need be that of the oldest kept one. */
@@ -212,6 +242,8 @@ bool dn_place_evict(struct dn_worker *worker);
 
 /* step.c: whether any request wants a step; one step of all that do. */
 bool dn_worker_busy(const struct dn_worker *worker);
+/* How many running sequences hold any of the cache. */
+uint32_t dn_worker_holders(const struct dn_worker *worker);
 void dn_worker_step(struct dn_worker *worker);
 
 /* generate.c: what a row of logits means for a request; its end. */

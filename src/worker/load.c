@@ -90,10 +90,15 @@ static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned,
 	loaded->bos = worker->tokenizer ? dn_tokenizer_bos(worker->tokenizer) : DN_TOKEN_NONE;
 	loaded->eos = worker->tokenizer ? dn_tokenizer_eos(worker->tokenizer) : DN_TOKEN_NONE;
 	loaded->adds_bos = worker->tokenizer && dn_tokenizer_adds_bos(worker->tokenizer);
+	loaded->generates = info.generates;
+	loaded->dim = info.dim;
+	loaded->pooling = info.pooling;
+	loaded->scores = info.scores;
 	loaded->load_ns = ns;
 	if (worker->context) {
 		loaded->context = worker->length;
 		loaded->batch = worker->batch;
+		loaded->embed_context = dn_context_embed_length(worker->context);
 		loaded->planned_bytes = planned;
 		loaded->bytes_per_token = info.bytes_per_token;
 		loaded->operations_per_token = info.operations_per_token;
@@ -132,6 +137,7 @@ static int load(struct dn_worker *worker, const struct dn_frame_load *load_frame
 		return r;
 	dn_model_get_info(worker->model, &info);
 	worker->vocabulary = info.vocabulary;
+	worker->generates = info.generates;
 	worker->template_source = info.chat_template;
 	worker->template_size = info.chat_template_size;
 	r = take_tokenizer(worker, err);

@@ -6,10 +6,14 @@
 
 #include "worker/internal.h"
 
-static int need_context(const struct dn_worker *worker, struct dn_error *err)
+static int need_logits(const struct dn_worker *worker, struct dn_error *err)
 {
 	if (!worker->context)
 		return dn_error_set(err, EINVAL, "no weights are loaded");
+	if (!worker->generates)
+		return dn_error_set(err, ENOTSUP,
+				    "this model embeds texts and generates none: use 'dunlin "
+				    "embed', or 'dunlin rerank' for a reranker");
 	return 0;
 }
 
@@ -219,7 +223,7 @@ int dn_worker_submit(struct dn_worker *worker, const struct dn_frame *frame, int
 	struct dn_place *place;
 	int r;
 
-	r = need_context(worker, err);
+	r = need_logits(worker, err);
 	if (r < 0)
 		return r;
 	r = dn_mapped_open(*fd, frame->attachment, &mapped, err);
@@ -255,7 +259,7 @@ static int start_rows(struct dn_worker *worker, const struct dn_frame *frame, in
 	struct dn_place *place;
 	int r;
 
-	r = need_context(worker, err);
+	r = need_logits(worker, err);
 	if (r < 0)
 		return r;
 	r = dn_mapped_open(fd, frame->attachment, &mapped, err);

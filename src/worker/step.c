@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One step: a token of each sequence that generates, then chunks of waiting prompts in their order
- * of arrival, up to the limits of tokens and of rows.
+ * of arrival, up to the limits of tokens and of rows. Texts to be embedded have steps of their own.
  */
 
 #include <errno.h>
@@ -41,7 +41,7 @@ static bool runs(const struct dn_place *place)
 bool dn_worker_busy(const struct dn_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		if (runs(&worker->places[i]))
+		if (runs(&worker->places[i]) || worker->places[i].state == DN_PLACE_EMBED)
 			return true;
 	return false;
 }
@@ -135,8 +135,7 @@ static void fail(struct dn_worker *worker, struct dn_place *place, int r,
 	dn_worker_send_error(worker, request, r, err);
 }
 
-/* How many running sequences hold any of the cache. */
-static uint32_t holders(const struct dn_worker *worker)
+uint32_t dn_worker_holders(const struct dn_worker *worker)
 {
 	uint32_t n = 0;
 
@@ -188,7 +187,7 @@ static bool make_room(struct dn_worker *worker, struct step *step, int r, struct
 		return true;
 	}
 	victim = youngest(worker);
-	if (victim && (victim != place || holders(worker) > 1)) {
+	if (victim && (victim != place || dn_worker_holders(worker) > 1)) {
 		(void)dn_sequence_cut(victim->sequence, 0);
 		if (victim->state == DN_PLACE_DECODE) {
 			victim->state = DN_PLACE_PREFILL;
@@ -283,6 +282,7 @@ void dn_worker_step(struct dn_worker *worker)
 	uint64_t begin = dn_worker_now();
 	int r;
 
+	dn_worker_embed_step(worker);
 	add_decodes(worker, &step);
 	add_prompts(worker, &step);
 	if (step.n_items == 0)

@@ -7,22 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <dunlin/model.h>
+
 #include "engine/gguf.h"
 #include "engine/rope.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
 
-struct dn_model;
 struct dn_step;
-
-/* How rows of a text become one vector, with GGUF's numbers. */
-enum dn_pooling {
-	DN_POOLING_NONE = 0,
-	DN_POOLING_MEAN = 1,
-	DN_POOLING_CLS = 2,
-	DN_POOLING_LAST = 3,
-	DN_POOLING_RANK = 4,
-};
 
 /**
  * struct dn_hparams - what holds for a model as a whole
@@ -37,6 +29,8 @@ enum dn_pooling {
  * @layer_norms: norms take off the mean and have a bias; else they are root mean squares
  * @value_norm: values are normed too, without a weight
  * @bidirectional: every token sees its whole text, which must fit one step
+ * @pooling: of embeddings where the caller does not choose; never DN_POOLING_DEFAULT
+ * @rank_softmax: the scores of the classification head become probabilities
  */
 struct dn_hparams {
 	uint32_t n_layers;
@@ -65,6 +59,7 @@ struct dn_hparams {
 	bool value_norm;
 	bool bidirectional;
 	enum dn_pooling pooling;
+	bool rank_softmax;
 };
 
 /**
@@ -181,7 +176,7 @@ struct dn_globals {
 	struct dn_norm output_norm;
 	struct dn_norm embedding_norm;
 	struct dn_matrix positions; /* learned; empty: none */
-	struct dn_matrix types;	    /* of segments; the first row is added */
+	struct dn_matrix types;	    /* of segments; empty: none */
 	struct dn_matrix per_layer_embedding;
 	struct dn_linear per_layer_project;
 	const float *per_layer_norm;
@@ -212,6 +207,7 @@ const struct dn_arch *dn_arch_find(struct dn_text name);
 /* The names of all, for a message. */
 void dn_arch_list(char *out, size_t size);
 
+extern const struct dn_arch dn_arch_bert;
 extern const struct dn_arch dn_arch_gemma2;
 extern const struct dn_arch dn_arch_gemma3;
 extern const struct dn_arch dn_arch_gemma4;
@@ -219,6 +215,7 @@ extern const struct dn_arch dn_arch_granite;
 extern const struct dn_arch dn_arch_granitehybrid;
 extern const struct dn_arch dn_arch_lfm2;
 extern const struct dn_arch dn_arch_llama;
+extern const struct dn_arch dn_arch_nomic_bert;
 extern const struct dn_arch dn_arch_phi3;
 extern const struct dn_arch dn_arch_qwen2;
 extern const struct dn_arch dn_arch_qwen3;

@@ -27,6 +27,9 @@ DN_MUST_CHECK int dn_bind_f32(struct dn_model *model, const char *key, double le
 			      float *ret, struct dn_error *err);
 DN_MUST_CHECK int dn_bind_f64(struct dn_model *model, const char *key, double least, double most,
 			      double *ret, struct dn_error *err);
+/* pooling_type, or @fallback where the file does not say. */
+DN_MUST_CHECK int dn_bind_pooling(struct dn_model *model, enum dn_pooling fallback,
+				  struct dn_error *err);
 /**
  * dn_bind_windows() - which layers see a window
  * @period: of every so many layers the last sees all, where the file has no pattern of its own
@@ -89,7 +92,9 @@ DN_MUST_CHECK int dn_bind_parts(struct dn_model *model, const char *name, uint32
 
 /* Embedding, output (tied where absent), output norm. */
 DN_MUST_CHECK int dn_bind_globals(struct dn_model *model, struct dn_error *err);
-/* attn_norm, q, k and v (apart or as one), attn_output. */
+/* q, k and v (apart or as one), attn_output. */
+DN_MUST_CHECK int dn_bind_projections(struct dn_model *model, uint32_t layer, struct dn_error *err);
+/* attn_norm, and the projections. */
 DN_MUST_CHECK int dn_bind_attention(struct dn_model *model, uint32_t layer, struct dn_error *err);
 /* attn_q_norm, attn_k_norm: of each head. */
 DN_MUST_CHECK int dn_bind_head_norms(struct dn_model *model, uint32_t layer, struct dn_error *err);
@@ -97,5 +102,18 @@ DN_MUST_CHECK int dn_bind_head_norms(struct dn_model *model, uint32_t layer, str
 DN_MUST_CHECK int dn_bind_ffn(struct dn_model *model, uint32_t layer, struct dn_error *err);
 /* Attention and feed-forward of every layer: a family without peculiarities. */
 DN_MUST_CHECK int dn_bind_layers(struct dn_model *model, struct dn_error *err);
+/*
+ * The classification head of DN_POOLING_RANK: cls (dense, tanh) and cls.output, each optional, the
+ * latter with a row for each of the file's output labels, or one.
+ */
+DN_MUST_CHECK int dn_bind_rank_head(struct dn_model *model, struct dn_error *err);
+
+/* encoder.c */
+
+/* What encoders have beside their layers: no output matrix, but norms and types of the embedding. */
+DN_MUST_CHECK int dn_bind_encoder(struct dn_model *model, struct dn_error *err);
+/* Projections and feed-forward with the norms behind them; @gated: with a gate. */
+DN_MUST_CHECK int dn_bind_encoder_layer(struct dn_model *model, uint32_t layer, bool gated,
+					struct dn_error *err);
 
 #endif /* DUNLIN_ENGINE_BIND_H */

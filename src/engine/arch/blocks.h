@@ -24,6 +24,9 @@ void dn_block_add(struct dn_step *step, const struct dn_linear *w, const struct 
 /* The wanted rows of x, normed, times the output matrix: @logits, float32[wanted, vocabulary]. */
 void dn_block_logits(struct dn_step *step, float *logits);
 
+/* The rows of x, normed as the output matrix would read them: what embeddings are made of. */
+void dn_block_final(struct dn_step *step);
+
 /* attention.c: attended = attention of normed over the cache, which gets its keys and values. */
 void dn_block_attention(struct dn_step *step, uint32_t layer);
 
@@ -39,5 +42,10 @@ void dn_block_experts(struct dn_step *step, uint32_t layer);
 void dn_layer_transformer(struct dn_step *step, uint32_t layer);
 void dn_layer_attention(struct dn_step *step, uint32_t layer);
 void dn_layer_feed_forward(struct dn_step *step, uint32_t layer);
+
+/* encoder.c: the sum of tokens', types' and positions' embeddings, normed. */
+void dn_block_embed_encoder(struct dn_step *step);
+/* x = norm(x + attention(x)); x = norm(x + feed-forward(x)) */
+void dn_layer_encoder(struct dn_step *step, uint32_t layer);
 
 #endif /* DUNLIN_ENGINE_BLOCKS_H */

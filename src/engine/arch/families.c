@@ -10,7 +10,7 @@ static const struct dn_arch *const families[] = {
 	&dn_arch_llama,	 &dn_arch_qwen2,   &dn_arch_qwen3,	   &dn_arch_qwen3moe,
 	&dn_arch_qwen35, &dn_arch_gemma2,  &dn_arch_gemma3,	   &dn_arch_gemma4,
 	&dn_arch_phi3,	 &dn_arch_granite, &dn_arch_granitehybrid, &dn_arch_smollm3,
-	&dn_arch_lfm2,
+	&dn_arch_lfm2,	 &dn_arch_bert,	   &dn_arch_nomic_bert,
 };
 
 const struct dn_arch *dn_arch_find(struct dn_text name)

@@ -296,9 +296,9 @@ static int bind_epsilon(struct dn_model *m, struct dn_error *err)
 	return r;
 }
 
-static int bind_pooling(struct dn_model *m, struct dn_error *err)
+int dn_bind_pooling(struct dn_model *m, enum dn_pooling fallback, struct dn_error *err)
 {
-	uint32_t pooling = DN_POOLING_NONE;
+	uint32_t pooling = (uint32_t)fallback;
 	int r = dn_bind_optional_u32(m, "pooling_type", DN_POOLING_NONE, DN_POOLING_RANK, &pooling,
 				     err);
 
@@ -345,7 +345,7 @@ int dn_bind_hparams(struct dn_model *m, struct dn_error *err)
 	if (r >= 0)
 		r = bind_epsilon(m, err);
 	if (r >= 0)
-		r = bind_pooling(m, err);
+		r = dn_bind_pooling(m, DN_POOLING_LAST, err);
 	if (r >= 0)
 		r = bind_rope(m, err);
 	if (r >= 0)

@@ -8,7 +8,11 @@ static int bind(struct dn_model *m, struct dn_error *err)
 {
 	int r;
 
+	/* The reranker's two outputs are logits of yes and no. */
+	m->hparams.rank_softmax = true;
 	r = dn_bind_globals(m, err);
+	if (r >= 0)
+		r = dn_bind_rank_head(m, err);
 	for (uint32_t i = 0; r >= 0 && i < m->hparams.n_layers; i++) {
 		r = dn_bind_attention(m, i, err);
 		if (r >= 0)

@@ -97,6 +97,12 @@ void dn_block_add(struct dn_step *s, const struct dn_linear *w, const struct dn_
 	dn_for_rows(s, s->n, add_row, how, w->w.rows);
 }
 
+void dn_block_final(struct dn_step *s)
+{
+	if (s->model->globals.output_norm.weight)
+		dn_block_norm_stream(s, &s->model->globals.output_norm);
+}
+
 static void finish_logits(struct dn_step *s, const void *argument, uint32_t row)
 {
 	const struct dn_hparams *h = &s->model->hparams;

@@ -8,6 +8,7 @@
 #include "engine/arch/bind.h"
 
 #define VOCABULARY_MAX (1U << 20)
+#define LABELS_MAX     64U
 
 static void tensor_name(char out[64], const char *name, const char *ending, uint32_t layer)
 {
@@ -269,7 +270,7 @@ int dn_bind_globals(struct dn_model *m, struct dn_error *err)
 		0, h->dim, &g->output_norm, err);
 }
 
-int dn_bind_attention(struct dn_model *m, uint32_t i, struct dn_error *err)
+int dn_bind_projections(struct dn_model *m, uint32_t i, struct dn_error *err)
 {
 	const uint32_t dim = m->hparams.dim;
 	struct dn_layer *l = &m->layers[i];
@@ -278,16 +279,14 @@ int dn_bind_attention(struct dn_model *m, uint32_t i, struct dn_error *err)
 	const uint32_t kv = l->n_kv_heads * l->head_dim;
 	const struct dn_part parts[] = { { &l->q, q }, { &l->k, kv }, { &l->v, kv } };
 	const bool stores = l->cache == i;
-	int r;
+	int r = 0;
 
 	if (!l->n_heads)
 		return dn_error_set(err, EINVAL, "layer %u has no attention heads", i);
-	r = dn_bind_norm(m, "blk.%u.attn_norm", i, dim, &l->attention_norm, err);
-	if (r >= 0 && dn_bind_has(m, "blk.%u.attn_qkv.weight", i)) {
+	if (dn_bind_has(m, "blk.%u.attn_qkv.weight", i)) {
 		r = dn_bind_parts(m, "blk.%u.attn_qkv", i, dim, parts, 3, err);
 	} else {
-		if (r >= 0)
-			r = dn_bind_linear(m, "blk.%u.attn_q", i, q, dim, &l->q, err);
+		r = dn_bind_linear(m, "blk.%u.attn_q", i, q, dim, &l->q, err);
 		if (r >= 0 && stores)
 			r = dn_bind_linear(m, "blk.%u.attn_k", i, kv, dim, &l->k, err);
 		if (r >= 0 && stores)
@@ -297,6 +296,14 @@ int dn_bind_attention(struct dn_model *m, uint32_t i, struct dn_error *err)
 		r = dn_bind_linear(m, "blk.%u.attn_output", i, dim, heads, &l->attention_output,
 				   err);
 	return r;
+}
+
+int dn_bind_attention(struct dn_model *m, uint32_t i, struct dn_error *err)
+{
+	int r = dn_bind_norm(m, "blk.%u.attn_norm", i, m->hparams.dim, &m->layers[i].attention_norm,
+			     err);
+
+	return r < 0 ? r : dn_bind_projections(m, i, err);
 }
 
 int dn_bind_head_norms(struct dn_model *m, uint32_t i, struct dn_error *err)
@@ -340,4 +347,37 @@ int dn_bind_layers(struct dn_model *m, struct dn_error *err)
 			r = dn_bind_ffn(m, i, err);
 	}
 	return r;
+}
+
+/* How many outputs the head has: one for each label. */
+static int count_labels(struct dn_model *m, uint32_t *ret_n, struct dn_error *err)
+{
+	struct dn_gguf_array labels;
+	char key[128];
+	int r;
+
+	(void)snprintf(key, sizeof(key), "%s.classifier.output_labels", m->arch->name);
+	r = dn_gguf_get_array(m->gguf, key, DN_GGUF_STRING, &labels, err);
+	if (r < 0)
+		return r;
+	if (r > 0 && (labels.count < 1 || labels.count > LABELS_MAX))
+		return dn_error_set(err, EINVAL, "%s has %llu labels; it must have 1 to %u", key,
+				    (unsigned long long)labels.count, LABELS_MAX);
+	*ret_n = r > 0 ? (uint32_t)labels.count : 1;
+	return 0;
+}
+
+int dn_bind_rank_head(struct dn_model *m, struct dn_error *err)
+{
+	const uint32_t dim = m->hparams.dim;
+	struct dn_globals *g = &m->globals;
+	uint32_t n = 0;
+	int r = 0;
+
+	if (dn_bind_has(m, "cls.weight", 0))
+		r = dn_bind_linear(m, "cls", 0, dim, dim, &g->rank_dense, err);
+	if (r < 0 || !dn_bind_has(m, "cls.output.weight", 0))
+		return r;
+	r = count_labels(m, &n, err);
+	return r < 0 ? r : dn_bind_linear(m, "cls.output", 0, n, dim, &g->rank_output, err);
 }
