@@ -68,6 +68,7 @@ static const struct dn_option options[] = {
 	DN_OPTION_CONTEXT(struct values),
 	DN_OPTION_KV(struct values),
 	DN_OPTION_MEMORY(struct values),
+	DN_OPTION_LORA(struct values),
 	DN_OPTION_SANDBOX(struct values),
 };
 
