@@ -49,7 +49,7 @@ class Inspect(support.Case):
         self.assertEqual(small["context"], 128)
         self.assertAlmostEqual(large["cache_bytes"] / small["cache_bytes"], 2, delta=0.4)
         wide = plan("--context", "256", "--kv", "f32")
-        self.assertAlmostEqual(wide["cache_bytes"] / large["cache_bytes"], 2, delta=0.1)
+        self.assertAlmostEqual(wide["cache_bytes"] / large["cache_bytes"], 2, delta=0.2)
         self.assertEqual(wide["kv"], "f32")
 
     def test_budget_that_is_too_small(self):
