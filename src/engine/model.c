@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "engine/arch/bind.h"
+#include "engine/kv.h"
 #include "engine/tokenizer/tokenizer.h"
 
 static int bind_arch(struct dn_model *m, struct dn_error *err)
@@ -90,6 +91,8 @@ static int understand(struct dn_model *m, struct dn_error *err)
 		r = check_all_bound(m, &m->runs);
 	if (r >= 0)
 		r = place_weights(m, &m->runs);
+	if (r >= 0)
+		m->state_bytes = dn_kv_lay_state(m);
 	if (r == -ENOMEM) {
 		*err = m->runs;
 		return r;

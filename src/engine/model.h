@@ -44,6 +44,7 @@ struct dn_weight {
  * @tokenizer: NULL where @tokenizes is set: why it has none
  * @weights: what @arch asked for, in the order of asking; addresses of @region once loaded
  * @region: the re-laid weights, NULL before they are loaded
+ * @state_bytes: of a sequence's recurrent layers
  */
 struct dn_model {
 	struct dn_gguf *gguf;
@@ -59,6 +60,7 @@ struct dn_model {
 	struct dn_globals globals;
 	uint8_t *region;
 	size_t region_bytes;
+	uint64_t state_bytes;
 	char architecture[64];
 };
 

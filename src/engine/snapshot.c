@@ -147,7 +147,7 @@ static void clear_slots(const struct dn_context *c, enum dn_kv_pool pool, uint8_
 		if (!l->n_heads || l->cache != i || dn_kv_pool_of(l) != pool)
 			continue;
 		for (uint32_t head = 0; head < l->n_kv_heads; head++)
-			clear_part(block + dn_kv_offset(l, c->kv.type, head), l, c->kv.type, used);
+			clear_part(block + dn_kv_offset(&c->kv, l, head), l, c->kv.type, used);
 	}
 }
 

@@ -319,6 +319,39 @@ static void test_snapshot_of_another_model_is_refused(void **state)
 	close_tiny(&b);
 }
 
+/* Contexts of one model keep their own layouts, and a plan changes nothing. */
+static void test_contexts_of_one_model_do_not_meet(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q8_0);
+	struct dn_context_options options = { .struct_size = sizeof(options),
+					      .context = tiny.context,
+					      .kv = DN_KV_F32 };
+	struct dn_context *other = NULL;
+	struct dn_memory_plan plan;
+	struct dn_sequence *s;
+	struct fixture f;
+	float *want;
+	float *have;
+
+	(void)state;
+	open_tiny(&f, &tiny, NULL, 1, DN_KV_F16);
+	want = logits_of(&f, N_TOKENS);
+	have = malloc(sizeof(*have) * N_TOKENS * f.vocabulary);
+	assert_non_null(have);
+	s = new_sequence(&f);
+	feed(&f, s, 0, 40, 40, have);
+	assert_int_equal(dn_model_plan(f.model, &options, &plan, NULL), 0);
+	feed(&f, s, 40, 50, 5, have + (size_t)40 * f.vocabulary);
+	assert_int_equal(dn_context_new(f.model, &options, &other, NULL), 0);
+	feed(&f, s, 50, N_TOKENS, 5, have + (size_t)50 * f.vocabulary);
+	assert_same(have, want, N_TOKENS, &f);
+	dn_sequence_free(s);
+	dn_context_free(other);
+	free(have);
+	free(want);
+	close_tiny(&f);
+}
+
 static void assert_step_fails(struct fixture *f, const struct dn_batch_item *items, size_t n,
 			      int code, const char *message)
 {
@@ -578,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_cut_and_share_give_the_same_bits),
 		cmocka_unit_test(test_snapshot_gives_the_same_bits),
 		cmocka_unit_test(test_snapshot_of_another_model_is_refused),
+		cmocka_unit_test(test_contexts_of_one_model_do_not_meet),
 		cmocka_unit_test(test_wrong_steps_change_nothing),
 		cmocka_unit_test(test_full_cache_is_an_error),
 		cmocka_unit_test(test_budget_is_kept_or_refused),
