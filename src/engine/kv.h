@@ -31,9 +31,15 @@ enum dn_kv_pool {
 /* Checkpoints that a sequence keeps at most. */
 #define DN_CHECKPOINTS 4
 
+/**
+ * struct dn_kv - a context's cache
+ * @window: of the layers of DN_POOL_WINDOW: the widest
+ * @offsets: of each layer's keys and values in a block
+ */
 struct dn_kv {
 	enum dn_kv_type type;
-	uint32_t window; /* of the layers of DN_POOL_WINDOW: the widest */
+	uint32_t window;
+	size_t *offsets;
 	struct dn_block_pool pools[DN_POOL_COUNT];
 };
 
@@ -70,17 +76,19 @@ struct dn_sequence {
 
 /**
  * dn_kv_lay() - how large blocks are, and where each layer's part in them lies
+ * @ret_offsets: [n_layers], or NULL
  * @ret_bytes: of a block of each pool, 0 where the model needs none
- *
- * Sets the layers' offsets.
  */
-void dn_kv_lay(struct dn_model *model, enum dn_kv_type type, uint64_t ret_bytes[DN_POOL_COUNT]);
+void dn_kv_lay(const struct dn_model *model, enum dn_kv_type type, size_t *ret_offsets,
+	       uint64_t ret_bytes[DN_POOL_COUNT]);
+/* The same for the state, which has one layout whatever the cache: sets the layers' offsets. */
+uint64_t dn_kv_lay_state(struct dn_model *model);
 
 /* Blocks of each pool that filled options ask for. */
 void dn_kv_count(const struct dn_model *model, const struct dn_context_options *filled,
 		 uint64_t ret_blocks[DN_POOL_COUNT]);
 
-DN_MUST_CHECK int dn_kv_init(struct dn_kv *kv, struct dn_model *model,
+DN_MUST_CHECK int dn_kv_init(struct dn_kv *kv, const struct dn_model *model,
 			     const struct dn_context_options *filled, struct dn_error *err);
 void dn_kv_done(struct dn_kv *kv);
 
@@ -90,9 +98,10 @@ static inline enum dn_kv_pool dn_kv_pool_of(const struct dn_layer *layer)
 }
 
 /* Byte offset of a head's keys in a block; its values lie dn_kv_head_bytes() behind. */
-static inline size_t dn_kv_offset(const struct dn_layer *layer, enum dn_kv_type type, uint32_t head)
+static inline size_t dn_kv_offset(const struct dn_kv *kv, const struct dn_layer *layer,
+				  uint32_t head)
 {
-	return layer->offset + head * 2 * dn_kv_head_bytes(layer->head_dim, type);
+	return kv->offsets[layer->cache] + head * 2 * dn_kv_head_bytes(layer->head_dim, kv->type);
 }
 
 /* sequence.c */

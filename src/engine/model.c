@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "engine/adapter.h"
 #include "engine/arch/bind.h"
+#include "engine/kv.h"
 #include "engine/tokenizer/tokenizer.h"
 
 static int bind_arch(struct dn_model *m, struct dn_error *err)
@@ -76,6 +77,8 @@ static int understand(struct dn_model *m, struct dn_error *err)
 		r = check_all_bound(m, &m->runs);
 	if (r >= 0)
 		r = dn_weights_place(m->weights, m->n_weights, &m->region_bytes, &m->runs);
+	if (r >= 0)
+		m->state_bytes = dn_kv_lay_state(m);
 	if (r == -ENOMEM) {
 		*err = m->runs;
 		return r;

@@ -61,6 +61,7 @@ struct dn_weight_set {
  * @weights: what @arch asked for, in the order of asking; addresses of @region once loaded
  * @region: the re-laid weights, NULL before they are loaded
  * @adapters: owned, in the order that they are applied in
+ * @state_bytes: of a sequence's recurrent layers
  */
 struct dn_model {
 	struct dn_gguf *gguf;
@@ -78,6 +79,7 @@ struct dn_model {
 	size_t region_bytes;
 	struct dn_adapter *adapters[DN_ADAPTERS_MAX];
 	uint32_t n_adapters;
+	uint64_t state_bytes;
 	char architecture[64];
 };
 

@@ -84,9 +84,10 @@ static bool cache_bytes(const struct dn_model *m, const struct dn_context_option
 	uint64_t block_bytes[DN_POOL_COUNT];
 	uint64_t blocks[DN_POOL_COUNT];
 	uint64_t total = ((uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT + DN_EMBED_TEXTS) *
-			 dn_sequence_bytes(o->context);
+				 dn_sequence_bytes(o->context) +
+			 m->hparams.n_layers * sizeof(size_t);
 
-	dn_kv_lay((struct dn_model *)m, o->kv, block_bytes);
+	dn_kv_lay(m, o->kv, NULL, block_bytes);
 	dn_kv_count(m, o, blocks);
 	for (int p = 0; p < DN_POOL_COUNT; p++) {
 		uint64_t bytes;

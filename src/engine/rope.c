@@ -14,15 +14,21 @@ static double turning_pair(const struct dn_rope *r, double turns)
 	return r->dims * dn_log(r->original / (turns * TWO_PI)) / (2.0 * dn_log(r->base));
 }
 
+/* The same within the pairs, also where it is infinite or no number: at a base of 1. */
+static double bounded_pair(const struct dn_rope *r, double turns)
+{
+	return DN_MIN(DN_MAX(turning_pair(r, turns), 0.0), (double)r->dims - 1.0);
+}
+
 /* How much of pair @i's angle is left unscaled: 1 for fast ones, 0 for slow ones. */
 static double unscaled_part(const struct dn_rope *r, uint32_t i)
 {
-	/* To whole pairs, as models were trained. */
-	double low = (double)(int64_t)DN_MAX(turning_pair(r, r->fast), 0.0);
-	double high = turning_pair(r, r->slow);
+	double low = bounded_pair(r, r->fast);
+	double high = bounded_pair(r, r->slow);
 	double at;
 
-	high = DN_MIN(DN_MAX(high, 0.0), (double)r->dims - 1.0);
+	/* To whole pairs, as models were trained. */
+	low = (double)(int64_t)low;
 	high = (double)(int64_t)high + ((double)(int64_t)high < high);
 	at = ((double)i - low) / DN_MAX(high - low, 0.001);
 	return 1.0 - DN_MIN(DN_MAX(at, 0.0), 1.0);

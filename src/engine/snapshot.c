@@ -19,12 +19,14 @@
 #include "engine/context.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
-#define SNAPSHOT_VERSION 2U
+#define SNAPSHOT_VERSION 3U
+/* Of each weight, that its fingerprint reads: fine-tunings may leave most of them as they were. */
+#define WEIGHT_PART ((size_t)256)
 
 struct snapshot_header {
 	uint32_t magic;
 	uint32_t version;
-	uint64_t model; /* fingerprint() */
+	uint64_t model; /* fingerprint(), and how its positions turn here */
 	uint32_t level; /* bits differ between ref and the others */
 	uint32_t kv;
 	uint32_t block_tokens;
@@ -35,7 +37,7 @@ struct snapshot_header {
 	uint64_t block_bytes[DN_POOL_COUNT];
 };
 
-/* FNV-1a over what tells models apart without reading their weights: shapes, sizes, names. */
+/* FNV-1a */
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 {
 	const uint8_t *bytes = data;
@@ -65,10 +67,40 @@ static uint64_t hash_adapter(uint64_t hash, const struct dn_adapter *adapter)
 	return hash;
 }
 
+/* What numbers depend on and shapes do not say. */
+static uint64_t hash_hparams(uint64_t hash, const struct dn_hparams *h)
+{
+	const float reals[] = { h->epsilon, h->attention_scale, h->attention_softcap,
+				h->embedding_scale, h->residual_scale };
+	const uint32_t numbers[] = { h->n_heads, h->experts_used, h->value_norm };
+
+	hash = hash_bytes(hash, reals, sizeof(reals));
+	return hash_bytes(hash, numbers, sizeof(numbers));
+}
+
+static uint64_t hash_layer(uint64_t hash, const struct dn_layer *l)
+{
+	const uint32_t numbers[] = { l->n_heads, l->n_kv_heads, l->head_dim,
+				     l->window,	 l->rope,	l->cache };
+
+	return hash_bytes(hash, numbers, sizeof(numbers));
+}
+
+/* By how much each position turns: rope factors may be others in a longer context. */
+static uint64_t hash_positions(uint64_t hash, const struct dn_context *c)
+{
+	for (int i = 0; i < DN_ROPE_COUNT; i++) {
+		const struct dn_rope *rope = &c->model->hparams.ropes[i];
+
+		hash = hash_bytes(hash, &rope->magnitude, sizeof(rope->magnitude));
+		hash = hash_bytes(hash, c->frequencies[i],
+				  rope->dims / 2 * sizeof(*c->frequencies[i]));
+	}
+	return hash;
+}
+
 static uint64_t fingerprint(const struct dn_model *m)
 {
-	const struct dn_hparams *h = &m->hparams;
-	const struct dn_weight *last;
 	uint64_t hash = 0xcbf29ce484222325ULL;
 
 	hash = hash_bytes(hash, m->arch->name, strlen(m->arch->name));
@@ -80,19 +112,12 @@ static uint64_t fingerprint(const struct dn_model *m)
 		hash = hash_bytes(hash, &t->offset, sizeof(t->offset));
 		hash = hash_bytes(hash, &t->type, sizeof(t->type));
 	}
-	/* What shapes do not say, and numbers depend on: all of them lie in the hyperparameters. */
-	hash = hash_bytes(hash, &h->n_heads, sizeof(h->n_heads));
-	hash = hash_bytes(hash, &h->window, sizeof(h->window));
-	for (int i = 0; i < DN_ROPE_COUNT; i++) {
-		hash = hash_bytes(hash, &h->ropes[i].dims, sizeof(h->ropes[i].dims));
-		hash = hash_bytes(hash, &h->ropes[i].base, sizeof(h->ropes[i].base));
-		hash = hash_bytes(hash, &h->ropes[i].scale, sizeof(h->ropes[i].scale));
-	}
-	hash = hash_bytes(hash, &h->epsilon, sizeof(h->epsilon));
-	hash = hash_bytes(hash, &h->attention_scale, sizeof(h->attention_scale));
-	/* Two fine-tunings of one model differ in every matrix: a part of one tells them apart. */
-	last = &m->weights[m->n_weights - 1];
-	hash = hash_bytes(hash, m->region + last->offset, DN_MIN(last->bytes, (size_t)65536));
+	hash = hash_hparams(hash, &m->hparams);
+	for (uint32_t i = 0; i < m->hparams.n_layers; i++)
+		hash = hash_layer(hash, &m->layers[i]);
+	for (size_t i = 0; i < m->n_weights; i++)
+		hash = hash_bytes(hash, m->region + m->weights[i].offset,
+				  DN_MIN(m->weights[i].bytes, WEIGHT_PART));
 	for (uint32_t i = 0; i < m->n_adapters; i++)
 		hash = hash_adapter(hash, m->adapters[i]);
 	return hash;
@@ -104,7 +129,7 @@ static struct snapshot_header header_of(const struct dn_sequence *s)
 	struct snapshot_header header = {
 		.magic = SNAPSHOT_MAGIC,
 		.version = SNAPSHOT_VERSION,
-		.model = fingerprint(c->model),
+		.model = hash_positions(fingerprint(c->model), c),
 		.level = c->kernels->level == DN_LEVEL_REF ? 0 : 1,
 		.kv = c->kv.type,
 		.block_tokens = DN_KV_BLOCK,
@@ -171,7 +196,7 @@ static void clear_slots(const struct dn_context *c, enum dn_kv_pool pool, uint8_
 		if (!l->n_heads || l->cache != i || dn_kv_pool_of(l) != pool)
 			continue;
 		for (uint32_t head = 0; head < l->n_kv_heads; head++)
-			clear_part(block + dn_kv_offset(l, c->kv.type, head), l, c->kv.type, used);
+			clear_part(block + dn_kv_offset(&c->kv, l, head), l, c->kv.type, used);
 	}
 }
 

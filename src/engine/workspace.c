@@ -101,7 +101,8 @@ static void place_apart(struct layout *l, struct dn_context *c, const struct wid
 {
 	const struct dn_hparams *h = &c->model->hparams;
 	const uint64_t experts = (uint64_t)h->experts_used * DN_MAX(2 * h->expert_dim, h->dim);
-	const uint64_t row = DN_MAX((uint64_t)DN_MAX(w->qkv, h->dim), experts);
+	const uint64_t dense = DN_MAX(DN_MAX(w->qkv, h->dim), h->experts); /* the router's too */
+	const uint64_t row = DN_MAX(dense, experts);
 
 	if (l->parts > 1)
 		c->step.apart =

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <dunlin/model.h>
 
+#include "engine/model.h"
 #include "kernels/kernels.h"
 #include "unit/failing-malloc.h"
 #include "unit/tiny-model.h"
@@ -320,6 +321,82 @@ static void test_snapshot_of_another_model_is_refused(void **state)
 	close_tiny(&b);
 }
 
+/* A fine-tuning that changed one matrix, and none of the last ones. */
+static void spoil_first_matrix(int fd, const struct dn_model *model)
+{
+	const struct dn_gguf_tensor *t = dn_gguf_find_tensor(model->gguf, "blk.0.attn_q.weight");
+	uint8_t byte;
+
+	assert_int_equal(pread(fd, &byte, 1, (off_t)t->offset + 7), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)t->offset + 7), 1);
+}
+
+static void test_snapshot_of_a_fine_tuning_is_refused(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q8_0);
+	const struct dn_context_options options = { .struct_size = sizeof(options),
+						    .context = tiny.context };
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_sequence *from;
+	struct dn_sequence *to;
+	struct fixture f;
+	int fd = memfd_create("snapshot", MFD_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	open_tiny(&f, &tiny, NULL, 1, DN_KV_F16);
+	from = new_sequence(&f);
+	feed(&f, from, 0, 10, 10, NULL);
+	assert_int_equal(dn_sequence_save(from, fd, NULL), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	dn_sequence_free(from);
+	dn_context_free(f.context);
+	spoil_first_matrix(f.fd, f.model);
+	dn_model_free(f.model);
+	assert_int_equal(dn_model_open(&f.fd, 1, &f.model, NULL), 0);
+	assert_int_equal(dn_context_new(f.model, &options, &f.context, NULL), 0);
+	to = new_sequence(&f);
+	assert_int_equal(dn_sequence_restore(to, fd, &err), -EINVAL);
+	assert_string_equal(err.message, "the snapshot is of another model, level or cache type");
+	dn_sequence_free(to);
+	close(fd);
+	close_tiny(&f);
+}
+
+/* Contexts of one model keep their own layouts, and a plan changes nothing. */
+static void test_contexts_of_one_model_do_not_meet(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q8_0);
+	struct dn_context_options options = { .struct_size = sizeof(options),
+					      .context = tiny.context,
+					      .kv = DN_KV_F32 };
+	struct dn_context *other = NULL;
+	struct dn_memory_plan plan;
+	struct dn_sequence *s;
+	struct fixture f;
+	float *want;
+	float *have;
+
+	(void)state;
+	open_tiny(&f, &tiny, NULL, 1, DN_KV_F16);
+	want = logits_of(&f, N_TOKENS);
+	have = malloc(sizeof(*have) * N_TOKENS * f.vocabulary);
+	assert_non_null(have);
+	s = new_sequence(&f);
+	feed(&f, s, 0, 40, 40, have);
+	assert_int_equal(dn_model_plan(f.model, &options, &plan, NULL), 0);
+	feed(&f, s, 40, 50, 5, have + (size_t)40 * f.vocabulary);
+	assert_int_equal(dn_context_new(f.model, &options, &other, NULL), 0);
+	feed(&f, s, 50, N_TOKENS, 5, have + (size_t)50 * f.vocabulary);
+	assert_same(have, want, N_TOKENS, &f);
+	dn_sequence_free(s);
+	dn_context_free(other);
+	free(have);
+	free(want);
+	close_tiny(&f);
+}
+
 static void assert_step_fails(struct fixture *f, const struct dn_batch_item *items, size_t n,
 			      int code, const char *message)
 {
@@ -579,6 +656,8 @@ int main(void)
 		cmocka_unit_test(test_cut_and_share_give_the_same_bits),
 		cmocka_unit_test(test_snapshot_gives_the_same_bits),
 		cmocka_unit_test(test_snapshot_of_another_model_is_refused),
+		cmocka_unit_test(test_snapshot_of_a_fine_tuning_is_refused),
+		cmocka_unit_test(test_contexts_of_one_model_do_not_meet),
 		cmocka_unit_test(test_wrong_steps_change_nothing),
 		cmocka_unit_test(test_full_cache_is_an_error),
 		cmocka_unit_test(test_budget_is_kept_or_refused),

@@ -96,7 +96,7 @@ struct dn_norm {
  * @groups: of keys and queries, which heads share
  * @in: what the convolution and, as the family lays it out, more is computed from
  * @history, @matrices: byte offsets in a sequence's state of the convolution's last inputs and of
- *	the heads' matrices; set by dn_kv_lay()
+ *	the heads' matrices; set by dn_kv_lay_state()
  */
 struct dn_recurrent {
 	uint32_t channels;
@@ -133,7 +133,6 @@ struct dn_experts {
  * @rope: which of the hyperparameters' ropes; DN_ROPE_NONE: positions play no role
  * @cache: the layer whose keys and values are read: its own number where it stores some
  * @gated: q has a gate behind each head's part
- * @offset: of its keys and values in a block of the cache; set by dn_kv_lay()
  */
 struct dn_layer {
 	uint32_t n_heads;
@@ -144,7 +143,6 @@ struct dn_layer {
 	enum dn_rope_index rope;
 	uint32_t cache;
 	bool gated;
-	size_t offset;
 
 	struct dn_norm attention_norm;
 	struct dn_linear q;

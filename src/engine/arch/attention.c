@@ -57,7 +57,7 @@ static void store(struct dn_step *s, const struct dn_layer *l, uint32_t row, con
 	const size_t bytes = dn_kv_head_bytes(l->head_dim, s->kv->type);
 
 	for (uint32_t head = 0; head < l->n_kv_heads; head++) {
-		uint8_t *keys = block + dn_kv_offset(l, s->kv->type, head);
+		uint8_t *keys = block + dn_kv_offset(s->kv, l, head);
 		const size_t at = (size_t)head * l->head_dim;
 
 		s->kernels->store_key(keys, slot, k + at, l->head_dim, s->kv->type);
@@ -127,7 +127,7 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 	const uint32_t kv_head = piece % l->n_kv_heads;
 	const struct dn_run *run = s->runs;
 	uint32_t tile = piece / l->n_kv_heads;
-	const size_t keys = dn_kv_offset(l, s->kv->type, kv_head);
+	const size_t keys = dn_kv_offset(s->kv, l, kv_head);
 	struct dn_attention a;
 
 	for (; tile >= run_tiles(job, run); run++)
