@@ -358,7 +358,8 @@ static void test_snapshot_of_a_fine_tuning_is_refused(void **state)
 	assert_int_equal(dn_context_new(f.model, &options, &f.context, NULL), 0);
 	to = new_sequence(&f);
 	assert_int_equal(dn_sequence_restore(to, fd, &err), -EINVAL);
-	assert_string_equal(err.message, "the snapshot is of another model, level or cache type");
+	assert_string_equal(err.message,
+			    "the snapshot is of another model, adapter, level or cache type");
 	dn_sequence_free(to);
 	close(fd);
 	close_tiny(&f);
