@@ -63,27 +63,29 @@ static int check_metadata(const struct dn_model *m, struct dn_adapter *a, struct
 	return 0;
 }
 
-/* The model's tensor of that name as one that adapters can change. */
-static int find_base(const struct dn_model *m, const char *name, const struct dn_weight **ret_base,
-		     struct dn_error *err)
+/* The model's tensor of that name; NULL where there is none. */
+static const struct dn_weight *find_base(const struct dn_model *m, const char *name)
 {
 	const struct dn_gguf_tensor *tensor = dn_gguf_find_tensor(m->gguf, name);
-	const struct dn_weight *base = NULL;
 
 	for (size_t i = 0; tensor && i < m->n_weights; i++)
 		if (m->weights[i].tensor == tensor)
-			base = &m->weights[i];
-	if (!base)
-		return dn_error_set(err, EINVAL, "the model has no tensor '%s'", name);
-	if (tensor->dims[2] > 1)
+			return &m->weights[i];
+	return NULL;
+}
+
+/* Whether it is one that adapters can change. */
+static int check_base(const struct dn_model *m, const struct dn_weight *base, const char *name,
+		      struct dn_error *err)
+{
+	if (base->tensor->dims[2] > 1)
 		return dn_error_set(err, ENOTSUP,
 				    "'%s' has the matrices of %llu experts: this version changes "
 				    "none of these",
-				    name, (unsigned long long)tensor->dims[2]);
+				    name, (unsigned long long)base->tensor->dims[2]);
 	if (!base->linears[0] && base->parts[0] != &m->globals.embedding)
 		return dn_error_set(err, ENOTSUP,
 				    "'%s' is not a matrix that this version can change", name);
-	*ret_base = base;
 	return 0;
 }
 
@@ -106,11 +108,11 @@ static int add_weight(struct dn_adapter *a, const struct dn_gguf_tensor *t,
 		      struct dn_weight **ret_weight, struct dn_error *err)
 {
 	struct dn_weight *weight = &a->weights[a->set.n_weights++];
-	const enum dn_type type = dn_type_info(t->type)->columns > 1 ? DN_TYPE_F32 : t->type;
 
 	weight->tensor = t;
+	weight->shape.type = dn_type_info(t->type)->columns > 1 ? DN_TYPE_F32 : t->type;
 	*ret_weight = weight;
-	return dn_weight_set_matrix(weight, type, (uint32_t)t->dims[1], (uint32_t)t->dims[0], err);
+	return dn_weight_set_matrix(weight, (uint32_t)t->dims[1], (uint32_t)t->dims[0], err);
 }
 
 static int add_pair(struct dn_model *m, struct dn_adapter *a, const struct dn_weight *base,
@@ -153,8 +155,8 @@ static int add_pair(struct dn_model *m, struct dn_adapter *a, const struct dn_we
 static int bind_pair(struct dn_model *m, struct dn_adapter *a, const struct dn_gguf_tensor *down,
 		     const char *name, struct dn_error *err)
 {
+	const struct dn_weight *base = find_base(m, name);
 	const struct dn_gguf_tensor *up;
-	const struct dn_weight *base = NULL;
 	char up_name[NAME_SIZE + SUFFIX_SIZE + 1];
 	uint64_t rank;
 	int r;
@@ -163,7 +165,9 @@ static int bind_pair(struct dn_model *m, struct dn_adapter *a, const struct dn_g
 	up = dn_gguf_find_tensor(a->gguf, up_name);
 	if (!up)
 		return dn_error_set(err, EINVAL, "the file lacks tensor '%s'", up_name);
-	r = find_base(m, name, &base, err);
+	if (!base)
+		return dn_error_set(err, EINVAL, "the model has no tensor '%s'", name);
+	r = check_base(m, base, name, err);
 	if (r < 0)
 		return r;
 	rank = up->dims[0];

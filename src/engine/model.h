@@ -93,9 +93,9 @@ uint64_t dn_model_weights_bytes(const struct dn_model *model);
 
 /* weights.c: what the model and its adapters have in common. */
 
-/* Sets the shape of a matrix of @type and its bytes. */
-DN_MUST_CHECK int dn_weight_set_matrix(struct dn_weight *weight, enum dn_type type, uint32_t rows,
-				       uint32_t columns, struct dn_error *err);
+/* Sets the shape of a matrix, whose type is set, and its bytes. */
+DN_MUST_CHECK int dn_weight_set_matrix(struct dn_weight *weight, uint32_t rows, uint32_t columns,
+				       struct dn_error *err);
 /* Gives each weight its offset. */
 DN_MUST_CHECK int dn_weights_place(struct dn_weight *weights, size_t n, size_t *ret_region_bytes,
 				   struct dn_error *err);

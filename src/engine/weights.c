@@ -35,13 +35,12 @@ struct load_job {
 	struct dn_error error;
 };
 
-int dn_weight_set_matrix(struct dn_weight *weight, enum dn_type type, uint32_t rows,
-			 uint32_t columns, struct dn_error *err)
+int dn_weight_set_matrix(struct dn_weight *weight, uint32_t rows, uint32_t columns,
+			 struct dn_error *err)
 {
-	weight->shape.type = type;
 	weight->shape.rows = rows;
 	weight->shape.columns = columns;
-	weight->shape.group_bytes = dn_relay_group_bytes(type, columns);
+	weight->shape.group_bytes = dn_relay_group_bytes(weight->shape.type, columns);
 	if (!dn_mul_ok(weight->shape.group_bytes, DN_DIV_ROUND_UP(rows, DN_GROUP), &weight->bytes))
 		return dn_error_set(err, E2BIG, "the weights do not fit the address space");
 	return 0;

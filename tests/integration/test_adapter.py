@@ -15,6 +15,7 @@ from support import FAILED, USAGE, dunlin
 
 CASES = json.loads((support.ROOT / "tests" / "golden" / "logits-cases.json").read_text())["cases"]
 TINY = ["--type", "F32", "--tokenizer", "none", "--vocab", "64"]
+LLAMA = ["--arch", "llama", *TINY]
 TOKENS = "3,41,17,17,0,63,8,29"
 
 
@@ -39,8 +40,9 @@ def distance(a, b):
 
 class Adapters(support.Case):
     def logits(self, model, tokens, *words, level="ref"):
-        env = support.environment(DUNLIN_CPU=level) if level else support.environment()
-        return self.good(dunlin("logits", model, "--tokens", tokens, "--kv", "f32", *words, env=env))
+        env = support.environment(**({"DUNLIN_CPU": level} if level else {}))
+        done = dunlin("logits", model, "--tokens", tokens, "--kv", "f32", *words, env=env)
+        return self.good(done)
 
     def test_as_the_truth_has_it(self):
         cases = [case for case in CASES if "adapter" in case]
@@ -64,7 +66,7 @@ class Adapters(support.Case):
 
     def test_several(self):
         """Halves of one are the whole of it; a scale of 0 is none, bit for bit."""
-        model, adapter = made("--arch", "llama", *TINY), made("--arch", "llama", *TINY, "--lora", "4")
+        model, adapter = made(*LLAMA), made(*LLAMA, "--lora", "4")
         whole = floats(self.logits(model, TOKENS, "--lora", adapter))
         halves = self.logits(model, TOKENS, "--lora", f"{adapter}:0.25", "--lora",
                              f"{adapter}:0.75")
@@ -88,7 +90,7 @@ class Adapters(support.Case):
                 self.assertEqual(one, three)
 
     def test_inspect(self):
-        model, adapter = made("--arch", "llama", *TINY), made("--arch", "llama", *TINY, "--lora", "4")
+        model, adapter = made(*LLAMA), made(*LLAMA, "--lora", "4")
         plain = json.loads(self.good(dunlin("inspect", "--json", model)))
         self.assertEqual(plain["adapters"], [])
         words = ["--lora", adapter, "--lora", f"{adapter}:-0.5"]
@@ -112,7 +114,7 @@ class Adapters(support.Case):
         self.assertEqual(self.good(dunlin(*words, "--lora", f"{adapter}:0")), plain)
 
     def test_refused(self):
-        model, adapter = made("--arch", "llama", *TINY), made("--arch", "llama", *TINY, "--lora", "4")
+        model, adapter = made(*LLAMA), made(*LLAMA, "--lora", "4")
         qwen = made("--arch", "qwen3", *TINY, "--lora", "4")
         experts, of_experts = made("--arch", "qwen3moe", *TINY), support.FOLDER / "experts.gguf"
         file = ggufs.Gguf.parse(made("--arch", "qwen3moe", *TINY, "--lora", "4").read_bytes())

@@ -53,7 +53,7 @@ static int ask(struct dn_model *m, const char *full, uint32_t rows, uint32_t col
 	if (m->n_weights == m->max_weights)
 		return dn_error_set(err, EINVAL, "the file has too few tensors");
 	*ret_weight = &m->weights[m->n_weights++];
-	**ret_weight = (struct dn_weight){ .tensor = t };
+	**ret_weight = (struct dn_weight){ .tensor = t, .shape.type = t->type };
 	return 0;
 }
 
@@ -75,7 +75,7 @@ static int bind_rows(struct dn_model *m, const char *full, uint32_t columns, uin
 	}
 	r = ask(m, full, rows / experts, columns, experts, &weight, err);
 	if (r >= 0)
-		r = dn_weight_set_matrix(weight, weight->tensor->type, rows, columns, err);
+		r = dn_weight_set_matrix(weight, rows, columns, err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < n_parts; i++) {
