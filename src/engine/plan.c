@@ -82,8 +82,8 @@ static bool cache_bytes(const struct dn_model *m, const struct dn_context_option
 {
 	uint64_t block_bytes[DN_POOL_COUNT];
 	uint64_t blocks[DN_POOL_COUNT];
-	uint64_t total = ((uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT + DN_EMBED_TEXTS) *
-			 dn_sequence_bytes(o->context);
+	uint64_t total =
+		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT * dn_sequence_bytes(o->context);
 
 	dn_kv_lay((struct dn_model *)m, o->kv, block_bytes);
 	dn_kv_count(m, o, blocks);
@@ -117,6 +117,7 @@ static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 	/* What loading reads into is given back before the workspace is made. */
 	plan->workspace = DN_MAX(dn_workspace_lay(&counted, o->threads, NULL),
 				 dn_model_staging_bytes(m) * (uint64_t)o->threads);
+	plan->workspace += DN_EMBED_TEXTS * (uint64_t)dn_sequence_bytes(o->context);
 	if (!cache_bytes(m, o, &plan->cache) || plan->cache > most || plan->weights > most ||
 	    plan->workspace > most)
 		return dn_error_set(err, E2BIG,

@@ -311,7 +311,7 @@ class Refused(Case):
     """Models that cannot do what is asked of them, and models that lie."""
 
     def test_other_verbs(self):
-        self.bad(dunlin("run", bert(), "--raw", "a"), FAILED, "dunlin embed")
+        self.bad(dunlin("run", bert(), "a"), FAILED, "dunlin embed")
         self.bad(dunlin("logits", bert(), "--tokens", "1,2"), FAILED, "dunlin embed")
         self.bad(dunlin("rerank", bert(), "a", "b"), FAILED, "no reranker")
         self.bad(dunlin("embed", bert(), "a", "--pooling", "rank"), FAILED, "no reranker")

@@ -41,7 +41,7 @@ REALS = (
     "rope.freq_base",
 )
 # Tensors that a model may have or not: with them gone it is another model, but a model.
-OPTIONAL = re.compile(r"^(output|rope_freqs)\.weight$|\.bias$")
+OPTIONAL = re.compile(r"^(output|rope_freqs|token_types)\.weight$|\.bias$")
 
 F32_TENSOR = 0
 FOREIGN_TENSOR = 26  # I32
