@@ -29,6 +29,7 @@ FAMILIES = (
     "smollm3",
     "lfm2",
     "bert",
+    "nomic-bert",
 )
 
 # Keys behind "FAMILY." that no model runs without, or with another value than it was made with.
