@@ -198,7 +198,7 @@ static int write_rows(void *data, const struct dn_frame_embedded *embedded, cons
 	const uint32_t each = embedded->rows / embedded->count;
 	int r = 0;
 
-	if (embedded->columns < w->columns)
+	if (embedded->rows == 0 || embedded->columns < w->columns)
 		return dn_error_set(err, EPROTO, "the worker sent rows of %u numbers, not %u",
 				    embedded->columns, w->columns);
 	w->tokens += embedded->tokens;

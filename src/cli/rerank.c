@@ -60,7 +60,7 @@ struct result {
 	uint32_t truncated;
 };
 
-/* The first score counts: of a model with several, such as yes and no, it is the one that says yes. */
+/* The first score counts: of a model with several, such as yes and no, it says yes. */
 static int take_scores(void *data, const struct dn_frame_embedded *embedded, const float *rows,
 		       struct dn_error *err)
 {

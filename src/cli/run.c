@@ -222,9 +222,16 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 {
 	const struct dn_run_options *run = invocation->values;
 	struct dn_frame_load load;
+	int r;
 
 	dn_client_load_options(&run->model, &load);
-	return dn_client_open(client, invocation->args[0], &run->model, &load, err);
+	r = dn_client_open(client, invocation->args[0], &run->model, &load, err);
+	if (r >= 0 && !client->loaded.generates)
+		return dn_error_set(err, ENOTSUP,
+				    "'%.128s' embeds texts and generates none: use 'dunlin embed', "
+				    "or 'dunlin rerank' for a reranker",
+				    invocation->args[0]);
+	return r;
 }
 
 static int run_verb(const struct dn_invocation *invocation, bool *ret_cancelled,

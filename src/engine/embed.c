@@ -179,17 +179,18 @@ static int embed_together(struct embedding *e, const struct dn_embed_item *items
 	int r = 0;
 
 	while (r >= 0 && done < items[0].n_tokens) {
-		for (size_t i = 0; i < n; i++) {
-			const uint32_t chunk = DN_MIN(items[i].n_tokens - done, c->batch);
+		const uint32_t chunk = DN_MIN(items[0].n_tokens - done, c->batch);
 
+		for (size_t i = 0; i < n; i++) {
 			batch[i] = (struct dn_batch_item){ c->texts[i], items[i].tokens + done,
-							   chunk, DN_LOGITS_NONE };
+							   n > 1 ? items[i].n_tokens : chunk,
+							   DN_LOGITS_NONE };
 			seconds[i] = items[i].second;
 		}
 		r = dn_context_compute(c, batch, seconds, n, err);
 		if (r >= 0)
 			deliver(e, items, n, done);
-		done += batch[0].n_tokens;
+		done += chunk;
 	}
 	for (size_t i = 0; i < n; i++) {
 		(void)dn_sequence_cut(c->texts[i], 0);

@@ -83,9 +83,9 @@ static bool cache_bytes(const struct dn_model *m, const struct dn_context_option
 {
 	uint64_t block_bytes[DN_POOL_COUNT];
 	uint64_t blocks[DN_POOL_COUNT];
-	uint64_t total = ((uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT + DN_EMBED_TEXTS) *
-				 dn_sequence_bytes(o->context) +
-			 m->hparams.n_layers * sizeof(size_t);
+	uint64_t total =
+		(uint64_t)o->sequences * DN_SEQUENCES_PER_CONTEXT * dn_sequence_bytes(o->context) +
+		m->hparams.n_layers * sizeof(size_t);
 
 	dn_kv_lay(m, o->kv, NULL, block_bytes);
 	dn_kv_count(m, o, blocks);
@@ -119,6 +119,7 @@ static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 	/* What loading reads into is given back before the workspace is made. */
 	plan->workspace = DN_MAX(dn_workspace_lay(&counted, o->threads, NULL),
 				 dn_model_staging_bytes(m) * (uint64_t)o->threads);
+	plan->workspace += DN_EMBED_TEXTS * (uint64_t)dn_sequence_bytes(o->context);
 	if (!cache_bytes(m, o, &plan->cache) || plan->cache > most || plan->weights > most ||
 	    plan->workspace > most)
 		return dn_error_set(err, E2BIG,

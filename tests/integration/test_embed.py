@@ -113,8 +113,8 @@ class Golden(Case):
 class Bits(Case):
     """The same bits whatever the threads, the other texts, and their order."""
 
-    def bits(self, model, *words):
-        return self.good(dunlin("embed", model, "--raw", *words))
+    def bits(self, model, *words, **options):
+        return self.good(dunlin("embed", model, "--raw", *words, **options))
 
     def test_alone_and_together(self):
         for model in (bert(), made("--arch", "nomic-bert"), made("--arch", "llama")):
@@ -127,6 +127,11 @@ class Bits(Case):
                     self.assertEqual(together, b"".join(rows))
                 backwards = self.bits(model, *reversed(TEXTS), *words)
                 self.assertEqual(backwards, b"".join(reversed(rows)))
+
+    def test_levels(self):
+        for model in (bert("--type", "Q8_0"), made("--arch", "nomic-bert", "--type", "Q4_0")):
+            scalar = self.bits(model, *TEXTS, env=environment(DUNLIN_CPU="scalar"))
+            self.assertEqual(self.bits(model, *TEXTS), scalar)
 
     def test_more_texts_than_a_step_takes(self):
         texts = [f"the {'word ' * (i % 7)}{i}" for i in range(100)]
@@ -311,7 +316,7 @@ class Refused(Case):
     """Models that cannot do what is asked of them, and models that lie."""
 
     def test_other_verbs(self):
-        self.bad(dunlin("run", bert(), "--raw", "a"), FAILED, "dunlin embed")
+        self.bad(dunlin("run", bert(), "a"), FAILED, "dunlin embed")
         self.bad(dunlin("logits", bert(), "--tokens", "1,2"), FAILED, "dunlin embed")
         self.bad(dunlin("rerank", bert(), "a", "b"), FAILED, "no reranker")
         self.bad(dunlin("embed", bert(), "a", "--pooling", "rank"), FAILED, "no reranker")

@@ -43,7 +43,8 @@ REALS = (
     "rope.freq_base",
 )
 # Tensors that a model may have or not: with them gone it is another model, but a model.
-OPTIONAL = re.compile(r"^(output|rope_freqs)\.weight$|\.layer_output_scale\.weight$|\.bias$")
+OPTIONAL = re.compile(r"^(output|rope_freqs|token_types)\.weight$|\.layer_output_scale\.weight$"
+                      r"|\.bias$")
 
 F32_TENSOR = 0
 FOREIGN_TENSOR = 26  # I32
