@@ -63,13 +63,11 @@ static int bind_begin(struct dn_model *m, struct dn_error *err)
 
 static int bind(struct dn_model *m, struct dn_error *err)
 {
-	struct dn_rope *rope = &m->hparams.ropes[DN_ROPE_GLOBAL];
 	int r;
 
 	r = bind_begin(m, err);
 	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_freqs.weight", 0, rope->dims / 2,
-					    &rope->factors, err);
+		r = dn_bind_rope_factors(m, err);
 	return r < 0 ? r : dn_bind_layers(m, err);
 }
 
@@ -123,6 +121,8 @@ static int bind_hybrid(struct dn_model *m, struct dn_error *err)
 		return r;
 	shape.channels = inner(&shape) + 2 * shape.groups * shape.keys;
 	r = bind_begin(m, err);
+	if (r >= 0)
+		r = dn_bind_rope_factors(m, err);
 	for (uint32_t i = 0; r >= 0 && i < m->hparams.n_layers; i++) {
 		r = m->layers[i].n_kv_heads ? dn_bind_attention(m, i, err)
 					    : bind_mamba(m, i, &shape, err);
