@@ -104,12 +104,13 @@ static void drop_checkpoint(struct dn_sequence *s, uint32_t i)
 
 /*
  * The one whose going leaves the least gap for its distance from @end: distances between those
- * that stay grow with how far back they are.
+ * that stay grow with how far back they are. With @frees only those whose state nobody else has;
+ * n_checkpoints where there is none.
  */
-static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end)
+static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end, bool frees)
 {
 	double least = 0.0;
-	uint32_t best = 0;
+	uint32_t best = s->n_checkpoints;
 
 	for (uint32_t i = 0; i < s->n_checkpoints; i++) {
 		const uint32_t before = i ? s->checkpoints[i - 1].position : 0;
@@ -118,12 +119,20 @@ static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end)
 		const double gap =
 			(double)(after - before) / (end - s->checkpoints[i].position + 1.0);
 
-		if (i == 0 || gap < least) {
+		if (frees && dn_block_is_shared(pool_of(s, DN_POOL_STATE), s->checkpoints[i].state))
+			continue;
+		if (best == s->n_checkpoints || gap < least) {
 			least = gap;
 			best = i;
 		}
 	}
 	return best;
+}
+
+/* Whether something has to go before there is room for a state. */
+static bool is_dry(const struct dn_block_pool *states)
+{
+	return states->block_bytes && !states->n_free;
 }
 
 struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
@@ -134,11 +143,13 @@ struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
 
 	if (border <= s->length || (!has(s, DN_POOL_WINDOW) && !has(s, DN_POOL_STATE)))
 		return NULL;
-	while (s->n_checkpoints == DN_CHECKPOINTS ||
-	       (s->n_checkpoints && states->block_bytes && !states->n_free))
-		drop_checkpoint(s, most_dispensable(s, border));
-	if (states->block_bytes && !states->n_free)
-		return NULL;
+	while (s->n_checkpoints == DN_CHECKPOINTS || is_dry(states)) {
+		const uint32_t i = most_dispensable(s, border, is_dry(states));
+
+		if (i == s->n_checkpoints)
+			return NULL;
+		drop_checkpoint(s, i);
+	}
 	checkpoint = &s->checkpoints[s->n_checkpoints++];
 	*checkpoint = (struct dn_checkpoint){ .position = border };
 	if (states->block_bytes)
