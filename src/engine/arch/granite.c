@@ -186,16 +186,7 @@ static void mamba(struct dn_step *s, const struct dn_recurrent *d)
 
 static void layer_hybrid(struct dn_step *s, uint32_t i)
 {
-	const struct dn_layer *l = &s->model->layers[i];
-
-	if (l->n_heads) {
-		dn_layer_attention(s, i);
-	} else {
-		dn_block_norm(s, &l->attention_norm);
-		mamba(s, &l->recurrent);
-		dn_block_add(s, &l->recurrent.out, &s->attended, &l->attention_post_norm);
-	}
-	dn_layer_feed_forward(s, i);
+	dn_layer_hybrid(s, i, mamba);
 }
 
 const struct dn_arch dn_arch_granitehybrid = {

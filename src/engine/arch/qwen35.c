@@ -6,6 +6,7 @@
  */
 
 #include <math.h>
+#include <stddef.h>
 
 #include "engine/arch/bind.h"
 #include "engine/arch/blocks.h"
@@ -164,16 +165,7 @@ static void delta_net(struct dn_step *s, const struct dn_recurrent *d)
 
 static void layer(struct dn_step *s, uint32_t i)
 {
-	const struct dn_layer *l = &s->model->layers[i];
-
-	if (l->n_heads) {
-		dn_layer_attention(s, i);
-	} else {
-		dn_block_norm(s, &l->attention_norm);
-		delta_net(s, &l->recurrent);
-		dn_block_add(s, &l->recurrent.out, &s->attended, &l->attention_post_norm);
-	}
-	dn_layer_feed_forward(s, i);
+	dn_layer_hybrid(s, i, delta_net);
 }
 
 const struct dn_arch dn_arch_qwen35 = {
