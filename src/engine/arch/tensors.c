@@ -60,6 +60,7 @@ static int ask(struct dn_model *m, const char *full, uint32_t rows, uint32_t col
 static int set_matrix(struct dn_weight *weight, uint32_t rows, uint32_t columns,
 		      struct dn_error *err)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): ask() has set it, or was negative */
 	weight->shape.type = weight->tensor->type;
 	weight->shape.rows = rows;
 	weight->shape.columns = columns;
@@ -136,6 +137,7 @@ static int bind_floats(struct dn_model *m, const char *full, uint32_t columns, u
 
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): ask() has set it */
 	if (weight->tensor->type != DN_TYPE_F32)
 		return dn_error_set(err, ENOTSUP, "tensor '%s' is no F32 vector", full);
 	weight->vector = vector;
