@@ -3,11 +3,13 @@
 #ifndef DUNLIN_ENGINE_BLOCK_POOL_H
 #define DUNLIN_ENGINE_BLOCK_POOL_H
 
+/* IWYU pragma: begin_exports */
 #include <stdint.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct dn_block_pool - see above

@@ -72,7 +72,6 @@ int dn_context_new(struct dn_model *model, const struct dn_context_options *opti
 	if (!c)
 		return dn_error_memory(err, "a context", sizeof(*c));
 	c->model = model;
-	c->plan = plan;
 	c->length = o.context;
 	c->batch = o.batch;
 	c->outputs = o.outputs;

@@ -136,7 +136,6 @@ struct dn_context {
 	struct dn_pool *pool;
 	struct dn_kv kv;
 	struct dn_step step;
-	struct dn_memory_plan plan;
 	uint32_t length;
 	uint32_t batch;
 	uint32_t outputs;

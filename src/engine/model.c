@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +17,22 @@
 #include "engine/arch/bind.h"
 #include "engine/kv.h"
 #include "engine/tokenizer/tokenizer.h"
+
+/* Decoders that were trained on to see whole texts say so in one key alone. */
+static int check_causal(const struct dn_model *m, struct dn_error *err)
+{
+	bool causal = true;
+	char key[128];
+	int r;
+
+	(void)snprintf(key, sizeof(key), "%s.attention.causal", m->arch->name);
+	r = dn_gguf_get_bool(m->gguf, key, &causal, err);
+	if (r >= 0 && !causal && !m->hparams.bidirectional)
+		return dn_error_set(err, ENOTSUP,
+				    "%s is false, which this version does not run in this family",
+				    key);
+	return r < 0 ? r : 0;
+}
 
 static int bind_arch(struct dn_model *m, struct dn_error *err)
 {
@@ -45,7 +62,48 @@ static int bind_arch(struct dn_model *m, struct dn_error *err)
 	if (!m->weights)
 		return dn_error_memory(err, "the list of weights", n_tensors * sizeof(*m->weights));
 	r = dn_bind_hparams(m, err);
-	return r < 0 ? r : m->arch->bind(m, err);
+	if (r >= 0)
+		r = m->arch->bind(m, err);
+	return r < 0 ? r : check_causal(m, err);
+}
+
+/* The number behind "blk." in a tensor's name, and what follows it; false: there is none. */
+static bool split_name(struct dn_text name, uint32_t *ret_layer, struct dn_text *ret_rest)
+{
+	uint32_t layer = 0;
+	size_t at = 4;
+
+	if (name.size < 4 || memcmp(name.data, "blk.", 4) != 0)
+		return false;
+	for (; at < name.size && name.data[at] >= '0' && name.data[at] <= '9'; at++)
+		layer = DN_MIN(layer * 10 + (uint32_t)(name.data[at] - '0'), DN_LAYERS_MAX);
+	if (at == 4 || at == name.size || name.data[at] != '.')
+		return false;
+	*ret_layer = layer;
+	*ret_rest = (struct dn_text){ name.data + at + 1, name.size - at - 1 };
+	return true;
+}
+
+/*
+ * Whether files may have a tensor that running them does not need: of layers that predict further
+ * tokens, and the keys of layers that read another's.
+ */
+static bool is_spare(const struct dn_model *m, struct dn_text name)
+{
+	static const char *const keys[] = { "attn_k.weight", "attn_v.weight",
+					    "attn_k_norm.weight" };
+	const uint32_t n = m->hparams.n_layers;
+	struct dn_text rest;
+	uint32_t layer;
+
+	if (!split_name(name, &layer, &rest))
+		return false;
+	if (layer >= n)
+		return layer - n < m->hparams.nextn_layers;
+	for (size_t i = 0; m->layers[layer].cache != layer && i < DN_ARRAY_SIZE(keys); i++)
+		if (rest.size == strlen(keys[i]) && memcmp(rest.data, keys[i], rest.size) == 0)
+			return true;
+	return false;
 }
 
 /* A tensor that nobody asked for means that the file is of another kind than it says. */
@@ -57,7 +115,7 @@ static int check_all_bound(const struct dn_model *m, struct dn_error *err)
 
 		while (at < m->n_weights && m->weights[at].tensor != t)
 			at++;
-		if (at == m->n_weights)
+		if (at == m->n_weights && !is_spare(m, t->name))
 			return dn_error_set(err, ENOTSUP,
 					    "tensor '%.*s' is not part of the architecture '%s' "
 					    "as this version knows it",

@@ -3,11 +3,13 @@
 #ifndef DUNLIN_ENGINE_ROPE_H
 #define DUNLIN_ENGINE_ROPE_H
 
+/* IWYU pragma: begin_exports */
 #include <stdint.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 enum dn_rope_index {
 	DN_ROPE_GLOBAL = 0,

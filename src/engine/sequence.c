@@ -112,12 +112,13 @@ static void drop_checkpoint(struct dn_sequence *s, uint32_t i)
 
 /*
  * The one whose going leaves the least gap for its distance from @end: distances between those
- * that stay grow with how far back they are.
+ * that stay grow with how far back they are. With @frees only those whose state nobody else has;
+ * n_checkpoints where there is none.
  */
-static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end)
+static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end, bool frees)
 {
 	double least = 0.0;
-	uint32_t best = 0;
+	uint32_t best = s->n_checkpoints;
 
 	for (uint32_t i = 0; i < s->n_checkpoints; i++) {
 		const uint32_t before = i ? s->checkpoints[i - 1].position : 0;
@@ -126,12 +127,20 @@ static uint32_t most_dispensable(const struct dn_sequence *s, uint32_t end)
 		const double gap =
 			(double)(after - before) / (end - s->checkpoints[i].position + 1.0);
 
-		if (i == 0 || gap < least) {
+		if (frees && dn_block_is_shared(pool_of(s, DN_POOL_STATE), s->checkpoints[i].state))
+			continue;
+		if (best == s->n_checkpoints || gap < least) {
 			least = gap;
 			best = i;
 		}
 	}
 	return best;
+}
+
+/* Whether something has to go before there is room for a state. */
+static bool is_dry(const struct dn_block_pool *states)
+{
+	return states->block_bytes && !states->n_free;
 }
 
 struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
@@ -142,11 +151,13 @@ struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
 
 	if (border <= s->length || (!has(s, DN_POOL_WINDOW) && !has(s, DN_POOL_STATE)))
 		return NULL;
-	while (s->n_checkpoints == DN_CHECKPOINTS ||
-	       (s->n_checkpoints && states->block_bytes && !states->n_free))
-		drop_checkpoint(s, most_dispensable(s, border));
-	if (states->block_bytes && !states->n_free)
-		return NULL;
+	while (s->n_checkpoints == DN_CHECKPOINTS || is_dry(states)) {
+		const uint32_t i = most_dispensable(s, border, is_dry(states));
+
+		if (i == s->n_checkpoints)
+			return NULL;
+		drop_checkpoint(s, i);
+	}
 	checkpoint = &s->checkpoints[s->n_checkpoints++];
 	*checkpoint = (struct dn_checkpoint){ .position = border };
 	if (states->block_bytes)
@@ -154,10 +165,15 @@ struct dn_checkpoint *dn_sequence_checkpoint(struct dn_sequence *s, uint32_t n)
 	return checkpoint;
 }
 
-/* The block that the next token goes into, where it is there already. */
-static uint8_t **last_block(const struct dn_sequence *s, enum dn_kv_pool pool)
+/* Whether the block that the next token goes into is there already. */
+static bool has_partial(const struct dn_sequence *s)
 {
-	return s->length % DN_KV_BLOCK ? &s->blocks[pool][s->length / DN_KV_BLOCK] : NULL;
+	return s->length % DN_KV_BLOCK != 0;
+}
+
+static uint8_t **partial(const struct dn_sequence *s, enum dn_kv_pool pool)
+{
+	return &s->blocks[pool][s->length / DN_KV_BLOCK];
 }
 
 void dn_sequence_needs(const struct dn_sequence *s, uint32_t n, uint64_t needs[DN_POOL_COUNT])
@@ -165,12 +181,13 @@ void dn_sequence_needs(const struct dn_sequence *s, uint32_t n, uint64_t needs[D
 	const uint32_t blocks = DN_DIV_ROUND_UP(s->length + n, DN_KV_BLOCK) - s->n_blocks;
 
 	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++) {
-		uint8_t **last = last_block(s, (enum dn_kv_pool)p);
+		const struct dn_block_pool *pool = pool_of(s, (enum dn_kv_pool)p);
 
-		if (has(s, (enum dn_kv_pool)p))
-			needs[p] +=
-				blocks +
-				(last && dn_block_is_shared(pool_of(s, (enum dn_kv_pool)p), *last));
+		if (!pool->block_bytes)
+			continue;
+		needs[p] += blocks;
+		needs[p] +=
+			has_partial(s) && dn_block_is_shared(pool, *partial(s, (enum dn_kv_pool)p));
 	}
 	if (has(s, DN_POOL_STATE))
 		needs[DN_POOL_STATE] +=
@@ -197,12 +214,11 @@ void dn_sequence_grow(struct dn_sequence *s, uint32_t n)
 
 	for (int p = DN_POOL_ALL; p <= DN_POOL_WINDOW; p++) {
 		struct dn_block_pool *pool = pool_of(s, (enum dn_kv_pool)p);
-		uint8_t **last = last_block(s, (enum dn_kv_pool)p);
 
 		if (!pool->block_bytes)
 			continue;
-		if (last)
-			dn_block_own(pool, last);
+		if (has_partial(s))
+			dn_block_own(pool, partial(s, (enum dn_kv_pool)p));
 		for (uint32_t i = s->n_blocks; i < blocks; i++)
 			s->blocks[p][i] = dn_block_take(pool);
 	}

@@ -47,6 +47,8 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 	return hash;
 }
 
+#define HASH(hash, field) hash_bytes(hash, &(field), sizeof(field))
+
 /* An adapter may change few matrices, and those little: a part of each. */
 static uint64_t hash_adapter(uint64_t hash, const struct dn_adapter *adapter)
 {
@@ -70,20 +72,23 @@ static uint64_t hash_adapter(uint64_t hash, const struct dn_adapter *adapter)
 /* What numbers depend on and shapes do not say. */
 static uint64_t hash_hparams(uint64_t hash, const struct dn_hparams *h)
 {
-	const float reals[] = { h->epsilon, h->attention_scale, h->attention_softcap,
-				h->embedding_scale, h->residual_scale };
-	const uint32_t numbers[] = { h->n_heads, h->experts_used, h->value_norm };
-
-	hash = hash_bytes(hash, reals, sizeof(reals));
-	return hash_bytes(hash, numbers, sizeof(numbers));
+	hash = HASH(hash, h->epsilon);
+	hash = HASH(hash, h->attention_scale);
+	hash = HASH(hash, h->attention_softcap);
+	hash = HASH(hash, h->embedding_scale);
+	hash = HASH(hash, h->residual_scale);
+	hash = HASH(hash, h->experts_used);
+	return HASH(hash, h->value_norm);
 }
 
 static uint64_t hash_layer(uint64_t hash, const struct dn_layer *l)
 {
-	const uint32_t numbers[] = { l->n_heads, l->n_kv_heads, l->head_dim,
-				     l->window,	 l->rope,	l->cache };
-
-	return hash_bytes(hash, numbers, sizeof(numbers));
+	hash = HASH(hash, l->n_heads);
+	hash = HASH(hash, l->n_kv_heads);
+	hash = HASH(hash, l->head_dim);
+	hash = HASH(hash, l->window);
+	hash = HASH(hash, l->rope);
+	return HASH(hash, l->cache);
 }
 
 /* By how much each position turns: rope factors may be others in a longer context. */
@@ -92,7 +97,7 @@ static uint64_t hash_positions(uint64_t hash, const struct dn_context *c)
 	for (int i = 0; i < DN_ROPE_COUNT; i++) {
 		const struct dn_rope *rope = &c->model->hparams.ropes[i];
 
-		hash = hash_bytes(hash, &rope->magnitude, sizeof(rope->magnitude));
+		hash = HASH(hash, rope->magnitude);
 		hash = hash_bytes(hash, c->frequencies[i],
 				  rope->dims / 2 * sizeof(*c->frequencies[i]));
 	}

@@ -119,6 +119,12 @@ def retype(kind):
     return change
 
 
+def unnumber(_, tensor):
+    """Floats that are no numbers, or too large for what is done with them."""
+    odd = struct.pack("<4f", float("nan"), float("inf"), 3e38, float("-inf"))
+    tensor.data = (odd * len(tensor.data))[: len(tensor.data)]
+
+
 def rename(_, tensor):
     """A name that nothing asks for."""
     tensor.name += ".x"
@@ -140,7 +146,10 @@ def place(offset):
 
 def tensor_lies(good):
     """Each tensor spoiled in each way, alone."""
+    # Gemma 4's values may be its keys.
+    optional = r"\.attn_v\.weight$" if good.entry("gemma4.block_count") else r"(?!)"
     for tensor in good.tensors:
+        may_lack = OPTIONAL.search(tensor.name) or re.search(optional, tensor.name)
         ways = [
             ("has twice the columns", double(0), True),
             ("has a dimension more", deepen, True),
@@ -150,8 +159,10 @@ def tensor_lies(good):
             ("is beyond the end", place(1 << 40), True),
             ("is at the end of 64 bits", place((1 << 64) - 32), True),
             ("has another name", rename, True),
-            ("is missing", remove, not OPTIONAL.search(tensor.name)),
+            ("is missing", remove, not may_lack),
         ]
+        if tensor.kind == F32_TENSOR:
+            ways.append(("is no number", unnumber, False))
         if len(tensor.dims) > 1:
             # The vocabulary is as long as the embedding says.
             rows = tensor.name not in ("token_embd.weight", "token_types.weight")

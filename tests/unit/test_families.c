@@ -2,7 +2,7 @@
 /*
  * Every family on a small random model of its own (DUNLIN_FAMILIES names their folder): the same
  * bits whatever the level, the threads, the cut of the prompt, the batch, the type of the cache,
- * and wherever the prefix comes from. The text is longer than the windows, and passes several
+ * and wherever the prefix comes from; and no more memory than was planned. The text is longer than the windows, and passes several
  * borders of blocks, so that windows slide and checkpoints come and go.
  */
 
@@ -27,6 +27,24 @@
 
 static char *families[FAMILIES_MAX];
 static size_t n_families;
+
+/* Bytes that were mapped: all that is large. */
+static size_t mapped;
+
+void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	mapped += size;
+	return __real_mmap(address, size, protection, flags, fd, offset);
+}
+
+void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	return __wrap_mmap(address, size, protection, flags, fd, offset);
+}
 
 struct fixture {
 	const char *family;
@@ -53,9 +71,17 @@ static void open_context(struct fixture *f, const char *level, uint32_t threads,
 		.kv = kv,
 	};
 	struct dn_error err = DN_ERROR_INIT;
+	struct dn_memory_plan plan;
 
+	if (dn_model_plan(f->model, &options, &plan, &err) < 0)
+		fail_msg("%s: %s", f->family, err.message);
+	mapped = 0;
 	if (dn_context_new(f->model, &options, &f->context, &err) < 0)
 		fail_msg("%s: %s", f->family, err.message);
+	if (mapped == 0 || mapped > plan.weights + plan.cache + plan.workspace)
+		fail_msg("%s: mapped %zu bytes, planned %llu, %llu and %llu", f->family, mapped,
+			 (unsigned long long)plan.weights, (unsigned long long)plan.cache,
+			 (unsigned long long)plan.workspace);
 }
 
 static struct dn_sequence *new_sequence(struct fixture *f)

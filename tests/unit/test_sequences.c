@@ -432,12 +432,52 @@ static void test_random(void **state)
 	close_family(&f);
 }
 
+static void feed(struct fixture *f, struct dn_sequence *s, uint32_t n)
+{
+	const struct dn_batch_item item = { s, f->tokens[0] + dn_sequence_length(s), n,
+					    DN_LOGITS_NONE };
+
+	assert_int_equal(dn_context_step(f->context, &item, 1, NULL), 0);
+}
+
+/* Where no state is free, a checkpoint that others have too is of no use to its going. */
+static void test_shared_checkpoints_stay(void **state)
+{
+	struct dn_sequence *s[DN_SEQUENCES_PER_CONTEXT];
+	struct fixture f;
+	uint32_t position;
+
+	(void)state;
+	open_family(&f, "qwen35");
+	dn_context_free(f.context);
+	open_context(&f, 1, BATCH);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(s); i++)
+		assert_int_equal(dn_sequence_new(f.context, &s[i], NULL), 0);
+	for (int i = 0; i < 5; i++)
+		feed(&f, s[0], DN_KV_BLOCK);
+	assert_int_equal(s[0]->n_checkpoints, DN_CHECKPOINTS);
+	/* All but the last are another's too, and the last state is taken. */
+	for (uint32_t i = 1; i < DN_CHECKPOINTS; i++) {
+		position = s[0]->checkpoints[i - 1].position;
+		assert_int_equal(dn_sequence_share(s[i], s[0], position, NULL), 0);
+		assert_int_equal(dn_sequence_length(s[i]), position);
+	}
+	feed(&f, s[1], 1);
+	assert_int_equal(f.context->kv.pools[DN_POOL_STATE].n_free, 0);
+	feed(&f, s[0], DN_KV_BLOCK);
+	assert_int_equal(s[0]->n_checkpoints, DN_CHECKPOINTS);
+	assert_int_equal(dn_sequence_cut(s[0], position), position);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(s); i++)
+		dn_sequence_free(s[i]);
+	close_family(&f);
+}
+
 int main(void)
 {
 	/* Every kind of memory: all tokens, windows, windows whose caches are shared, states. */
 	static const char *const families[] = { "llama",  "gemma3", "gemma4",
 						"qwen35", "lfm2",   "granitehybrid" };
-	struct CMUnitTest tests[DN_ARRAY_SIZE(families)] = { 0 };
+	struct CMUnitTest tests[DN_ARRAY_SIZE(families) + 1] = { 0 };
 
 	if (!getenv("DUNLIN_FAMILIES")) {
 		(void)puts("skipped: DUNLIN_FAMILIES names no folder with models");
@@ -446,5 +486,7 @@ int main(void)
 	for (size_t i = 0; i < DN_ARRAY_SIZE(families); i++)
 		tests[i] = (struct CMUnitTest){ families[i], test_random, NULL, NULL,
 						(void *)(uintptr_t)families[i] };
+	tests[DN_ARRAY_SIZE(families)] =
+		(struct CMUnitTest)cmocka_unit_test(test_shared_checkpoints_stay);
 	return cmocka_run_group_tests_name("sequences", tests, NULL, NULL);
 }

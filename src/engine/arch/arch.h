@@ -25,6 +25,7 @@ struct dn_step;
  * @embedding_scale, @residual_scale, @logit_scale: factors; 1: none
  * @epsilon: of the norms
  * @experts, @experts_used, @expert_dim: 0 without experts
+ * @nextn_layers: behind the others in the file; they predict further tokens, and are not run
  * @per_layer_dim: elements of the embedding that each layer gets of its own (gemma4); 0: none
  * @layer_norms: norms take off the mean and have a bias; else they are root mean squares
  * @value_norm: values are normed too, without a weight
@@ -34,6 +35,7 @@ struct dn_step;
  */
 struct dn_hparams {
 	uint32_t n_layers;
+	uint32_t nextn_layers;
 	uint32_t dim;
 	uint32_t n_heads;
 	uint32_t n_kv_heads;

@@ -11,6 +11,8 @@
 #include "engine/model.h"
 /* IWYU pragma: end_exports */
 
+#define DN_LAYERS_MAX 512U
+
 /* hparams.c */
 
 /* The hyperparameters that nearly all families have, under their usual keys; before bind(). */
@@ -30,6 +32,13 @@ DN_MUST_CHECK int dn_bind_f64(struct dn_model *model, const char *key, double le
 /* pooling_type, or @fallback where the file does not say. */
 DN_MUST_CHECK int dn_bind_pooling(struct dn_model *model, enum dn_pooling fallback,
 				  struct dn_error *err);
+/**
+ * dn_bind_pattern() - which layers are of a kind
+ * @key: its array has a flag for each layer; a number there is instead of @period
+ * @period: of every so many layers the last is not of that kind, where the file has no array
+ */
+DN_MUST_CHECK int dn_bind_pattern(struct dn_model *model, const char *key, uint32_t period,
+				  bool ret_layers[DN_LAYERS_MAX], struct dn_error *err);
 /**
  * dn_bind_windows() - which layers see a window
  * @period: of every so many layers the last sees all, where the file has no pattern of its own
@@ -90,6 +99,8 @@ DN_MUST_CHECK int dn_bind_parts(struct dn_model *model, const char *name, uint32
 				uint32_t columns, const struct dn_part *parts, uint32_t n_parts,
 				struct dn_error *err);
 
+/* What positions are divided by, where a file has it: rope_freqs, or LongRoPE's long and short. */
+DN_MUST_CHECK int dn_bind_rope_factors(struct dn_model *model, struct dn_error *err);
 /* Embedding, output (tied where absent), output norm. */
 DN_MUST_CHECK int dn_bind_globals(struct dn_model *model, struct dn_error *err);
 /* q, k and v (apart or as one), attn_output. */

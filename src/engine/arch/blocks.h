@@ -42,6 +42,9 @@ void dn_block_experts(struct dn_step *step, uint32_t layer);
 void dn_layer_transformer(struct dn_step *step, uint32_t layer);
 void dn_layer_attention(struct dn_step *step, uint32_t layer);
 void dn_layer_feed_forward(struct dn_step *step, uint32_t layer);
+/* The same with @recur, which leaves what it gives in attended, in layers that have no heads. */
+void dn_layer_hybrid(struct dn_step *step, uint32_t layer,
+		     void (*recur)(struct dn_step *step, const struct dn_recurrent *layer));
 
 /* encoder.c: the sum of tokens', types' and positions' embeddings, normed. */
 void dn_block_embed_encoder(struct dn_step *step);

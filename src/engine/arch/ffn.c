@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The feed-forward part of a layer, gated (Shazeer 2020) or not. */
 
+#include <stddef.h>
+
 #include "engine/arch/blocks.h"
 #include "engine/arch/products.h"
 

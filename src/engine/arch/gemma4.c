@@ -78,6 +78,16 @@ static int share_caches(struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
+/* Without them all of a head would turn, to an answer that looks like one. */
+static int bind_rope_factors(struct dn_model *m, struct dn_error *err)
+{
+	for (uint32_t i = 0; i < m->hparams.n_layers; i++)
+		if (!m->layers[i].window && !dn_bind_has(m, "rope_freqs.weight", 0))
+			return dn_error_set(err, EINVAL,
+					    "the file lacks tensor 'rope_freqs.weight'");
+	return dn_bind_rope_factors(m, err);
+}
+
 static int bind_per_layer(struct dn_model *m, struct dn_error *err)
 {
 	struct dn_hparams *h = &m->hparams;
@@ -134,14 +144,15 @@ static int bind_layer(struct dn_model *m, uint32_t i, struct dn_error *err)
 static int bind(struct dn_model *m, struct dn_error *err)
 {
 	struct dn_hparams *h = &m->hparams;
-	struct dn_rope *rope = &h->ropes[DN_ROPE_GLOBAL];
 	int r;
 
 	h->embedding_scale = sqrtf((float)h->dim);
 	h->activation = DN_ACTIVATION_GELU;
 	h->attention_scale = 1.0f;
 	h->value_norm = true;
-	r = dn_bind_f32(m, "final_logit_softcapping", 0.0, 1e6, &h->logit_softcap, err);
+	r = dn_bind_refuse_above(m, "expert_count", 0, err);
+	if (r >= 0)
+		r = dn_bind_f32(m, "final_logit_softcapping", 0.0, 1e6, &h->logit_softcap, err);
 	if (r >= 0)
 		r = dn_bind_optional_u32(m, "embedding_length_per_layer_input", 0, PER_LAYER_MAX,
 					 &h->per_layer_dim, err);
@@ -152,8 +163,7 @@ static int bind(struct dn_model *m, struct dn_error *err)
 	if (r >= 0)
 		r = dn_bind_globals(m, err);
 	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_freqs.weight", 0, rope->dims / 2,
-					    &rope->factors, err);
+		r = bind_rope_factors(m, err);
 	if (r >= 0)
 		r = bind_per_layer(m, err);
 	for (uint32_t i = 0; r >= 0 && i < h->n_layers; i++)

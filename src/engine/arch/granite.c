@@ -63,13 +63,11 @@ static int bind_begin(struct dn_model *m, struct dn_error *err)
 
 static int bind(struct dn_model *m, struct dn_error *err)
 {
-	struct dn_rope *rope = &m->hparams.ropes[DN_ROPE_GLOBAL];
 	int r;
 
 	r = bind_begin(m, err);
 	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_freqs.weight", 0, rope->dims / 2,
-					    &rope->factors, err);
+		r = dn_bind_rope_factors(m, err);
 	return r < 0 ? r : dn_bind_layers(m, err);
 }
 
@@ -123,6 +121,8 @@ static int bind_hybrid(struct dn_model *m, struct dn_error *err)
 		return r;
 	shape.channels = inner(&shape) + 2 * shape.groups * shape.keys;
 	r = bind_begin(m, err);
+	if (r >= 0)
+		r = dn_bind_rope_factors(m, err);
 	for (uint32_t i = 0; r >= 0 && i < m->hparams.n_layers; i++) {
 		r = m->layers[i].n_kv_heads ? dn_bind_attention(m, i, err)
 					    : bind_mamba(m, i, &shape, err);
@@ -186,16 +186,7 @@ static void mamba(struct dn_step *s, const struct dn_recurrent *d)
 
 static void layer_hybrid(struct dn_step *s, uint32_t i)
 {
-	const struct dn_layer *l = &s->model->layers[i];
-
-	if (l->n_heads) {
-		dn_layer_attention(s, i);
-	} else {
-		dn_block_norm(s, &l->attention_norm);
-		mamba(s, &l->recurrent);
-		dn_block_add(s, &l->recurrent.out, &s->attended, &l->attention_post_norm);
-	}
-	dn_layer_feed_forward(s, i);
+	dn_layer_hybrid(s, i, mamba);
 }
 
 const struct dn_arch dn_arch_granitehybrid = {

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 #include "engine/arch/recurrent.h"
 #include "kernels/math.h"
 
-#define LAYERS_MAX   512U
 #define DIM_MAX	     65536U
 #define HEADS_MAX    1024U
 #define HEAD_DIM_MAX 512U
@@ -105,14 +105,15 @@ static int layer_array(struct dn_model *m, const char *full, struct dn_gguf_arra
 		       struct dn_error *err)
 {
 	static const enum dn_gguf_type kinds[] = { DN_GGUF_I32, DN_GGUF_U32, DN_GGUF_BOOL };
+	const uint32_t layers = m->hparams.n_layers + m->hparams.nextn_layers;
 	struct dn_error ignored = DN_ERROR_INIT;
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(kinds); i++) {
 		if (dn_gguf_get_array(m->gguf, full, kinds[i], array, &ignored) <= 0)
 			continue;
-		if (array->count != m->hparams.n_layers)
+		if (array->count != layers)
 			return dn_error_set(err, EINVAL, "%s has %llu elements for %u layers", full,
-					    (unsigned long long)array->count, m->hparams.n_layers);
+					    (unsigned long long)array->count, layers);
 		return 1;
 	}
 	return 0;
@@ -192,6 +193,7 @@ static int bind_head_dim(struct dn_model *m, struct dn_error *err)
 	uint32_t value_length;
 	char full[128];
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): dn_error_set() is negative, so some have */
 	h->head_dim = h->dim / h->n_heads;
 	if (dn_bind_optional_u32(m, "attention.key_length", 2, HEAD_DIM_MAX, &h->head_dim, err) < 0)
 		return -EINVAL;
@@ -225,18 +227,28 @@ static int bind_yarn(struct dn_model *m, struct dn_rope *rope, struct dn_error *
 	return r;
 }
 
+/* 0 stands for none. */
+static int bind_factor(struct dn_model *m, struct dn_rope *rope, struct dn_error *err)
+{
+	int r;
+
+	r = dn_bind_f64(m, "rope.scale_linear", 0.0, 1e6, &rope->scale, err);
+	if (r >= 0)
+		r = dn_bind_f64(m, "rope.scaling.factor", 0.0, 1e6, &rope->scale, err);
+	rope->scale = rope->scale > 0.0 ? rope->scale : 1.0;
+	return r;
+}
+
 static int bind_scaling(struct dn_model *m, struct dn_rope *rope, struct dn_error *err)
 {
-	struct dn_text scaling = { "none", 4 };
+	/* Older files have a factor without saying of what. */
+	struct dn_text scaling = { "linear", 6 };
 	char full[128];
 	bool linear;
 	bool yarn;
 	int r;
 
-	r = dn_bind_f64(m, "rope.scale_linear", 1e-3, 1e6, &rope->scale, err);
-	if (r >= 0)
-		r = dn_gguf_get_text(m->gguf, full_key(m, "rope.scaling.type", full), &scaling,
-				     err);
+	r = dn_gguf_get_text(m->gguf, full_key(m, "rope.scaling.type", full), &scaling, err);
 	if (r < 0)
 		return r;
 	linear = scaling.size == 6 && memcmp(scaling.data, "linear", 6) == 0;
@@ -252,7 +264,7 @@ static int bind_scaling(struct dn_model *m, struct dn_rope *rope, struct dn_erro
 		r = dn_bind_f64(m, "rope.scaling.original_context_length", 1.0, CONTEXT_MAX,
 				&rope->original, err);
 	if (r >= 0 && (linear || yarn))
-		r = dn_bind_f64(m, "rope.scaling.factor", 1e-3, 1e6, &rope->scale, err);
+		r = bind_factor(m, rope, err);
 	return r >= 0 && yarn ? bind_yarn(m, rope, err) : r;
 }
 
@@ -317,6 +329,24 @@ static void set_layers(struct dn_model *m)
 	}
 }
 
+static int bind_layers(struct dn_model *m, struct dn_error *err)
+{
+	struct dn_hparams *h = &m->hparams;
+	int r;
+
+	r = dn_bind_u32(m, "block_count", 1, DN_LAYERS_MAX, &h->n_layers, err);
+	if (r >= 0)
+		r = dn_bind_optional_u32(m, "nextn_predict_layers", 0, h->n_layers - 1,
+					 &h->nextn_layers, err);
+	if (r < 0)
+		return r;
+	h->n_layers -= h->nextn_layers;
+	m->layers = calloc(h->n_layers, sizeof(*m->layers));
+	if (!m->layers)
+		return dn_error_memory(err, "the layers", h->n_layers * sizeof(*m->layers));
+	return 0;
+}
+
 int dn_bind_hparams(struct dn_model *m, struct dn_error *err)
 {
 	struct dn_hparams *h = &m->hparams;
@@ -324,13 +354,9 @@ int dn_bind_hparams(struct dn_model *m, struct dn_error *err)
 
 	h->embedding_scale = h->residual_scale = h->logit_scale = 1.0f;
 	h->activation = DN_ACTIVATION_SILU;
-	r = dn_bind_u32(m, "block_count", 1, LAYERS_MAX, &h->n_layers, err);
-	if (r < 0)
-		return r;
-	m->layers = calloc(h->n_layers, sizeof(*m->layers));
-	if (!m->layers)
-		return dn_error_memory(err, "the layers", h->n_layers * sizeof(*m->layers));
-	r = dn_bind_u32(m, "embedding_length", 1, DIM_MAX, &h->dim, err);
+	r = bind_layers(m, err);
+	if (r >= 0)
+		r = dn_bind_u32(m, "embedding_length", 1, DIM_MAX, &h->dim, err);
 	if (r >= 0)
 		r = bind_each(m, "feed_forward_length", 1, FFN_MAX, 0,
 			      offsetof(struct dn_layer, ffn_dim), err);
@@ -353,27 +379,35 @@ int dn_bind_hparams(struct dn_model *m, struct dn_error *err)
 	return r;
 }
 
+int dn_bind_pattern(struct dn_model *m, const char *key, uint32_t period,
+		    bool ret_layers[DN_LAYERS_MAX], struct dn_error *err)
+{
+	struct dn_gguf_array array;
+	char full[128];
+	int r = layer_array(m, full_key(m, key, full), &array, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0 && dn_bind_optional_u32(m, key, 1, DN_LAYERS_MAX, &period, err) < 0)
+		return -EINVAL;
+	for (uint32_t i = 0; i < m->hparams.n_layers; i++)
+		ret_layers[i] = r ? array_element(&array, i) != 0 : (i + 1) % period != 0;
+	return 0;
+}
+
 int dn_bind_windows(struct dn_model *m, uint32_t period, struct dn_error *err)
 {
 	struct dn_hparams *h = &m->hparams;
-	const char *key = "attention.sliding_window_pattern";
-	struct dn_gguf_array array;
-	char full[128];
-	int patterned;
+	bool windowed[DN_LAYERS_MAX];
 	int r;
 
 	r = dn_bind_optional_u32(m, "attention.sliding_window", 0, CONTEXT_MAX, &h->window, err);
+	if (r >= 0)
+		r = dn_bind_pattern(m, "attention.sliding_window_pattern", period, windowed, err);
 	if (r < 0)
 		return r;
-	patterned = layer_array(m, full_key(m, key, full), &array, err);
-	if (patterned < 0)
-		return patterned;
-	if (!patterned && dn_bind_optional_u32(m, key, 1, LAYERS_MAX, &period, err) < 0)
-		return -EINVAL;
 	for (uint32_t i = 0; i < h->n_layers && h->window; i++) {
-		bool windowed = patterned ? array_element(&array, i) != 0 : (i + 1) % period != 0;
-
-		if (!windowed)
+		if (!windowed[i])
 			continue;
 		m->layers[i].window = h->window;
 		m->layers[i].rope = DN_ROPE_WINDOW;
@@ -399,12 +433,14 @@ int dn_bind_recurrent_shape(struct dn_model *m, struct dn_recurrent *ret_shape,
 		r = dn_bind_u32(m, "ssm.inner_size", 1, DIM_MAX, &inner, err);
 	if (r < 0)
 		return r;
+	/* NOLINTBEGIN(clang-analyzer-core.DivideZero): neither is 0: dn_error_set() is negative */
 	shape.values = inner / shape.heads;
 	if (inner % shape.heads || shape.heads % shape.groups || inner % shape.groups)
 		return dn_error_set(err, EINVAL,
 				    "a state of %u elements cannot be cut into %u heads that share "
 				    "%u groups of keys",
 				    inner, shape.heads, shape.groups);
+	/* NOLINTEND(clang-analyzer-core.DivideZero) */
 	*ret_shape = shape;
 	return 0;
 }
@@ -418,9 +454,12 @@ int dn_bind_expert_shape(struct dn_model *m, struct dn_error *err)
 	if (r >= 0)
 		r = dn_bind_u32(m, "expert_used_count", 1, DN_MIN(h->experts, USED_MAX),
 				&h->experts_used, err);
-	h->expert_dim = h->ffn_dim;
-	if (r >= 0)
-		r = dn_bind_optional_u32(m, "expert_feed_forward_length", 1, DIM_MAX,
-					 &h->expert_dim, err);
+	if (r < 0)
+		return r;
+	/* Where nothing else is said, the experts that a token uses are as wide together. */
+	h->expert_dim = h->ffn_dim / h->experts_used;
+	r = dn_bind_optional_u32(m, "expert_feed_forward_length", 1, DIM_MAX, &h->expert_dim, err);
+	if (r >= 0 && !h->expert_dim)
+		return dn_error_set(err, EINVAL, "the experts have no columns");
 	return r < 0 ? r : 0;
 }

@@ -4,7 +4,7 @@
  * are attention with normed queries and keys (Liquid AI 2025).
  */
 
-#include <errno.h>
+#include <stddef.h>
 
 #include "engine/arch/bind.h"
 #include "engine/arch/blocks.h"
@@ -86,16 +86,7 @@ static void short_convolution(struct dn_step *s, const struct dn_recurrent *c)
 
 static void layer(struct dn_step *s, uint32_t i)
 {
-	const struct dn_layer *l = &s->model->layers[i];
-
-	if (l->n_heads) {
-		dn_layer_attention(s, i);
-	} else {
-		dn_block_norm(s, &l->attention_norm);
-		short_convolution(s, &l->recurrent);
-		dn_block_add(s, &l->recurrent.out, &s->attended, &l->attention_post_norm);
-	}
-	dn_layer_feed_forward(s, i);
+	dn_layer_hybrid(s, i, short_convolution);
 }
 
 const struct dn_arch dn_arch_lfm2 = {

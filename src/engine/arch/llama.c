@@ -9,15 +9,13 @@
 
 static int bind(struct dn_model *m, struct dn_error *err)
 {
-	struct dn_rope *rope = &m->hparams.ropes[DN_ROPE_GLOBAL];
 	int r;
 
 	r = dn_bind_refuse_above(m, "expert_count", 0, err);
 	if (r >= 0)
 		r = dn_bind_globals(m, err);
 	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_freqs.weight", 0, rope->dims / 2,
-					    &rope->factors, err);
+		r = dn_bind_rope_factors(m, err);
 	return r < 0 ? r : dn_bind_layers(m, err);
 }
 

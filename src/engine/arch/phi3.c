@@ -11,16 +11,11 @@
 
 static int bind(struct dn_model *m, struct dn_error *err)
 {
-	struct dn_rope *rope = &m->hparams.ropes[DN_ROPE_GLOBAL];
 	int r;
 
 	r = dn_bind_globals(m, err);
 	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_factors_long.weight", 0, rope->dims / 2,
-					    &rope->long_factors, err);
-	if (r >= 0)
-		r = dn_bind_optional_vector(m, "rope_factors_short.weight", 0, rope->dims / 2,
-					    &rope->short_factors, err);
+		r = dn_bind_rope_factors(m, err);
 	return r < 0 ? r : dn_bind_layers(m, err);
 }
 

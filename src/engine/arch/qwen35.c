@@ -6,6 +6,7 @@
  */
 
 #include <math.h>
+#include <stddef.h>
 
 #include "engine/arch/bind.h"
 #include "engine/arch/blocks.h"
@@ -45,13 +46,14 @@ static int bind_recurrent(struct dn_model *m, uint32_t i, const struct dn_recurr
 	return r;
 }
 
+/* @shape: NULL where the layer is not recurrent */
 static int bind_layer(struct dn_model *m, uint32_t i, const struct dn_recurrent *shape,
-		      uint32_t interval, struct dn_error *err)
+		      struct dn_error *err)
 {
 	struct dn_layer *l = &m->layers[i];
 	int r;
 
-	if ((i + 1) % interval == 0) {
+	if (!shape) {
 		l->gated = true;
 		r = dn_bind_attention(m, i, err);
 		if (r >= 0)
@@ -74,21 +76,23 @@ static int bind_layer(struct dn_model *m, uint32_t i, const struct dn_recurrent 
 
 static int bind(struct dn_model *m, struct dn_error *err)
 {
+	bool recurrent[DN_LAYERS_MAX];
 	struct dn_recurrent shape;
 	uint32_t interval = 4;
 	int r;
 
-	r = dn_bind_refuse_above(m, "nextn_predict_layers", 0, err);
+	r = dn_bind_recurrent_shape(m, &shape, err);
 	if (r >= 0)
-		r = dn_bind_recurrent_shape(m, &shape, err);
+		r = dn_bind_optional_u32(m, "full_attention_interval", 1, DN_LAYERS_MAX, &interval,
+					 err);
 	if (r >= 0)
-		r = dn_bind_optional_u32(m, "full_attention_interval", 1, 512, &interval, err);
+		r = dn_bind_pattern(m, "attention.recurrent_layers", interval, recurrent, err);
 	if (r < 0)
 		return r;
 	shape.channels = 2 * shape.groups * shape.keys + shape.heads * shape.values;
 	r = dn_bind_globals(m, err);
 	for (uint32_t i = 0; r >= 0 && i < m->hparams.n_layers; i++)
-		r = bind_layer(m, i, &shape, interval, err);
+		r = bind_layer(m, i, recurrent[i] ? &shape : NULL, err);
 	return r;
 }
 
@@ -161,16 +165,7 @@ static void delta_net(struct dn_step *s, const struct dn_recurrent *d)
 
 static void layer(struct dn_step *s, uint32_t i)
 {
-	const struct dn_layer *l = &s->model->layers[i];
-
-	if (l->n_heads) {
-		dn_layer_attention(s, i);
-	} else {
-		dn_block_norm(s, &l->attention_norm);
-		delta_net(s, &l->recurrent);
-		dn_block_add(s, &l->recurrent.out, &s->attended, &l->attention_post_norm);
-	}
-	dn_layer_feed_forward(s, i);
+	dn_layer_hybrid(s, i, delta_net);
 }
 
 const struct dn_arch dn_arch_qwen35 = {

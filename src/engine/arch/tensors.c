@@ -124,6 +124,7 @@ static int bind_floats(struct dn_model *m, const char *full, uint32_t columns, u
 
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): ask() has set it */
 	if (weight->tensor->type != DN_TYPE_F32)
 		return dn_error_set(err, ENOTSUP, "tensor '%s' is no F32 vector", full);
 	weight->vector = vector;
@@ -243,6 +244,22 @@ int dn_bind_convolution(struct dn_model *m, const char *name, uint32_t layer,
 	return r;
 }
 
+int dn_bind_rope_factors(struct dn_model *m, struct dn_error *err)
+{
+	struct dn_rope *rope = &m->hparams.ropes[DN_ROPE_GLOBAL];
+	const uint32_t pairs = rope->dims / 2;
+	int r;
+
+	r = dn_bind_optional_vector(m, "rope_freqs.weight", 0, pairs, &rope->factors, err);
+	if (r >= 0)
+		r = dn_bind_optional_vector(m, "rope_factors_long.weight", 0, pairs,
+					    &rope->long_factors, err);
+	if (r >= 0)
+		r = dn_bind_optional_vector(m, "rope_factors_short.weight", 0, pairs,
+					    &rope->short_factors, err);
+	return r;
+}
+
 int dn_bind_globals(struct dn_model *m, struct dn_error *err)
 {
 	struct dn_hparams *h = &m->hparams;
@@ -270,6 +287,12 @@ int dn_bind_globals(struct dn_model *m, struct dn_error *err)
 		0, h->dim, &g->output_norm, err);
 }
 
+/* Large models of Gemma 4 have layers whose values are their keys before norm and rotation. */
+static bool keys_are_values(const struct dn_model *m, uint32_t i)
+{
+	return m->hparams.value_norm && !dn_bind_has(m, "blk.%u.attn_v.weight", i);
+}
+
 int dn_bind_projections(struct dn_model *m, uint32_t i, struct dn_error *err)
 {
 	const uint32_t dim = m->hparams.dim;
@@ -289,7 +312,7 @@ int dn_bind_projections(struct dn_model *m, uint32_t i, struct dn_error *err)
 		r = dn_bind_linear(m, "blk.%u.attn_q", i, q, dim, &l->q, err);
 		if (r >= 0 && stores)
 			r = dn_bind_linear(m, "blk.%u.attn_k", i, kv, dim, &l->k, err);
-		if (r >= 0 && stores)
+		if (r >= 0 && stores && !keys_are_values(m, i))
 			r = dn_bind_linear(m, "blk.%u.attn_v", i, kv, dim, &l->v, err);
 	}
 	if (r >= 0)
