@@ -262,13 +262,14 @@ struct dn_frame_rows {
 #define DN_EMBED_TEXTS_MAX (1U << 20)
 
 enum dn_embed_kind {
-	DN_EMBED_EACH = 0,  /* each text by itself */
-	DN_EMBED_PAIRS = 1, /* the first text, a query, with each of the others */
+	DN_EMBED_EACH = 0,   /* each text by itself */
+	DN_EMBED_PAIRS = 1,  /* the first text, a query, with each of the others */
+	DN_EMBED_TOKENS = 2, /* each text is uint32 ids, computed as they are */
 };
 
 /*
  * What is attached is a uint32 count of texts, a uint32 of each one's bytes, and the texts one
- * behind the other. The worker puts around them what the model wants there.
+ * behind the other. The worker puts around them what the model wants there, but around ids nothing.
  */
 struct dn_frame_embed {
 	uint32_t kind;

@@ -364,8 +364,10 @@ static int check_embed(const struct dn_frame *frame, struct dn_error *err)
 {
 	const struct dn_frame_embed *embed = &frame->u.embed;
 
-	if (embed->kind > DN_EMBED_PAIRS)
+	if (embed->kind > DN_EMBED_TOKENS)
 		return wrong(err, frame, "kind");
+	if (embed->kind == DN_EMBED_TOKENS && frame->attachment % sizeof(uint32_t) != 0)
+		return wrong(err, frame, "attachment");
 	if (embed->pooling > DN_POOLING_DEFAULT)
 		return wrong(err, frame, "pooling");
 	if (embed->normalise > 1)

@@ -194,6 +194,9 @@ dn_worker_handler dn_worker_forget;
 
 /* text.c: a tokenizer or the reason why there is none. */
 DN_MUST_CHECK int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err);
+/* request.c: whether all ids that came from outside are the model's. */
+DN_MUST_CHECK int dn_worker_check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
+				      struct dn_error *err);
 /*
  * Renders the chat template with JSON variables. bos_token and eos_token are the model's own: with
  * @force whatever the variables say, else where they are missing.

@@ -17,8 +17,8 @@ static int need_logits(const struct dn_worker *worker, struct dn_error *err)
 	return 0;
 }
 
-static int check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
-		     struct dn_error *err)
+int dn_worker_check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
+			struct dn_error *err)
 {
 	for (size_t i = 0; i < n; i++)
 		if (ids[i] >= worker->vocabulary)
@@ -46,7 +46,7 @@ static int take_ids(struct dn_worker *worker, struct dn_place *place,
 		return too_long(worker, n, err);
 	memcpy(place->tokens, mapped->data, n * sizeof(uint32_t));
 	place->n_tokens = (uint32_t)n;
-	return check_ids(worker, place->tokens, n, err);
+	return dn_worker_check_ids(worker, place->tokens, n, err);
 }
 
 static int take_prompt(struct dn_worker *worker, struct dn_place *place,

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 #include <dunlin/channel.h>
+#include <dunlin/model.h>
 
 #include "kernels/types.h"
 #include "sandbox/channel.h"
@@ -487,6 +488,77 @@ static void test_score_matches_logits(void **state)
 	assert_int_equal(close_peer(&peer), 0);
 }
 
+/* Ids to rows as EMBED gives them, two lists a request; the code of the error where it fails. */
+static int embed_ids(struct peer *peer, const uint32_t *ids, const uint32_t counts[2],
+		     uint32_t truncate, float *ret_rows, struct dn_frame_embedded *ret_embedded)
+{
+	uint32_t packed[3 + 2 * TOKENS_MAX] = { 2, counts[0] * 4, counts[1] * 4 };
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_mapped rows;
+	struct dn_frame frame;
+	int fd = -1;
+
+	memcpy(packed + 3, ids, (counts[0] + counts[1]) * sizeof(*ids));
+	begin(peer, &frame, DN_FRAME_EMBED);
+	frame.u.embed.kind = DN_EMBED_TOKENS;
+	frame.u.embed.pooling = DN_POOLING_LAST;
+	frame.u.embed.truncate = truncate;
+	send_frame(peer, &frame, packed, (3 + counts[0] + counts[1]) * sizeof(*ids));
+	receive(peer, &frame, &fd);
+	if (frame.type == DN_FRAME_ERROR)
+		return -frame.u.error.code;
+	assert_int_equal(frame.type, DN_FRAME_EMBEDDED);
+	*ret_embedded = frame.u.embedded;
+	assert_int_equal(dn_mapped_open(fd, frame.attachment, &rows, &err), 0);
+	memcpy(ret_rows, rows.data, rows.size);
+	dn_mapped_done(&rows);
+	close(fd);
+	return 0;
+}
+
+/* Ids are computed as they are: no vocabulary is needed, and nothing is put around them. */
+static void test_embed_ids(void **state)
+{
+	enum { DIM_MAX = 1024 };
+	static float rows[2 * DIM_MAX];
+	static float alone[2 * DIM_MAX];
+	struct dn_frame_embedded embedded;
+	uint32_t tokens[TOKENS_MAX];
+	struct peer peer;
+
+	(void)state;
+	open_peer(&peer);
+	load(&peer, 1, 64);
+	fill_tokens(&peer, tokens, TOKENS_MAX, 4);
+	assert_int_equal(embed_ids(&peer, tokens, (uint32_t[]){ 9, 5 }, 0, rows, &embedded), 0);
+	assert_int_equal(embedded.count, 2);
+	assert_int_equal(embedded.tokens, 14);
+	assert_in_range(embedded.columns, 1, DIM_MAX);
+	/* The second list by itself, and twice. */
+	assert_int_equal(embed_ids(&peer, tokens + 9, (uint32_t[]){ 5, 1 }, 0, alone, &embedded),
+			 0);
+	assert_memory_equal(alone, rows + embedded.columns, embedded.columns * sizeof(float));
+	assert_memory_not_equal(alone, rows, embedded.columns * sizeof(float));
+
+	/* Too long for the context: an error, or its head. */
+	assert_int_equal(
+		embed_ids(&peer, tokens, (uint32_t[]){ CONTEXT + 1, 5 }, 0, rows, &embedded),
+		-E2BIG);
+	assert_int_equal(
+		embed_ids(&peer, tokens, (uint32_t[]){ CONTEXT + 1, 5 }, 1, rows, &embedded), 0);
+	assert_int_equal(embedded.count, 1);
+	assert_int_equal(embedded.truncated, 1);
+	assert_int_equal(embedded.tokens, CONTEXT);
+	receive(&peer, &(struct dn_frame){ 0 }, NULL);
+
+	assert_int_equal(embed_ids(&peer, tokens, (uint32_t[]){ 3, 0 }, 0, rows, &embedded),
+			 -EINVAL);
+	tokens[7] = peer.vocabulary;
+	assert_int_equal(embed_ids(&peer, tokens, (uint32_t[]){ 9, 5 }, 0, rows, &embedded),
+			 -EINVAL);
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 /* More requests than places: the surplus is told so, the others are served. */
 static void test_places_run_out(void **state)
 {
@@ -943,6 +1015,7 @@ int main(void)
 		cmocka_unit_test(test_limits_are_answers),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_score_matches_logits),
+		cmocka_unit_test(test_embed_ids),
 		cmocka_unit_test(test_places_run_out),
 		cmocka_unit_test(test_cache_runs_out),
 		cmocka_unit_test(test_number_in_use),
