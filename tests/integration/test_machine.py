@@ -4,9 +4,11 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import support
-from support import FAILED, dunlin
+from support import FAILED, USAGE, dunlin
 
 
 class Inspect(support.Case):
@@ -79,6 +81,33 @@ class Bench(support.Case):
         self.assertGreater(result["peak_rss_bytes"], 1 << 20)
         self.assertEqual(result["threads"], 1)
         self.assertEqual(result["repetitions"], 3)
+
+    def test_prefill_alone(self):
+        done = dunlin("bench", support.tiny_model(), "-p", "16", "-n", "0", "-r", "2", "--json")
+        result = json.loads(self.good(done))
+        self.assertEqual(result["prefill"]["tokens"], 16)
+        self.assertGreater(result["prefill"]["min"], 0)
+        self.assertGreater(result["first_token_ms"], 0)
+        self.assertFalse({"decode", "cpu_seconds_per_token"} & set(result))
+        self.bad(dunlin("bench", support.tiny_model(), "-n", "1"), USAGE, "--generate 1")
+
+    def test_encoders(self):
+        """They embed: a prefill, and nothing that could be called a decode."""
+        for options in (["--arch", "bert"], ["--arch", "bert", "--pooling", "rank"],
+                        ["--arch", "nomic-bert", "--tokenizer", "none"]):
+            path = support.FOLDER / "encoder.gguf"
+            subprocess.run([sys.executable, str(support.ROOT / "scripts" / "make-test-model"),
+                            "--output", str(path), *options], check=True)
+            for words in (["-n", "0"], []):
+                done = dunlin("bench", path, "-p", "24", "-r", "2", "--json", *words)
+                result = json.loads(self.good(done))
+                self.assertEqual(result["prefill"]["tokens"], 24)
+                self.assertGreater(result["prefill"]["min"], 0)
+                self.assertFalse({"decode", "cpu_seconds_per_token", "first_token_ms"}
+                                 & set(result))
+        text = self.good(dunlin("bench", path, "-p", "24", "-r", "1")).decode()
+        self.assertIn("prefill 24", text)
+        self.assertNotIn("decode", text)
 
     def test_text(self):
         done = dunlin("bench", support.tiny_model(), "-p", "8", "-n", "4", "-r", "1")
