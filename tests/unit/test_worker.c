@@ -306,6 +306,34 @@ static void test_continues(void **state)
 	assert_int_equal(close_peer(&peer), 0);
 }
 
+/* As many conversations as there are places, in turns: each goes on from what it has. */
+static void test_continues_the_oldest(void **state)
+{
+	enum { PLACES = 4 };
+	uint64_t requests[PLACES];
+	struct answer answer;
+	struct peer peer;
+	struct dn_frame frame;
+	uint32_t tokens[24];
+
+	(void)state;
+	open_peer(&peer);
+	load(&peer, 1, 64);
+	for (uint32_t i = 0; i < PLACES; i++) {
+		fill_tokens(&peer, tokens, 16, i);
+		make_submit(&peer, &frame, 0, 2);
+		frame.u.submit.keep = 1;
+		ask(&peer, &frame, tokens, 16, &answer);
+		requests[i] = frame.request;
+	}
+	fill_tokens(&peer, tokens, 20, 0);
+	make_submit(&peer, &frame, 0, 2);
+	frame.u.submit.continues = requests[0];
+	ask(&peer, &frame, tokens, 20, &answer);
+	assert_int_equal(answer.accepted.reused_tokens, 16);
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 static void test_snapshot(void **state)
 {
 	struct answer kept;
@@ -1011,6 +1039,7 @@ int main(void)
 		cmocka_unit_test(test_bad_frame_ends_it),
 		cmocka_unit_test(test_batch_equals_alone),
 		cmocka_unit_test(test_continues),
+		cmocka_unit_test(test_continues_the_oldest),
 		cmocka_unit_test(test_snapshot),
 		cmocka_unit_test(test_limits_are_answers),
 		cmocka_unit_test(test_cancel),
