@@ -12,12 +12,14 @@ void dn_texts_done(struct dn_texts *texts)
 {
 	dn_buffer_done(&texts->bytes);
 	dn_buffer_done(&texts->lengths);
+	dn_buffer_done(&texts->ends);
 }
 
 int dn_texts_add(struct dn_texts *texts, const char *text, size_t size, struct dn_error *err)
 {
 	const size_t before = texts->bytes.size;
 	uint32_t length;
+	uint32_t end;
 	int r = 0;
 
 	if (texts->prefix)
@@ -27,6 +29,9 @@ int dn_texts_add(struct dn_texts *texts, const char *text, size_t size, struct d
 	length = (uint32_t)(texts->bytes.size - before);
 	if (r >= 0)
 		r = dn_buffer_append(&texts->lengths, &length, sizeof(length));
+	end = (uint32_t)texts->bytes.size;
+	if (r >= 0)
+		r = dn_buffer_append(&texts->ends, &end, sizeof(end));
 	/* A maximum for all; -ENOMEM is memory itself. */
 	if (r == -ENOMEM)
 		return dn_error_memory(err, "texts", texts->bytes.size + size);
@@ -100,12 +105,10 @@ int dn_texts_take(struct dn_texts *texts, char **args, int n, bool jsonl, struct
 const char *dn_texts_get(const struct dn_texts *texts, uint32_t i, size_t *ret_size)
 {
 	const uint32_t *lengths = (const uint32_t *)texts->lengths.data;
-	const char *text = texts->bytes.data ? texts->bytes.data : "";
+	const uint32_t *ends = (const uint32_t *)texts->ends.data;
 
-	for (uint32_t before = 0; before < i; before++)
-		text += lengths[before];
 	*ret_size = lengths[i];
-	return text;
+	return texts->bytes.data ? texts->bytes.data + ends[i] - lengths[i] : "";
 }
 
 /* Count, lengths, bytes: see struct dn_frame_embed. */
