@@ -19,6 +19,13 @@ class Inspect(support.Case):
         for word in ("architecture    llama", "runs            yes", "total", "trained context"):
             self.assertIn(word, text)
 
+    def test_parts(self):
+        path = support.FOLDER / "parts.gguf"
+        subprocess.run([sys.executable, str(support.ROOT / "scripts" / "make-test-model"),
+                        "--split", "3", "--output", str(path)], check=True)
+        text = self.good(dunlin("inspect", support.FOLDER / "parts-00001-of-00003.gguf")).decode()
+        self.assertIn("3 files         GGUF version", text)
+
     def test_json(self):
         about = json.loads(self.good(dunlin("inspect", support.tiny_model(), "--json")))
         self.assertEqual(about["architecture"], "llama")
