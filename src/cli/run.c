@@ -223,8 +223,16 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 	const struct dn_run_options *run = invocation->values;
 	struct dn_frame_load load;
 
+	int r;
+
 	dn_client_load_options(&run->model, &load);
-	return dn_client_open(client, invocation->args[0], &run->model, &load, err);
+	r = dn_client_open(client, invocation->args[0], &run->model, &load, err);
+	if (r >= 0 && !client->loaded.generates)
+		return dn_error_set(err, ENOTSUP,
+				    "model '%.128s' generates no text: it is made for 'dunlin %s'",
+				    invocation->args[0],
+				    client->loaded.scores > 0 ? "rerank" : "embed");
+	return r;
 }
 
 static int run_verb(const struct dn_invocation *invocation, bool *ret_cancelled,
