@@ -618,6 +618,37 @@ static void test_places_run_out(void **state)
 	assert_int_equal(close_peer(&peer), 0);
 }
 
+/* More answers than a step has rows (4) do not keep a new prompt waiting until one of them ends. */
+static void test_prompts_do_not_wait(void **state)
+{
+	enum { N = 7, LONG = 80, SHORT = 2 };
+	struct peer peer;
+	struct dn_frame frame;
+	uint32_t tokens[8];
+	uint32_t n = 0;
+
+	(void)state;
+	open_peer(&peer);
+	load(&peer, N, 64);
+	fill_tokens(&peer, tokens, 8, 1);
+	for (uint32_t i = 0; i < N; i++) {
+		make_submit(&peer, &frame, i, i < N - 1 ? LONG : SHORT);
+		send_frame(&peer, &frame, tokens, sizeof(tokens));
+	}
+	/* The first to end is the one that came last and wants least. */
+	do {
+		receive(&peer, &frame, NULL);
+		n += frame.type == DN_FRAME_OUTPUT && frame.request == peer.last;
+	} while (frame.type != DN_FRAME_DONE);
+	assert_int_equal(frame.request, peer.last);
+	assert_in_range(n, SHORT, SHORT + 1);
+	for (uint32_t i = 0; i < N - 1;) {
+		receive(&peer, &frame, NULL);
+		i += frame.type == DN_FRAME_DONE;
+	}
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 /* A cache for one context, wanted by four: they take turns, and get what each gets alone. */
 static void test_cache_runs_out(void **state)
 {
@@ -1046,6 +1077,7 @@ int main(void)
 		cmocka_unit_test(test_score_matches_logits),
 		cmocka_unit_test(test_embed_ids),
 		cmocka_unit_test(test_places_run_out),
+		cmocka_unit_test(test_prompts_do_not_wait),
 		cmocka_unit_test(test_cache_runs_out),
 		cmocka_unit_test(test_number_in_use),
 		cmocka_unit_test(test_nothing_allocates_per_token),
