@@ -199,22 +199,23 @@ static void answer(struct dn_worker *worker, struct dn_place *place)
 			     (size_t)out->rows * q->columns * sizeof(float));
 }
 
-static struct dn_place *oldest(struct dn_worker *worker)
+/* The requests take turns: a query need not wait until a whole library has been embedded. */
+static struct dn_place *whose_turn(struct dn_worker *worker)
 {
-	struct dn_place *found = NULL;
+	for (uint32_t i = 1; i <= worker->n_places; i++) {
+		uint32_t at = (worker->embed_turn + i) % worker->n_places;
 
-	for (uint32_t i = 0; i < worker->n_places; i++) {
-		struct dn_place *place = &worker->places[i];
-
-		if (place->state == DN_PLACE_EMBED && (!found || place->age < found->age))
-			found = place;
+		if (worker->places[at].state == DN_PLACE_EMBED) {
+			worker->embed_turn = at;
+			return &worker->places[at];
+		}
 	}
-	return found;
+	return NULL;
 }
 
 void dn_worker_embed_step(struct dn_worker *worker)
 {
-	struct dn_place *place = oldest(worker);
+	struct dn_place *place = whose_turn(worker);
 	struct dn_embed_options options = { .struct_size = sizeof(options) };
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_embed_request *q;

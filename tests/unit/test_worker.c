@@ -587,6 +587,47 @@ static void test_embed_ids(void **state)
 	assert_int_equal(close_peer(&peer), 0);
 }
 
+/* Many texts, and then one: it does not wait for all of them. */
+static void test_embeds_take_turns(void **state)
+{
+	/* More frames of rows than the channel holds, so that the first cannot be done too soon. */
+	enum { MANY = 400 * 32 };
+	static uint32_t many[1 + 2 * MANY];
+	const uint32_t one[] = { 1, sizeof(uint32_t), 5 };
+	uint32_t before = 0;
+	struct peer peer;
+	struct dn_frame frame;
+
+	(void)state;
+	open_peer(&peer);
+	load(&peer, 1, 64);
+	many[0] = MANY;
+	for (uint32_t i = 0; i < MANY; i++) {
+		many[1 + i] = sizeof(uint32_t);
+		many[1 + MANY + i] = i % peer.vocabulary;
+	}
+	begin(&peer, &frame, DN_FRAME_EMBED);
+	frame.u.embed.kind = DN_EMBED_TOKENS;
+	frame.u.embed.pooling = DN_POOLING_LAST;
+	send_frame(&peer, &frame, many, sizeof(many));
+	frame.request = ++peer.last;
+	send_frame(&peer, &frame, one, sizeof(one));
+	for (;;) {
+		receive(&peer, &frame, NULL);
+		assert_int_equal(frame.type, DN_FRAME_EMBEDDED);
+		if (frame.request == peer.last)
+			break;
+		before = frame.u.embedded.first + frame.u.embedded.count;
+	}
+	assert_in_range(before, 0, MANY - 1);
+	while (before < MANY) {
+		receive(&peer, &frame, NULL);
+		assert_int_equal(frame.u.embedded.first, before);
+		before += frame.u.embedded.count;
+	}
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 /* More requests than places: the surplus is told so, the others are served. */
 static void test_places_run_out(void **state)
 {
@@ -1076,6 +1117,7 @@ int main(void)
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_score_matches_logits),
 		cmocka_unit_test(test_embed_ids),
+		cmocka_unit_test(test_embeds_take_turns),
 		cmocka_unit_test(test_places_run_out),
 		cmocka_unit_test(test_prompts_do_not_wait),
 		cmocka_unit_test(test_cache_runs_out),
