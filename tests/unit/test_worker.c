@@ -387,6 +387,55 @@ static void test_snapshot(void **state)
 	assert_int_equal(close_peer(&other), 0);
 }
 
+/* A cache that another kept sequence fills: it makes room for what comes back. */
+static void test_restore_evicts(void **state)
+{
+	struct answer answer;
+	struct peer peer;
+	struct dn_frame frame;
+	struct dn_error err = DN_ERROR_INIT;
+	uint32_t tokens[80];
+	uint64_t size;
+	uint64_t request;
+	int fd = -1;
+
+	(void)state;
+	open_peer(&peer);
+	load(&peer, 1, 64);
+	fill_tokens(&peer, tokens, 80, 5);
+	make_submit(&peer, &frame, 0, 1);
+	frame.u.submit.keep = 1;
+	ask(&peer, &frame, tokens, 60, &answer);
+	request = frame.request;
+	begin(&peer, &frame, DN_FRAME_SNAPSHOT);
+	frame.u.sequence.kept = request;
+	send_frame(&peer, &frame, NULL, 0);
+	receive(&peer, &frame, &fd);
+	assert_int_equal(frame.type, DN_FRAME_SNAPSHOT_OUT);
+	size = frame.attachment;
+
+	fill_tokens(&peer, tokens, 80, 6);
+	make_submit(&peer, &frame, 0, 1);
+	frame.u.submit.keep = 1;
+	ask(&peer, &frame, tokens, 80, &answer);
+	assert_int_equal(answer.done.reason, DN_FINISH_LENGTH);
+
+	begin(&peer, &frame, DN_FRAME_RESTORE);
+	frame.attachment = size;
+	request = frame.request;
+	assert_int_equal(dn_channel_send(&peer.ours, &frame, sizeof(frame), fd, &err), 0);
+	close(fd);
+	receive(&peer, &frame, NULL);
+	assert_int_equal(frame.type, DN_FRAME_RESTORED);
+	assert_int_equal(frame.u.restored.tokens, 60);
+	fill_tokens(&peer, tokens, 80, 5);
+	make_submit(&peer, &frame, 0, 1);
+	frame.u.submit.continues = request;
+	ask(&peer, &frame, tokens, 64, &answer);
+	assert_int_equal(answer.accepted.reused_tokens, 60);
+	assert_int_equal(close_peer(&peer), 0);
+}
+
 static void test_limits_are_answers(void **state)
 {
 	struct answer answer;
@@ -1113,6 +1162,7 @@ int main(void)
 		cmocka_unit_test(test_continues),
 		cmocka_unit_test(test_continues_the_oldest),
 		cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_restore_evicts),
 		cmocka_unit_test(test_limits_are_answers),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_score_matches_logits),
