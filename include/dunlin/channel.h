@@ -12,8 +12,8 @@
  * by the parent, never 0 and never used twice; every frame about a request carries it. Each request
  * ends with exactly one of its closing frames or with ERROR (ECANCELED where SCORE, LOGITS or EMBED
  * were cancelled). Only SUBMIT, SCORE, LOGITS and EMBED take time, and those are computed side by
- * side, a step at a time. HELLO and STEP have request 0, and so has an ERROR about the channel itself, which
- * ends it. Any worker program that speaks this can be plugged in.
+ * side, a step at a time. HELLO and STEP have request 0, and so has an ERROR about the channel
+ * itself, which ends it. Any worker program that speaks this can be plugged in.
  */
 #ifndef DUNLIN_CHANNEL_H
 #define DUNLIN_CHANNEL_H
@@ -170,8 +170,9 @@ struct dn_frame_submit {
 	uint32_t prompt_kind;
 	uint32_t max_tokens; /* 0: as the context allows */
 	uint32_t ignore_eos;
-	uint32_t keep;	    /* keep the sequence under this request's number, for @continues */
-	uint64_t continues; /* a kept sequence whose longest common prefix is used again; 0: none */
+	uint32_t keep; /* keep the sequence under this request's number, for @continues */
+	/* A kept sequence whose longest common prefix is used again; 0: none, or gone meanwhile. */
+	uint64_t continues;
 	uint64_t seed;
 	float temperature;
 	uint32_t top_k;
