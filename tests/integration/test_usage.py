@@ -72,6 +72,14 @@ class Usage(support.Case):
                               capture_output=True, check=False, env=support.environment())
         self.assertEqual(json.loads(self.good(done))["output_tokens"], 1)
 
+    def test_mode_of_output_file(self):
+        """What the user's mask says, as for any file that a program makes."""
+        path = support.FOLDER / "mode.f32"
+        for mask, mode in ((0o077, 0o600), (0o022, 0o644), (0o027, 0o640)):
+            self.good(dunlin("logits", support.tiny_model(), "--tokens", "1", "-o", path,
+                             umask=mask))
+            self.assertEqual(path.stat().st_mode & 0o777, mode)
+
     def test_nearest_names(self):
         self.bad(dunlin("inspct"), USAGE, "inspct", "did you mean 'inspect'?")
         self.bad(dunlin("xyzzy"), USAGE, "xyzzy", "--help")
