@@ -3,6 +3,7 @@
 #include "cli/texts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -128,11 +129,18 @@ static int send_texts(struct dn_client *client, const struct dn_texts *texts,
 	return dn_client_send(client, frame, packed.data, packed.size, err);
 }
 
+/* Where no rows are seen coming: those of embed go to a file, scores wait to be sorted. */
+static bool wants_progress(const struct dn_frame_embed *how)
+{
+	return dn_cli_fancy() && (how->kind == DN_EMBED_PAIRS || !isatty(STDOUT_FILENO));
+}
+
 int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 		   const struct dn_frame_embed *how, dn_rows_function *function, void *data,
 		   struct dn_error *err)
 {
 	const uint32_t total = texts->count - (how->kind == DN_EMBED_PAIRS ? 1 : 0);
+	const bool progress = wants_progress(how);
 	struct dn_frame frame;
 	uint64_t request;
 	uint32_t done = 0;
@@ -147,6 +155,8 @@ int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 		DN_AUTO_FD int fd = -1;
 
 		r = dn_client_expect(client, request, DN_FRAME_EMBEDDED, &frame, &fd, err);
+		if (progress)
+			(void)fprintf(stderr, "\r\033[K");
 		if (r < 0)
 			return r;
 		if (frame.u.embedded.first != done || frame.u.embedded.total != total)
@@ -156,6 +166,8 @@ int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 			return dn_error_prefix(err, -EPROTO, "the worker sent nonsense");
 		r = function(data, &frame.u.embedded, rows.data, err);
 		done += frame.u.embedded.count;
+		if (progress && r >= 0 && done < total)
+			(void)fprintf(stderr, "%u of %u texts ", done, total);
 	}
 	return r;
 }

@@ -287,6 +287,22 @@ class Output(Case):
         self.assertTrue(lines[0].endswith("  " + "\u00e4" * 23 + "a..."), lines)
         self.assertTrue(lines[1].endswith("  two lines"), lines)
 
+    def test_progress(self):
+        """On a terminal that shows nothing else, and gone at the end."""
+        text = "\n".join(["the words"] * 200)
+        for verb, model, words in (("embed", bert(), []),
+                                   ("rerank", bert("--pooling", "rank"), ["the"])):
+            ours, theirs = pty.openpty()
+            done = subprocess.run([support.PROGRAM, verb, model, *words], input=text.encode(),
+                                  stdout=subprocess.PIPE, stderr=theirs, env=environment(),
+                                  check=False)
+            seen = os.read(ours, 65536)
+            os.close(ours)
+            os.close(theirs)
+            self.assertEqual(done.returncode, 0, seen)
+            self.assertIn(b" of 200 texts ", seen)
+            self.assertTrue(seen.endswith(b"\r\033[K"), seen)
+
     def test_dimensions(self):
         (whole,) = self.vectors(bert(), "the words")
         (short,) = self.vectors(bert(), "the words", "--dimensions", "16")
