@@ -1058,6 +1058,17 @@ static void test_frames_from_worker(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, true, &err), -EBADMSG);
 	frame.u.rows = (struct dn_frame_rows){ .first = 1, .count = 2, .total = 2, .columns = 10 };
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, true, &err), -EBADMSG);
+
+	dn_frame_init(&frame, DN_FRAME_LOADED, 3);
+	frame.u.loaded.depth = DN_LOAD_WEIGHTS;
+	frame.u.loaded.context = 8;
+	frame.u.loaded.vocabulary = 1;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
+	frame.u.loaded.vocabulary = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
+	frame.u.loaded.depth = DN_LOAD_HEADER;
+	frame.u.loaded.context = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
 }
 
 static int check_file(uint32_t kind, float scale, bool has_fd)
