@@ -206,16 +206,18 @@ static int write_rows(void *data, const struct dn_frame_embedded *embedded, cons
 	const uint32_t each = embedded->rows / embedded->count;
 	int r = 0;
 
-	if (embedded->columns < w->columns)
-		return dn_error_set(err, EPROTO, "the worker sent rows of %u numbers, not %u",
-				    embedded->columns, w->columns);
+	if (embedded->columns < w->columns || embedded->rows < embedded->count)
+		return dn_error_set(err, EPROTO, "the worker sent %u rows of %u numbers, not %u",
+				    embedded->rows, embedded->columns, w->columns);
 	w->tokens += embedded->tokens;
 	w->truncated += embedded->truncated;
 	if (embedded->columns > w->columns) {
 		r = shorten(w, embedded, rows, &kept, err);
+		if (r < 0)
+			return r;
 		rows = (const float *)kept.data;
 	}
-	if (r >= 0 && w->values->raw)
+	if (w->values->raw)
 		return dn_cli_write((const char *)rows,
 				    (size_t)embedded->rows * w->columns * sizeof(float), err);
 	for (uint32_t i = 0; r >= 0 && i < embedded->count; i++) {
