@@ -12,8 +12,8 @@
  * by the parent, never 0 and never used twice; every frame about a request carries it. Each request
  * ends with exactly one of its closing frames or with ERROR (ECANCELED where SCORE, LOGITS or EMBED
  * were cancelled). Only SUBMIT, SCORE, LOGITS and EMBED take time, and those are computed side by
- * side, a step at a time. HELLO and STEP have request 0, and so has an ERROR about the channel itself, which
- * ends it. Any worker program that speaks this can be plugged in.
+ * side, a step at a time. HELLO and STEP have request 0, and so has an ERROR about the channel
+ * itself, which ends it. Any worker program that speaks this can be plugged in.
  */
 #ifndef DUNLIN_CHANNEL_H
 #define DUNLIN_CHANNEL_H
@@ -170,8 +170,9 @@ struct dn_frame_submit {
 	uint32_t prompt_kind;
 	uint32_t max_tokens; /* 0: as the context allows */
 	uint32_t ignore_eos;
-	uint32_t keep;	    /* keep the sequence under this request's number, for @continues */
-	uint64_t continues; /* a kept sequence whose longest common prefix is used again; 0: none */
+	uint32_t keep; /* keep the sequence under this request's number, for @continues */
+	/* A kept sequence whose longest common prefix is used again; 0: none, or gone meanwhile. */
+	uint64_t continues;
 	uint64_t seed;
 	float temperature;
 	uint32_t top_k;
@@ -262,13 +263,14 @@ struct dn_frame_rows {
 #define DN_EMBED_TEXTS_MAX (1U << 20)
 
 enum dn_embed_kind {
-	DN_EMBED_EACH = 0,  /* each text by itself */
-	DN_EMBED_PAIRS = 1, /* the first text, a query, with each of the others */
+	DN_EMBED_EACH = 0,   /* each text by itself */
+	DN_EMBED_PAIRS = 1,  /* the first text, a query, with each of the others */
+	DN_EMBED_TOKENS = 2, /* each text is uint32 ids, computed as they are */
 };
 
 /*
  * What is attached is a uint32 count of texts, a uint32 of each one's bytes, and the texts one
- * behind the other. The worker puts around them what the model wants there.
+ * behind the other. The worker puts around them what the model wants there, but around ids nothing.
  */
 struct dn_frame_embed {
 	uint32_t kind;

@@ -184,6 +184,9 @@ DN_API DN_MUST_CHECK int dn_model_plan(const struct dn_model *model,
  *
  * Reads the weights with the context's threads, re-laying them as they come; allocates all that
  * steps will need. The context borrows the model. Use it from one thread at a time.
+ *
+ * Return: 0; what dn_model_plan() fails with; -EINVAL or -ENOTSUP for a level that is unknown, or
+ * that this CPU has not; -ENOMEM; -EIO where a file is shorter than it was, or what read() said.
  */
 DN_API DN_MUST_CHECK int dn_context_new(struct dn_model *model,
 					const struct dn_context_options *options,
@@ -218,7 +221,8 @@ DN_API uint32_t dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
 /*
  * Make @to (empty) begin with the first @length tokens of @from, or somewhat fewer, as
  * dn_sequence_cut() has it: dn_sequence_length() tells. Their blocks are shared; whoever writes into
- * a partial last one first copies it.
+ * a partial last one first copies it. Returns 0, or -EINVAL where @to is not empty or of another
+ * context, or @from is shorter than that.
  */
 DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct dn_sequence *from,
 					   uint32_t length, struct dn_error *err);
@@ -226,6 +230,10 @@ DN_API DN_MUST_CHECK int dn_sequence_share(struct dn_sequence *to, const struct 
  * Write a sequence's keys and values, the state of its recurrent layers and its checkpoints to a
  * descriptor, and read them back into an empty sequence of a context with the same model, adapters,
  * level, cache type and layout (checked).
+ *
+ * Return: 0; what read() or write() said; of restoring also -EINVAL for what is no such snapshot,
+ * -ENOBUFS where it is longer than the context, -ENOSPC where the cache has too few free blocks:
+ * the sequence is empty then.
  */
 DN_API DN_MUST_CHECK int dn_sequence_save(const struct dn_sequence *sequence, int fd,
 					  struct dn_error *err);

@@ -65,16 +65,22 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 	printf("prefill %-7u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n", bench->prompt,
 	       result->prefill.median, result->prefill.min, result->prefill.max,
 	       100 * result->prefill.spread);
-	printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n", bench->generate,
-	       result->decode.median, result->decode.min, result->decode.max,
-	       100 * result->decode.spread);
-	printf("first token     %.2f ms after a prompt of %u tokens\n",
-	       1e3 * bench->prompt / result->prefill.median, bench->prompt);
-	printf("CPU             %.6f CPU-seconds a token\n", result->cpu_per_token.median);
+	if (result->decodes)
+		printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n",
+		       bench->generate, result->decode.median, result->decode.min,
+		       result->decode.max, 100 * result->decode.spread);
+	if (result->loaded.generates)
+		printf("first token     %.2f ms after a prompt of %u tokens\n",
+		       1e3 * bench->prompt / result->prefill.median, bench->prompt);
+	if (result->decodes)
+		printf("CPU             %.6f CPU-seconds a token\n", result->cpu_per_token.median);
 	printf("memory          %.1f MiB at most (planned: %.1f MiB)\n",
 	       (double)result->peak_bytes / 0x1p20, (double)result->loaded.planned_bytes / 0x1p20);
-	printf("decode reads    %.1f GB/s of %.1f GB/s", bytes / 1e9, result->read_bandwidth / 1e9);
-	print_share(bytes, result->read_bandwidth);
+	if (result->decodes) {
+		printf("decode reads    %.1f GB/s of %.1f GB/s", bytes / 1e9,
+		       result->read_bandwidth / 1e9);
+		print_share(bytes, result->read_bandwidth);
+	}
 	printf("prefill makes   %.3f of %.3f int8 TOP/s", operations / 1e12,
 	       result->int8_peak / 1e12);
 	print_share(operations, result->int8_peak);
@@ -91,7 +97,9 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 			struct dn_error *err)
 {
 	json_t *prefill = spread_json(&result->prefill, "tokens_per_second");
-	json_t *decode = spread_json(&result->decode, "tokens_per_second");
+	json_t *decode = NULL;
+	json_t *cpu = NULL;
+	json_t *first = NULL;
 	json_t *json;
 	int failed = 0;
 	int r;
@@ -99,20 +107,26 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	failed |= json_object_set_new(prefill, "tokens", json_integer(bench->prompt));
 	failed |= json_object_set_new(prefill, "operations_per_second",
 				      json_real(operations_rate(result)));
-	failed |= json_object_set_new(decode, "tokens", json_integer(bench->generate));
-	failed |= json_object_set_new(decode, "bytes_per_second", json_real(bytes_rate(result)));
+	if (result->decodes) {
+		decode = spread_json(&result->decode, "tokens_per_second");
+		failed |= json_object_set_new(decode, "tokens", json_integer(bench->generate));
+		failed |= json_object_set_new(decode, "bytes_per_second",
+					      json_real(bytes_rate(result)));
+		cpu = json_real(result->cpu_per_token.median);
+	}
+	if (result->loaded.generates)
+		first = json_real(1e3 * bench->prompt / result->prefill.median);
 	json = json_pack(
-		"{s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
-		"prefill", prefill, "decode", decode, "cpu_seconds_per_token",
-		result->cpu_per_token.median, "load_ms", (double)result->loaded.load_ns / 1e6,
-		"start_ms", result->start_ms, "first_token_ms",
-		1e3 * bench->prompt / result->prefill.median, "peak_rss_bytes",
-		(json_int_t)result->peak_bytes, "planned_bytes",
-		(json_int_t)result->loaded.planned_bytes, "read_bandwidth_bytes_per_second",
-		result->read_bandwidth, "int8_peak_operations_per_second", result->int8_peak,
-		"level", result->loaded.level, "threads", (int)result->threads, "repetitions",
-		(int)bench->repetitions, "architecture", result->loaded.architecture,
-		"quantisation", result->loaded.quantisation);
+		"{s:o, s:o*, s:o*, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
+		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu, "load_ms",
+		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
+		"first_token_ms", first, "peak_rss_bytes", (json_int_t)result->peak_bytes,
+		"planned_bytes", (json_int_t)result->loaded.planned_bytes,
+		"read_bandwidth_bytes_per_second", result->read_bandwidth,
+		"int8_peak_operations_per_second", result->int8_peak, "level", result->loaded.level,
+		"threads", (int)result->threads, "repetitions", (int)bench->repetitions,
+		"architecture", result->loaded.architecture, "quantisation",
+		result->loaded.quantisation);
 	r = json && failed == 0 ? dn_cli_write_json(json, JSON_INDENT(2), err)
 				: dn_error_memory(err, "JSON output", 0);
 	json_decref(json);

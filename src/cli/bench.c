@@ -7,16 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dunlin/model.h>
+
 #include "cli/bench.h"
 #include "worker/frames.h"
 
 #define FIELD(member) offsetof(struct dn_bench_options, member)
+#define TEXT_WORDS    2 /* before the only text of an EMBED: the count of texts, its bytes */
 
 static const struct dn_option options[] = {
 	{ "prompt", 'p', DN_OPTION_U32, FIELD(prompt), 1, 1 << 20, "N",
 	  "tokens of the prompt (default: 256)" },
-	{ "generate", 'n', DN_OPTION_U32, FIELD(generate), 2, 1 << 20, "N",
-	  "tokens of the answer (default: 64)" },
+	{ "generate", 'n', DN_OPTION_U32, FIELD(generate), 0, 1 << 20, "N",
+	  "tokens of the answer; 0: prefill alone (default: 64)" },
 	{ "repetitions", 'r', DN_OPTION_U32, FIELD(repetitions), 1, DN_BENCH_REPETITIONS_MAX, "N",
 	  "runs, after one that does not count (default: 5)" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "as one JSON object" },
@@ -68,8 +71,34 @@ static void fill_prompt(uint32_t *ids, uint32_t n, uint32_t vocabulary, uint32_t
 	}
 }
 
-static int run_once(struct dn_client *client, const struct dn_bench_options *bench,
-		    const uint32_t *ids, struct dn_frame_done *ret_done, struct dn_error *err)
+/*
+ * A model that generates nothing has a text embedded, and what takes the time is its prefill too.
+ * @packed: the text as EMBED wants it.
+ */
+static int embed_once(struct dn_client *client, const struct dn_bench_options *bench,
+		      const uint32_t *packed, struct dn_frame_done *ret_done, struct dn_error *err)
+{
+	uint64_t begin = dn_cli_now();
+	struct dn_frame frame;
+	DN_AUTO_FD int fd = -1;
+	int r;
+
+	dn_client_request(client, &frame, DN_FRAME_EMBED);
+	frame.u.embed =
+		(struct dn_frame_embed){ .kind = DN_EMBED_TOKENS, .pooling = DN_POOLING_DEFAULT };
+	r = dn_client_send(client, &frame, packed,
+			   (TEXT_WORDS + (size_t)bench->prompt) * sizeof(uint32_t), err);
+	if (r >= 0)
+		r = dn_client_expect(client, frame.request, DN_FRAME_EMBEDDED, &frame, &fd, err);
+	if (r < 0)
+		return r;
+	*ret_done = (struct dn_frame_done){ .prompt_tokens = bench->prompt,
+					    .prefill_ns = dn_cli_now() - begin };
+	return 0;
+}
+
+static int generate_once(struct dn_client *client, const struct dn_bench_options *bench,
+			 const uint32_t *ids, struct dn_frame_done *ret_done, struct dn_error *err)
 {
 	struct dn_frame frame;
 	uint64_t request;
@@ -78,7 +107,8 @@ static int run_once(struct dn_client *client, const struct dn_bench_options *ben
 	dn_client_request(client, &frame, DN_FRAME_SUBMIT);
 	request = frame.request;
 	frame.u.submit.prompt_kind = DN_PROMPT_TOKENS;
-	frame.u.submit.max_tokens = bench->generate;
+	/* The first token comes with the prompt. */
+	frame.u.submit.max_tokens = DN_MAX(bench->generate, 1U);
 	frame.u.submit.ignore_eos = 1;
 	frame.u.submit.top_p = 1;
 	frame.u.submit.repeat_penalty = 1;
@@ -104,7 +134,7 @@ static int run_once(struct dn_client *client, const struct dn_bench_options *ben
 static void fill_rates(const struct dn_frame_done *done, double *ret_prefill, double *ret_decode,
 		       double *ret_cpu)
 {
-	double decoded = (double)done->output_tokens - 1;
+	double decoded = fmax((double)done->output_tokens - 1, 0);
 
 	*ret_prefill = (double)done->prompt_tokens * 1e9 / fmax((double)done->prefill_ns, 1);
 	*ret_decode = decoded * 1e9 / fmax((double)done->decode_ns, 1);
@@ -117,27 +147,36 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 	double prefill[DN_BENCH_REPETITIONS_MAX];
 	double decode[DN_BENCH_REPETITIONS_MAX];
 	double cpu[DN_BENCH_REPETITIONS_MAX];
-	DN_AUTO_FREE uint32_t *ids = malloc(bench->prompt * sizeof(uint32_t));
+	const size_t size = (TEXT_WORDS + (size_t)bench->prompt) * sizeof(uint32_t);
+	DN_AUTO_FREE uint32_t *packed = malloc(size);
 	struct dn_frame_done done = { 0 };
 
-	if (!ids)
-		return dn_error_memory(err, "a prompt", bench->prompt * sizeof(uint32_t));
+	if (!packed)
+		return dn_error_memory(err, "a prompt", size);
+	packed[0] = 1;
+	packed[1] = bench->prompt * (uint32_t)sizeof(uint32_t);
+	result->decodes = client->loaded.generates && bench->generate > 0;
 	/* The first run, 0, warms caches and clocks. */
 	for (uint32_t run = 0; run <= bench->repetitions; run++) {
 		uint32_t at = run > 0 ? run - 1 : 0;
 		int r;
 
-		fill_prompt(ids, bench->prompt, client->loaded.vocabulary, run);
-		r = run_once(client, bench, ids, &done, err);
+		fill_prompt(packed + TEXT_WORDS, bench->prompt, client->loaded.vocabulary, run);
+		r = client->loaded.generates
+			    ? generate_once(client, bench, packed + TEXT_WORDS, &done, err)
+			    : embed_once(client, bench, packed, &done, err);
 		if (r < 0)
 			return r;
-		if (done.output_tokens < 2)
+		if (result->decodes && done.output_tokens < 2)
 			return dn_error_set(err, EINVAL, "the context of %u tokens ended the run",
 					    client->loaded.context);
 		fill_rates(&done, &prefill[at], &decode[at], &cpu[at]);
-		if (dn_cli_fancy())
+		if (dn_cli_fancy() && result->decodes)
 			(void)fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ",
 				      run, bench->repetitions, prefill[at], decode[at]);
+		else if (dn_cli_fancy())
+			(void)fprintf(stderr, "\rrun %u of %u: prefill %.1f tokens/s ", run,
+				      bench->repetitions, prefill[at]);
 	}
 	if (dn_cli_fancy())
 		(void)fprintf(stderr, "\r\033[K");
@@ -198,6 +237,11 @@ static int run(struct dn_invocation *invocation)
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
+	if (bench->generate == 1) {
+		(void)fprintf(stderr, "dunlin: bench: --generate 1 leaves nothing to measure: the "
+				      "first token comes with the prompt; take 0, or 2 and more\n");
+		return DN_EXIT_USAGE;
+	}
 	r = bench_model(invocation, &result, &err);
 	/* The machine's own limits, once the worker is gone and the cores are free. */
 	if (r >= 0)
@@ -214,7 +258,8 @@ const struct dn_verb dn_verb_bench = {
 	.summary = "Measure how fast a model is here, beside the machine's limits.",
 	.details =
 		"Prefill is limited by arithmetic, decode by memory: each token reads all weights\n"
-		"once. The spread is (max - min) / median over the runs.\n",
+		"once. The spread is (max - min) / median over the runs. Models that embed texts\n"
+		"have prefill alone.\n",
 	.options = options,
 	.n_options = DN_ARRAY_SIZE(options),
 	.min_args = 1,

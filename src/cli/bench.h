@@ -33,6 +33,7 @@ struct dn_bench_result {
 	uint32_t threads;
 	double start_ms;	  /* from the worker's start to a loaded model */
 	struct dn_spread prefill; /* tokens a second */
+	bool decodes;		  /* else the next two say nothing */
 	struct dn_spread decode;
 	struct dn_spread cpu_per_token; /* seconds */
 	uint64_t peak_bytes;

@@ -63,6 +63,8 @@ bool dn_cli_fancy(void);
 DN_MUST_CHECK int dn_cli_write(const char *text, size_t size, struct dn_error *err);
 /* The filter itself; @ret gets at most 3 bytes for each of @size. */
 DN_MUST_CHECK int dn_cli_filter(const char *text, size_t size, struct dn_buffer *ret);
+/* A text from outside, such as a path, as a JSON string: what is no UTF-8 becomes U+FFFD. */
+json_t *dn_cli_text_json(const char *text);
 /* A JSON object and a newline to standard output. @flags: of jansson. Borrows @json. */
 DN_MUST_CHECK int dn_cli_write_json(const json_t *json, size_t flags, struct dn_error *err);
 

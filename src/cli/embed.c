@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/texts.h"
 
@@ -151,6 +152,7 @@ static int write_summary(const struct writer *w, uint32_t index, const float *ro
 	size_t size;
 	const char *text = dn_texts_get(w->texts, index, &size);
 	const bool cut = size > SHOWN_BYTES;
+	const size_t shown = dn_utf8_complete(text, DN_MIN(size, (size_t)SHOWN_BYTES));
 	int r = 0;
 
 	for (uint32_t row = 0; r >= 0 && row < n; row++) {
@@ -159,10 +161,16 @@ static int write_summary(const struct writer *w, uint32_t index, const float *ro
 			r = dn_buffer_printf(&line, "%10.6f ",
 					     (double)rows[(size_t)row * w->columns + i]);
 		if (r >= 0)
-			r = dn_buffer_printf(&line, "%s(%u)  %.*s%s\n",
-					     w->columns > SHOWN_COLUMNS ? " ... " : "", w->columns,
-					     (int)DN_MIN(size, (size_t)SHOWN_BYTES), text,
-					     cut ? "..." : "");
+			r = dn_buffer_printf(&line, "%s(%u)  ",
+					     w->columns > SHOWN_COLUMNS ? " ... " : "", w->columns);
+		if (r >= 0)
+			r = dn_buffer_append(&line, text, shown);
+		/* A text of several lines stays one of ours. */
+		for (size_t at = 0; at < line.size; at++)
+			if (line.data[at] == '\n')
+				line.data[at] = ' ';
+		if (r >= 0)
+			r = dn_buffer_append_text(&line, cut ? "...\n" : "\n");
 		if (r < 0)
 			return dn_error_memory(err, "output", size);
 		r = dn_cli_write(line.data, line.size, err);
@@ -198,16 +206,18 @@ static int write_rows(void *data, const struct dn_frame_embedded *embedded, cons
 	const uint32_t each = embedded->rows / embedded->count;
 	int r = 0;
 
-	if (embedded->rows == 0 || embedded->columns < w->columns)
-		return dn_error_set(err, EPROTO, "the worker sent rows of %u numbers, not %u",
-				    embedded->columns, w->columns);
+	if (embedded->columns < w->columns || embedded->rows < embedded->count)
+		return dn_error_set(err, EPROTO, "the worker sent %u rows of %u numbers, not %u",
+				    embedded->rows, embedded->columns, w->columns);
 	w->tokens += embedded->tokens;
 	w->truncated += embedded->truncated;
 	if (embedded->columns > w->columns) {
 		r = shorten(w, embedded, rows, &kept, err);
+		if (r < 0)
+			return r;
 		rows = (const float *)kept.data;
 	}
-	if (r >= 0 && w->values->raw)
+	if (w->values->raw)
 		return dn_cli_write((const char *)rows,
 				    (size_t)embedded->rows * w->columns * sizeof(float), err);
 	for (uint32_t i = 0; r >= 0 && i < embedded->count; i++) {
@@ -244,9 +254,9 @@ static int choose(const struct dn_client *client, struct values *values, struct 
 
 static int finish_json(struct writer *w, const char *model, struct dn_error *err)
 {
-	json_t *json = json_pack("{s:s, s:O, s:s, s:{s:I, s:I}}", "object", "list", "data", w->list,
-				 "model", model, "usage", "prompt_tokens", (json_int_t)w->tokens,
-				 "total_tokens", (json_int_t)w->tokens);
+	json_t *json = json_pack("{s:s, s:O, s:o, s:{s:I, s:I}}", "object", "list", "data", w->list,
+				 "model", dn_cli_text_json(model), "usage", "prompt_tokens",
+				 (json_int_t)w->tokens, "total_tokens", (json_int_t)w->tokens);
 	int r = json ? dn_cli_write_json(json, JSON_COMPACT, err)
 		     : dn_error_memory(err, "JSON output", 0);
 

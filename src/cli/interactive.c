@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <wchar.h>
 #include <histedit.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <poll.h>
 #include <stdio.h>
@@ -122,6 +123,9 @@ static int open_console(struct console *console, int interrupt_fd, struct dn_err
 	console->interrupt_fd = interrupt_fd;
 	/* Only how characters are read and drawn; numbers stay as they are. */
 	(void)setlocale(LC_CTYPE, "");
+	/* Where nobody has set one, libedit would lose every letter that is not ASCII. */
+	if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+		(void)setlocale(LC_CTYPE, "C.UTF-8");
 	console->edit = el_init("dunlin", stdin, stdout, stderr);
 	console->history = history_init();
 	if (!console->edit || !console->history)

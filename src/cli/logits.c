@@ -132,6 +132,15 @@ static int compute(const struct dn_invocation *invocation, const struct dn_buffe
 	return receive_rows(&client, &frame, out, name, err);
 }
 
+/* As open() would have it: mkostemp() lets nobody else read, whatever the user's mask says. */
+static int set_mode(int fd)
+{
+	const mode_t mask = umask(077);
+
+	(void)umask(mask);
+	return fchmod(fd, 0666 & ~mask);
+}
+
 /* A new name only for what is whole; a device or a pipe is written as it is. */
 static int compute_file(const struct dn_invocation *invocation, const struct dn_buffer *ids,
 			const char *path, struct dn_error *err)
@@ -151,7 +160,7 @@ static int compute_file(const struct dn_invocation *invocation, const struct dn_
 	r = compute(invocation, ids, fd, path, err);
 	if (in_place)
 		return r;
-	if (r >= 0 && (fchmod(fd, 0644) < 0 || close(dn_steal_fd(&fd)) < 0))
+	if (r >= 0 && (set_mode(fd) < 0 || close(dn_steal_fd(&fd)) < 0))
 		r = dn_error_errno(err, errno, "write '%s'", path);
 	if (r >= 0 && rename(temporary, path) < 0)
 		r = dn_error_errno(err, errno, "rename to '%s'", path);

@@ -2,9 +2,11 @@
 /* dunlin: one program, one verb a file. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -115,11 +117,29 @@ static int run_verb(const struct dn_verb *verb, int argc, char **argv)
 	return verb->run(&invocation);
 }
 
+/*
+ * A caller may have closed standard streams, and what is opened next would get their numbers: an
+ * answer would go to the worker's channel. What stands in for them fails when it is used.
+ */
+static int fill_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		const int flags = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags) != fd)
+			return -errno;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct dn_verb *verb;
 	const char *word = argc > 1 ? argv[1] : "";
 
+	/* A worker has but the descriptors that it was given. */
+	if (strcmp(word, dn_verb_worker.name) != 0 && fill_standard_streams() < 0)
+		return DN_EXIT_FAILED;
 	if (argc < 2) {
 		print_help(stderr);
 		return DN_EXIT_USAGE;

@@ -85,7 +85,8 @@ const char *dn_nearest(const char *word, const char *const *names, size_t n)
 		/* A beginning is as good as one wrong letter. */
 		if (length >= 3 && strncmp(word, names[i], length) == 0)
 			d = DN_MIN(d, (size_t)1);
-		if (d < best_distance && d < DN_MAX(strlen(names[i]), length)) {
+		/* Of a short word, what is half wrong is another one. */
+		if (d < best_distance && 2 * d <= DN_MAX(strlen(names[i]), length) + 1) {
 			best_distance = d;
 			best = names[i];
 		}
@@ -139,9 +140,6 @@ static int bad_value(const struct dn_option *option, const char *value, struct d
 	switch (option->kind) {
 	case DN_OPTION_U32:
 	case DN_OPTION_OPTIONAL:
-		if (option->max > 1e15)
-			return dn_error_set(err, EINVAL, "--%s '%.80s': takes a whole number",
-					    option->name, value);
 		return dn_error_set(err, EINVAL, "--%s '%.80s': takes a whole number, %.0f to %.0f",
 				    option->name, value, option->min, option->max);
 	case DN_OPTION_FLOAT:

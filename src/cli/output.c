@@ -101,6 +101,21 @@ int dn_cli_write(const char *text, size_t size, struct dn_error *err)
 	return write_all(buffer.data, buffer.size, err);
 }
 
+json_t *dn_cli_text_json(const char *text)
+{
+	const size_t size = strlen(text);
+	DN_AUTO_FREE char *safe = NULL;
+
+	if (dn_utf8_valid(text, size))
+		return json_stringn(text, size);
+	/* Three bytes of U+FFFD for each. */
+	safe = malloc(3 * size + 1);
+	if (!safe)
+		return NULL;
+	(void)dn_text_printable(text, size, safe, 3 * size + 1);
+	return json_string(safe);
+}
+
 int dn_cli_write_json(const json_t *json, size_t flags, struct dn_error *err)
 {
 	/* Nine digits give a float back; times and rates have no more to say. */

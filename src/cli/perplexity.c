@@ -61,19 +61,15 @@ static void set_defaults(void *data)
 }
 
 /* The whole text's ids, BOS first where the model asks for it. */
-static int tokenize(struct dn_client *client, const char *path, struct dn_buffer *ids,
+static int tokenize(struct dn_client *client, const struct dn_buffer *text, struct dn_buffer *ids,
 		    struct dn_error *err)
 {
-	DN_AUTO_BUFFER struct dn_buffer text = DN_BUFFER_INIT(DN_CLI_TEXT_MAX);
 	DN_AUTO_MAPPED struct dn_mapped mapped = { NULL, 0 };
 	struct dn_frame frame;
 	int r;
 
-	r = dn_cli_read_file(path, &text, err);
-	if (r < 0)
-		return r;
 	dn_client_request(client, &frame, DN_FRAME_TOKENIZE);
-	r = dn_client_ask(client, &frame, text.data, text.size, DN_FRAME_TOKENS, &mapped, err);
+	r = dn_client_ask(client, &frame, text->data, text->size, DN_FRAME_TOKENS, &mapped, err);
 	if (r < 0)
 		return r;
 	if (client->loaded.adds_bos)
@@ -116,18 +112,23 @@ static int measure(const struct dn_invocation *invocation, struct result *result
 {
 	const struct values *values = invocation->values;
 	DN_AUTO_CLIENT struct dn_client client = DN_CLIENT_INIT;
+	DN_AUTO_BUFFER struct dn_buffer text = DN_BUFFER_INIT(DN_CLI_TEXT_MAX);
 	DN_AUTO_BUFFER struct dn_buffer ids =
 		DN_BUFFER_INIT(DN_LOAD_CONTEXT_MAX * sizeof(uint32_t));
 	uint32_t n = values->model.context;
 	struct dn_frame_load load;
 	int r;
 
+	/* Before a model is loaded for nothing. */
+	r = dn_cli_read_file(invocation->args[1], &text, err);
+	if (r < 0)
+		return r;
 	dn_client_load_options(&values->model, &load);
 	load.outputs = ROWS_A_STEP;
 	r = dn_client_open(&client, invocation->args[0], &values->model, &load, err);
 	if (r < 0)
 		return r;
-	r = tokenize(&client, invocation->args[1], &ids, err);
+	r = tokenize(&client, &text, &ids, err);
 	if (r < 0)
 		return r;
 	result->tokens = ids.size / sizeof(uint32_t);

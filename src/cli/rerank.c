@@ -164,9 +164,9 @@ static int write_json(const struct result *result, const struct ranked *ranked, 
 			json_pack("{s:i, s:o}", "index", (int)ranked[i].index, "relevance_score",
 				  isfinite(ranked[i].score) ? json_real((double)ranked[i].score)
 							    : json_null()));
-	json = json_pack("{s:s, s:s, s:o, s:{s:I, s:I}}", "object", "list", "model", model,
-			 "results", list, "usage", "prompt_tokens", (json_int_t)result->tokens,
-			 "total_tokens", (json_int_t)result->tokens);
+	json = json_pack("{s:s, s:o, s:o, s:{s:I, s:I}}", "object", "list", "model",
+			 dn_cli_text_json(model), "results", list, "usage", "prompt_tokens",
+			 (json_int_t)result->tokens, "total_tokens", (json_int_t)result->tokens);
 	r = r < 0 || !json ? dn_error_memory(err, "JSON output", 0)
 			   : dn_cli_write_json(json, JSON_COMPACT, err);
 	json_decref(json);

@@ -228,9 +228,9 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 	r = dn_client_open(client, invocation->args[0], &run->model, &load, err);
 	if (r >= 0 && !client->loaded.generates)
 		return dn_error_set(err, ENOTSUP,
-				    "'%.128s' embeds texts and generates none: use 'dunlin embed', "
-				    "or 'dunlin rerank' for a reranker",
-				    invocation->args[0]);
+				    "model '%.128s' generates no text: it is made for 'dunlin %s'",
+				    invocation->args[0],
+				    client->loaded.scores > 0 ? "rerank" : "embed");
 	return r;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/texts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,12 +13,14 @@ void dn_texts_done(struct dn_texts *texts)
 {
 	dn_buffer_done(&texts->bytes);
 	dn_buffer_done(&texts->lengths);
+	dn_buffer_done(&texts->ends);
 }
 
 int dn_texts_add(struct dn_texts *texts, const char *text, size_t size, struct dn_error *err)
 {
 	const size_t before = texts->bytes.size;
 	uint32_t length;
+	uint32_t end;
 	int r = 0;
 
 	if (texts->prefix)
@@ -27,6 +30,9 @@ int dn_texts_add(struct dn_texts *texts, const char *text, size_t size, struct d
 	length = (uint32_t)(texts->bytes.size - before);
 	if (r >= 0)
 		r = dn_buffer_append(&texts->lengths, &length, sizeof(length));
+	end = (uint32_t)texts->bytes.size;
+	if (r >= 0)
+		r = dn_buffer_append(&texts->ends, &end, sizeof(end));
 	/* A maximum for all; -ENOMEM is memory itself. */
 	if (r == -ENOMEM)
 		return dn_error_memory(err, "texts", texts->bytes.size + size);
@@ -100,12 +106,10 @@ int dn_texts_take(struct dn_texts *texts, char **args, int n, bool jsonl, struct
 const char *dn_texts_get(const struct dn_texts *texts, uint32_t i, size_t *ret_size)
 {
 	const uint32_t *lengths = (const uint32_t *)texts->lengths.data;
-	const char *text = texts->bytes.data ? texts->bytes.data : "";
+	const uint32_t *ends = (const uint32_t *)texts->ends.data;
 
-	for (uint32_t before = 0; before < i; before++)
-		text += lengths[before];
 	*ret_size = lengths[i];
-	return text;
+	return texts->bytes.data ? texts->bytes.data + ends[i] - lengths[i] : "";
 }
 
 /* Count, lengths, bytes: see struct dn_frame_embed. */
@@ -125,11 +129,18 @@ static int send_texts(struct dn_client *client, const struct dn_texts *texts,
 	return dn_client_send(client, frame, packed.data, packed.size, err);
 }
 
+/* Where no rows are seen coming: those of embed go to a file, scores wait to be sorted. */
+static bool wants_progress(const struct dn_frame_embed *how)
+{
+	return dn_cli_fancy() && (how->kind == DN_EMBED_PAIRS || !isatty(STDOUT_FILENO));
+}
+
 int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 		   const struct dn_frame_embed *how, dn_rows_function *function, void *data,
 		   struct dn_error *err)
 {
 	const uint32_t total = texts->count - (how->kind == DN_EMBED_PAIRS ? 1 : 0);
+	const bool progress = wants_progress(how);
 	struct dn_frame frame;
 	uint64_t request;
 	uint32_t done = 0;
@@ -144,6 +155,8 @@ int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 		DN_AUTO_FD int fd = -1;
 
 		r = dn_client_expect(client, request, DN_FRAME_EMBEDDED, &frame, &fd, err);
+		if (progress)
+			(void)fprintf(stderr, "\r\033[K");
 		if (r < 0)
 			return r;
 		if (frame.u.embedded.first != done || frame.u.embedded.total != total)
@@ -153,6 +166,8 @@ int dn_texts_embed(struct dn_client *client, const struct dn_texts *texts,
 			return dn_error_prefix(err, -EPROTO, "the worker sent nonsense");
 		r = function(data, &frame.u.embedded, rows.data, err);
 		done += frame.u.embedded.count;
+		if (progress && r >= 0 && done < total)
+			(void)fprintf(stderr, "%u of %u texts ", done, total);
 	}
 	return r;
 }

@@ -19,17 +19,21 @@
 /**
  * struct dn_texts - texts one behind the other
  * @lengths: uint32[@count]
+ * @ends: uint32[@count]: where each ends in @bytes
  * @prefix: put before each text that is read from now on; NULL: nothing; borrowed
  */
 struct dn_texts {
 	struct dn_buffer bytes;
 	struct dn_buffer lengths;
+	struct dn_buffer ends;
 	uint32_t count;
 	const char *prefix;
 };
 
 #define DN_TEXTS_INIT                                                                              \
-	{ .bytes = DN_BUFFER_INIT(DN_TEXTS_MAX), .lengths = DN_BUFFER_INIT(DN_TEXTS_MAX) }
+	{ .bytes = DN_BUFFER_INIT(DN_TEXTS_MAX),                                                   \
+	  .lengths = DN_BUFFER_INIT(DN_TEXTS_MAX),                                                 \
+	  .ends = DN_BUFFER_INIT(DN_TEXTS_MAX) }
 #define DN_TEXTS_MAX ((size_t)63 << 20) /* with their lengths they fit one attachment */
 
 void dn_texts_done(struct dn_texts *texts);
@@ -46,7 +50,7 @@ DN_MUST_CHECK int dn_texts_add(struct dn_texts *texts, const char *text, size_t 
  */
 DN_MUST_CHECK int dn_texts_take(struct dn_texts *texts, char **args, int n, bool jsonl,
 				struct dn_error *err);
-/* Text @i, its size in @ret_size; O(i). */
+/* Text @i, its size in @ret_size. */
 const char *dn_texts_get(const struct dn_texts *texts, uint32_t i, size_t *ret_size);
 
 /* Called with each frame of rows: float32[@embedded->rows, @embedded->columns]. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A description for a person, from the one for programs. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,20 +217,22 @@ int dn_describe_text(const json_t *json, struct dn_buffer *text)
 	json_t *root = (json_t *)json;
 	char name[VALUE_BYTES_SHOWN * 3 + 8];
 	char architecture[160];
+	char label[32] = "file";
 	int r;
 
+	if (number(root, "files") > 1)
+		(void)snprintf(label, sizeof(label), "%lld files", number(root, "files"));
 	r = dn_buffer_printf(
 		text,
 		"name            %s\n"
 		"architecture    %s\n"
 		"weights         %.1f M parameters, mostly %s, %.1f MiB\n"
-		"file            GGUF version %lld, %lld tensors, %lld metadata entries, %.1f "
-		"MiB\n",
+		"%-15s GGUF version %lld, %lld tensors, %lld metadata entries, %.1f MiB\n",
 		line(json_object_get(root, "name"), name, sizeof(name)),
 		line(json_object_get(root, "architecture"), architecture, sizeof(architecture)),
 		(double)number(root, "parameters") / 1e6,
 		json_string_value(json_object_get(root, "quantisation")),
-		(double)number(root, "weight_bytes") / 0x1p20, number(root, "gguf_version"),
+		(double)number(root, "weight_bytes") / 0x1p20, label, number(root, "gguf_version"),
 		number(root, "tensors_count"), number(root, "metadata_count"),
 		(double)number(root, "file_bytes") / 0x1p20);
 	if (r >= 0)

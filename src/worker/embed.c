@@ -64,8 +64,12 @@ static int take_texts(struct dn_embed_request *q, struct dn_error *err)
 	    words[0] > DN_EMBED_TEXTS_MAX)
 		return dn_error_set(err, EBADMSG, "the texts' count does not fit the attachment");
 	n = words[0];
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		if (q->how.kind == DN_EMBED_TOKENS && words[1 + i] % sizeof(uint32_t) != 0)
+			return dn_error_set(err, EBADMSG, "text %u is %u bytes: no ids", i + 1,
+					    words[1 + i]);
 		bytes += words[1 + i];
+	}
 	if (bytes != q->mapped.size - (1 + (size_t)n) * sizeof(uint32_t))
 		return dn_error_set(err, EBADMSG, "the texts' lengths do not fit the attachment");
 	if (n == first)
@@ -80,7 +84,20 @@ static int take_texts(struct dn_embed_request *q, struct dn_error *err)
 	return 0;
 }
 
-/* Tokenises the next text behind those that wait. */
+/* A text that is ids already; one that is too long is cut, or not looked at. */
+static int copy_ids(const struct dn_worker *worker, const struct dn_embed_request *q, size_t n,
+		    uint32_t *tokens, size_t most, size_t *ret_count, bool *ret_cut,
+		    struct dn_error *err)
+{
+	*ret_cut = q->how.truncate && n > most;
+	*ret_count = *ret_cut ? most : n;
+	if (*ret_count > most)
+		return 0;
+	memcpy(tokens, q->next, *ret_count * sizeof(*tokens));
+	return dn_worker_check_ids(worker, tokens, *ret_count, err);
+}
+
+/* Puts the tokens of the next text behind those that wait. */
 static int take_next(struct dn_worker *worker, struct dn_place *place, struct dn_error *err)
 {
 	struct dn_embed_request *q = place->embed;
@@ -94,8 +111,12 @@ static int take_next(struct dn_worker *worker, struct dn_place *place, struct dn
 	size_t n = 0;
 	int r;
 
-	r = dn_worker_encode_embed(worker, &text, tokens, most, &n, &q->cut[q->n_items], &second,
-				   err);
+	if (q->how.kind == DN_EMBED_TOKENS)
+		r = copy_ids(worker, q, q->lengths[at] / sizeof(*tokens), tokens, most, &n,
+			     &q->cut[q->n_items], err);
+	else
+		r = dn_worker_encode_embed(worker, &text, tokens, most, &n, &q->cut[q->n_items],
+					   &second, err);
 	if (r < 0)
 		return r;
 	if (n == 0)
@@ -178,22 +199,23 @@ static void answer(struct dn_worker *worker, struct dn_place *place)
 			     (size_t)out->rows * q->columns * sizeof(float));
 }
 
-static struct dn_place *oldest(struct dn_worker *worker)
+/* The requests take turns: a query need not wait until a whole library has been embedded. */
+static struct dn_place *whose_turn(struct dn_worker *worker)
 {
-	struct dn_place *found = NULL;
+	for (uint32_t i = 1; i <= worker->n_places; i++) {
+		uint32_t at = (worker->embed_turn + i) % worker->n_places;
 
-	for (uint32_t i = 0; i < worker->n_places; i++) {
-		struct dn_place *place = &worker->places[i];
-
-		if (place->state == DN_PLACE_EMBED && (!found || place->age < found->age))
-			found = place;
+		if (worker->places[at].state == DN_PLACE_EMBED) {
+			worker->embed_turn = at;
+			return &worker->places[at];
+		}
 	}
-	return found;
+	return NULL;
 }
 
 void dn_worker_embed_step(struct dn_worker *worker)
 {
-	struct dn_place *place = oldest(worker);
+	struct dn_place *place = whose_turn(worker);
 	struct dn_embed_options options = { .struct_size = sizeof(options) };
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_embed_request *q;
@@ -232,7 +254,7 @@ static int need_embeddings(const struct dn_worker *worker, struct dn_embed_reque
 
 	if (!worker->context)
 		return dn_error_set(err, EINVAL, "no weights are loaded");
-	r = dn_worker_need_tokenizer(worker, err);
+	r = q->how.kind == DN_EMBED_TOKENS ? 0 : dn_worker_need_tokenizer(worker, err);
 	if (r < 0)
 		return r;
 	dn_model_get_info(worker->model, &info);

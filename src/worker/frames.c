@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include <dunlin/kv.h>
 #include <dunlin/model.h>
 
 #include "base/text.h"
@@ -272,7 +273,9 @@ static int check_loaded(const struct dn_frame *frame, struct dn_error *err)
 
 	if (loaded->depth > DN_LOAD_WEIGHTS)
 		return wrong(err, frame, "depth");
-	if (loaded->vocabulary > DN_LOAD_CONTEXT_MAX)
+	/* Bench draws ids from it: what has weights has a vocabulary. */
+	if (loaded->vocabulary > DN_LOAD_CONTEXT_MAX ||
+	    (loaded->vocabulary == 0 && loaded->depth == DN_LOAD_WEIGHTS))
 		return wrong(err, frame, "vocabulary");
 	if (loaded->context > DN_LOAD_CONTEXT_MAX ||
 	    (loaded->context == 0) != (loaded->depth != DN_LOAD_WEIGHTS))
@@ -364,8 +367,10 @@ static int check_embed(const struct dn_frame *frame, struct dn_error *err)
 {
 	const struct dn_frame_embed *embed = &frame->u.embed;
 
-	if (embed->kind > DN_EMBED_PAIRS)
+	if (embed->kind > DN_EMBED_TOKENS)
 		return wrong(err, frame, "kind");
+	if (embed->kind == DN_EMBED_TOKENS && frame->attachment % sizeof(uint32_t) != 0)
+		return wrong(err, frame, "attachment");
 	if (embed->pooling > DN_POOLING_DEFAULT)
 		return wrong(err, frame, "pooling");
 	if (embed->normalise > 1)

@@ -137,7 +137,8 @@ struct dn_worker {
 	struct dn_batch_item *items; /* of a step; as many as places */
 	struct dn_place **chosen;    /* whose items they are */
 	uint32_t n_places;
-	uint32_t turn;
+	uint32_t turn;	     /* which place has a token decoded first */
+	uint32_t embed_turn; /* which place's texts were the last */
 	uint64_t ages;
 	char *text; /* of one token */
 	size_t text_size;
@@ -184,7 +185,7 @@ dn_worker_handler dn_worker_logits;
 dn_worker_handler dn_worker_cancel;
 /* embed.c */
 dn_worker_handler dn_worker_embed;
-/* Computes the next texts of the oldest request, where there is one. */
+/* Computes the next texts of one request, where there is any. */
 void dn_worker_embed_step(struct dn_worker *worker);
 void dn_embed_request_free(struct dn_embed_request *request);
 /* kept.c */
@@ -194,6 +195,9 @@ dn_worker_handler dn_worker_forget;
 
 /* text.c: a tokenizer or the reason why there is none. */
 DN_MUST_CHECK int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err);
+/* request.c: whether all ids that came from outside are the model's. */
+DN_MUST_CHECK int dn_worker_check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
+				      struct dn_error *err);
 /*
  * Renders the chat template with JSON variables. bos_token and eos_token are the model's own: with
  * @force whatever the variables say, else where they are missing.

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "worker/internal.h"
@@ -88,6 +89,8 @@ static int restore_into(struct dn_worker *worker, struct dn_place *place, int fd
 {
 	int r;
 
+	if (lseek(fd, sizeof(struct snapshot_header), SEEK_SET) < 0)
+		return dn_error_errno(err, errno, "read a snapshot");
 	r = dn_read_whole(fd, place->tokens, n_tokens * sizeof(uint32_t), "the snapshot", err);
 	if (r < 0)
 		return r;
@@ -136,7 +139,10 @@ int dn_worker_restore(struct dn_worker *worker, const struct dn_frame *frame, in
 	r = dn_place_new(worker, worker->length, &place, err);
 	if (r < 0)
 		return r;
-	r = restore_into(worker, place, *fd, header.n_tokens, err);
+	/* A full cache: what is kept for the longest goes, as it does for prompts. */
+	do
+		r = restore_into(worker, place, *fd, header.n_tokens, err);
+	while (r == -ENOSPC && dn_place_evict(worker));
 	if (r < 0) {
 		dn_place_free(place);
 		return r;

@@ -17,8 +17,8 @@ static int need_logits(const struct dn_worker *worker, struct dn_error *err)
 	return 0;
 }
 
-static int check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
-		     struct dn_error *err)
+int dn_worker_check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
+			struct dn_error *err)
 {
 	for (size_t i = 0; i < n; i++)
 		if (ids[i] >= worker->vocabulary)
@@ -46,7 +46,7 @@ static int take_ids(struct dn_worker *worker, struct dn_place *place,
 		return too_long(worker, n, err);
 	memcpy(place->tokens, mapped->data, n * sizeof(uint32_t));
 	place->n_tokens = (uint32_t)n;
-	return check_ids(worker, place->tokens, n, err);
+	return dn_worker_check_ids(worker, place->tokens, n, err);
 }
 
 static int take_prompt(struct dn_worker *worker, struct dn_place *place,
@@ -221,6 +221,7 @@ int dn_worker_submit(struct dn_worker *worker, const struct dn_frame *frame, int
 	uint64_t begin = dn_worker_now();
 	uint64_t begin_cpu = dn_worker_cpu();
 	struct dn_place *place;
+	struct dn_place *from;
 	int r;
 
 	r = need_logits(worker, err);
@@ -229,7 +230,10 @@ int dn_worker_submit(struct dn_worker *worker, const struct dn_frame *frame, int
 	r = dn_mapped_open(*fd, frame->attachment, &mapped, err);
 	if (r < 0)
 		return r;
-	/* The sequence to continue from is not the one to evict for this. */
+	/* The sequence to continue from is the last one to evict for this. */
+	from = dn_place_find(worker, frame->u.submit.continues, true);
+	if (from)
+		from->age = ++worker->ages;
 	r = dn_place_new(worker, worker->length, &place, err);
 	if (r < 0)
 		return r;

@@ -66,15 +66,29 @@ static void add_item(struct dn_worker *worker, struct step *step, struct dn_plac
 		step->prefill += n_tokens;
 }
 
+/*
+ * What decodes leave of rows and tokens: one where a prompt waits, which else would wait for the end
+ * of answers where as many of them run as a step has rows.
+ */
+static uint32_t left_to_prompts(const struct dn_worker *worker)
+{
+	for (uint32_t i = 0; i < worker->n_places; i++)
+		if (worker->places[i].state == DN_PLACE_PREFILL)
+			return DN_MIN(worker->outputs, worker->batch) > 1;
+	return 0;
+}
+
 /* From @turn on, so that all get theirs where there are more of them than a step takes. */
 static void add_decodes(struct dn_worker *worker, struct step *step)
 {
+	const uint32_t left = left_to_prompts(worker);
+
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		uint32_t at = (worker->turn + i) % worker->n_places;
 
 		if (worker->places[at].state != DN_PLACE_DECODE)
 			continue;
-		if (step->tokens_left == 0 || step->rows_left == 0) {
+		if (step->tokens_left <= left || step->rows_left <= left) {
 			worker->turn = at;
 			return;
 		}

@@ -5,7 +5,9 @@ forms of output, limits, and models that lie."""
 
 import json
 import math
+import os
 import pathlib
+import pty
 import struct
 import subprocess
 import sys
@@ -267,6 +269,44 @@ class Output(Case):
         self.assertEqual(self.vectors(bert(), "--jsonl", stdin=objects), lines)
         two_lines = json.dumps({"text": "the\nwords"})
         self.assertEqual(self.vectors(bert(), "--jsonl", stdin=two_lines), lines[:1])
+
+    def test_path_that_is_no_text(self):
+        """Its bytes still have a place in JSON."""
+        for verb, model in (("embed", bert()), ("rerank", bert("--pooling", "rank"))):
+            path = os.fsencode(support.FOLDER) + b"/\xff.gguf"
+            os.symlink(model, path)
+            done = subprocess.run([support.PROGRAM, verb, path, "a", "b", "--json"],
+                                  capture_output=True, env=environment(), check=False)
+            self.assertTrue(json.loads(self.good(done))["model"].endswith("/\ufffd.gguf"))
+            os.unlink(path)
+
+    def test_terminal(self):
+        """A line a text, cut between letters."""
+        ours, theirs = pty.openpty()
+        done = dunlin("embed", bert(), "\u00e4" * 23 + "a\u00e4", "two\nlines", stdout=theirs)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = os.read(ours, 65536).decode().splitlines()
+        os.close(ours)
+        os.close(theirs)
+        self.assertEqual(len(lines), 2)
+        self.assertTrue(lines[0].endswith("  " + "\u00e4" * 23 + "a..."), lines)
+        self.assertTrue(lines[1].endswith("  two lines"), lines)
+
+    def test_progress(self):
+        """On a terminal that shows nothing else, and gone at the end."""
+        text = "\n".join(["the words"] * 200)
+        for verb, model, words in (("embed", bert(), []),
+                                   ("rerank", bert("--pooling", "rank"), ["the"])):
+            ours, theirs = pty.openpty()
+            done = subprocess.run([support.PROGRAM, verb, model, *words], input=text.encode(),
+                                  stdout=subprocess.PIPE, stderr=theirs, env=environment(),
+                                  check=False)
+            seen = os.read(ours, 65536)
+            os.close(ours)
+            os.close(theirs)
+            self.assertEqual(done.returncode, 0, seen)
+            self.assertIn(b" of 200 texts ", seen)
+            self.assertTrue(seen.endswith(b"\r\033[K"), seen)
 
     def test_dimensions(self):
         (whole,) = self.vectors(bert(), "the words")

@@ -4,9 +4,11 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import support
-from support import FAILED, dunlin
+from support import FAILED, USAGE, dunlin
 
 
 class Inspect(support.Case):
@@ -16,6 +18,13 @@ class Inspect(support.Case):
         text = self.good(dunlin("inspect", support.tiny_model())).decode()
         for word in ("architecture    llama", "runs            yes", "total", "trained context"):
             self.assertIn(word, text)
+
+    def test_parts(self):
+        path = support.FOLDER / "parts.gguf"
+        subprocess.run([sys.executable, str(support.ROOT / "scripts" / "make-test-model"),
+                        "--split", "3", "--output", str(path)], check=True)
+        text = self.good(dunlin("inspect", support.FOLDER / "parts-00001-of-00003.gguf")).decode()
+        self.assertIn("3 files         GGUF version", text)
 
     def test_json(self):
         about = json.loads(self.good(dunlin("inspect", support.tiny_model(), "--json")))
@@ -79,6 +88,33 @@ class Bench(support.Case):
         self.assertGreater(result["peak_rss_bytes"], 1 << 20)
         self.assertEqual(result["threads"], 1)
         self.assertEqual(result["repetitions"], 3)
+
+    def test_prefill_alone(self):
+        done = dunlin("bench", support.tiny_model(), "-p", "16", "-n", "0", "-r", "2", "--json")
+        result = json.loads(self.good(done))
+        self.assertEqual(result["prefill"]["tokens"], 16)
+        self.assertGreater(result["prefill"]["min"], 0)
+        self.assertGreater(result["first_token_ms"], 0)
+        self.assertFalse({"decode", "cpu_seconds_per_token"} & set(result))
+        self.bad(dunlin("bench", support.tiny_model(), "-n", "1"), USAGE, "--generate 1")
+
+    def test_encoders(self):
+        """They embed: a prefill, and nothing that could be called a decode."""
+        for options in (["--arch", "bert"], ["--arch", "bert", "--pooling", "rank"],
+                        ["--arch", "nomic-bert", "--tokenizer", "none"]):
+            path = support.FOLDER / "encoder.gguf"
+            subprocess.run([sys.executable, str(support.ROOT / "scripts" / "make-test-model"),
+                            "--output", str(path), *options], check=True)
+            for words in (["-n", "0"], []):
+                done = dunlin("bench", path, "-p", "24", "-r", "2", "--json", *words)
+                result = json.loads(self.good(done))
+                self.assertEqual(result["prefill"]["tokens"], 24)
+                self.assertGreater(result["prefill"]["min"], 0)
+                self.assertFalse({"decode", "cpu_seconds_per_token", "first_token_ms"}
+                                 & set(result))
+        text = self.good(dunlin("bench", path, "-p", "24", "-r", "1")).decode()
+        self.assertIn("prefill 24", text)
+        self.assertNotIn("decode", text)
 
     def test_text(self):
         done = dunlin("bench", support.tiny_model(), "-p", "8", "-n", "4", "-r", "1")

@@ -6,10 +6,12 @@ import os
 import pty
 import select
 import signal
+import subprocess
+import sys
 import time
 
 import support
-from support import OK, USAGE
+from support import FAILED, OK, USAGE
 
 
 def run_or_exit(path, arguments, env):
@@ -85,6 +87,29 @@ class Conversation(support.Case):
         terminal.expect(b">>> ")
         terminal.send(b"/bye\n")
         self.assertEqual(terminal.wait(), OK)
+
+    def test_letters_without_a_locale(self):
+        """Devices and containers often have none set; the program speaks UTF-8 all the same."""
+        terminal = self.talk("-n", "1", env=support.environment(LC_ALL="C"))
+        terminal.send("zw\u00f6lf \u732b\n".encode())
+        terminal.expect("zw\u00f6lf \u732b".encode())
+        terminal.expect(b">>> ")
+        terminal.send(b"\x1b[A")
+        terminal.expect("zw\u00f6lf \u732b".encode())
+        terminal.send(b"\n")
+        terminal.expect(b">>> ")
+        terminal.send(b"/bye\n")
+        self.assertEqual(terminal.wait(), OK)
+
+    def test_model_that_generates_nothing(self):
+        """Said at once, not after the first line."""
+        path = support.FOLDER / "bert.gguf"
+        subprocess.run([sys.executable, str(support.ROOT / "scripts" / "make-test-model"),
+                        "--arch", "bert", "--output", str(path)], check=True)
+        terminal = Terminal("run", str(path))
+        terminal.expect(b"made for 'dunlin embed'")
+        self.assertEqual(terminal.wait(), FAILED)
+        self.assertNotIn(b">>>", terminal.seen)
 
     def test_end_of_input(self):
         terminal = self.talk()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Help, options, exit codes, completions and man pages: one table tells all of them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import unittest
 import support
 from support import USAGE, FAILED, dunlin
 
-VERBS = ["run", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "doctor"]
+VERBS = ["run", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "doctor",
+         "embed", "rerank"]
 
 
 def options_of(verb):
@@ -57,9 +59,32 @@ class Usage(support.Case):
         self.assertEqual(done.stdout, b"")
         self.assertIn(b"Usage:", done.stderr)
 
+    def test_closed_streams(self):
+        """What is opened meanwhile does not take their place."""
+        model = support.tiny_model()
+        for words in ("inspect", model), ("run", model, "hi", "-n", "1"), ("--version",):
+            script = 'exec "$0" "$@" >&-'
+            done = subprocess.run(["sh", "-c", script, support.PROGRAM, *words],
+                                  capture_output=True, check=False, env=support.environment())
+            self.bad(done, FAILED, "Bad file descriptor")
+        done = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&- 2>&-', support.PROGRAM, "run",
+                               model, "hi", "-n", "1", "--json"],
+                              capture_output=True, check=False, env=support.environment())
+        self.assertEqual(json.loads(self.good(done))["output_tokens"], 1)
+
+    def test_mode_of_output_file(self):
+        """What the user's mask says, as for any file that a program makes."""
+        path = support.FOLDER / "mode.f32"
+        for mask, mode in ((0o077, 0o600), (0o022, 0o644), (0o027, 0o640)):
+            self.good(dunlin("logits", support.tiny_model(), "--tokens", "1", "-o", path,
+                             umask=mask))
+            self.assertEqual(path.stat().st_mode & 0o777, mode)
+
     def test_nearest_names(self):
         self.bad(dunlin("inspct"), USAGE, "inspct", "did you mean 'inspect'?")
         self.bad(dunlin("xyzzy"), USAGE, "xyzzy", "--help")
+        self.bad(dunlin("rnu"), USAGE, "did you mean 'run'?")
+        self.bad(dunlin("frob"), USAGE, "'frob'; 'dunlin --help' lists them")
         self.bad(dunlin("run", "--temprature", "1", "m"), USAGE, "did you mean --temperature?")
         self.bad(dunlin("run", "--top", "1", "m"), USAGE, "--top")
 
@@ -76,7 +101,7 @@ class Usage(support.Case):
             (["--memory", "lots"], "400M"),
             (["--logit-bias", "5"], "123=-5"),
             (["--logit-bias", "5=1e9"], "-100 to 100"),
-            (["--seed", "1.5"], "whole number"),
+            (["--seed", "1.5"], "a whole number, 0 to 9007199254740992"),
             (["--stop", ""], "--stop"),
             (["--stop", "x" * 64], "63 bytes"),
             (["--stop", "a", "--stop=b", "--stop", "c", "--stop", "d", "--stop", "e"], "at most 4"),

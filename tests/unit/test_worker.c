@@ -16,203 +16,13 @@
 #include <cmocka.h>
 #include <dunlin/channel.h>
 
-#include "kernels/types.h"
 #include "sandbox/channel.h"
 #include "unit/failing-malloc.h"
-#include "unit/tiny-model.h"
+#include "unit/gguf-builder.h"
+#include "unit/worker-peer.h"
 #include "worker/attachment.h"
 #include "worker/frames.h"
 #include "worker/worker.h"
-
-#define CONTEXT	   96
-#define TOKENS_MAX 128
-
-struct peer {
-	struct dn_channel ours;
-	struct dn_channel theirs;
-	pthread_t thread;
-	struct dn_error err;
-	int result;
-	uint64_t last;
-	uint32_t vocabulary;
-	uint32_t context;
-};
-
-struct answer {
-	uint32_t tokens[TOKENS_MAX];
-	uint32_t n;
-	struct dn_frame_accepted accepted;
-	struct dn_frame_done done;
-	struct dn_frame_error error; /* code 0: none */
-	bool ended;
-};
-
-static void *serve(void *data)
-{
-	struct peer *peer = data;
-	struct dn_worker_measures measures = { 0, 0 };
-
-	peer->result = dn_worker_serve(&peer->theirs, &measures, &peer->err);
-	dn_channel_done(&peer->theirs);
-	return NULL;
-}
-
-static void receive(struct peer *peer, struct dn_frame *frame, int *fd)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	int own = -1;
-
-	if (dn_channel_receive(&peer->ours, frame, sizeof(*frame), &own, &err) != 1)
-		fail_msg("the worker is gone: %s", err.message);
-	if (dn_frame_check(frame, DN_FRAME_FROM_WORKER, own >= 0, &err) < 0)
-		fail_msg("%s", err.message);
-	if (fd)
-		*fd = own;
-	else if (own >= 0)
-		close(own);
-}
-
-static void open_peer(struct peer *peer)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	struct dn_frame frame;
-
-	memset(peer, 0, sizeof(*peer));
-	if (dn_channel_pair(&peer->ours, &peer->theirs, &err) < 0)
-		fail_msg("%s", err.message);
-	assert_int_equal(pthread_create(&peer->thread, NULL, serve, peer), 0);
-	receive(peer, &frame, NULL);
-	assert_int_equal(frame.type, DN_FRAME_HELLO);
-	assert_int_equal(frame.u.hello.version, DN_CHANNEL_VERSION);
-}
-
-/* Closes the channel; the service must end by that. */
-static int close_peer(struct peer *peer)
-{
-	dn_channel_done(&peer->ours);
-	assert_int_equal(pthread_join(peer->thread, NULL), 0);
-	return peer->result;
-}
-
-static void send_frame(struct peer *peer, struct dn_frame *frame, const void *data, size_t size)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	int fd = -1;
-
-	if (dn_attach(data, size, &fd, &err) < 0)
-		fail_msg("%s", err.message);
-	frame->attachment = size;
-	if (dn_channel_send(&peer->ours, frame, sizeof(*frame), fd, &err) < 0)
-		fail_msg("%s", err.message);
-	if (fd >= 0)
-		close(fd);
-}
-
-static uint64_t begin(struct peer *peer, struct dn_frame *frame, enum dn_frame_type type)
-{
-	dn_frame_init(frame, type, ++peer->last);
-	return peer->last;
-}
-
-static int make_model(void)
-{
-	struct tiny_model tiny = tiny_model_default(DN_TYPE_Q8_0);
-
-	return tiny_model_fd(&tiny);
-}
-
-static void send_load(struct peer *peer, int fd, uint32_t sequences, uint32_t batch)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	struct dn_frame frame;
-
-	begin(peer, &frame, DN_FRAME_LOAD);
-	frame.u.load = (struct dn_frame_load){
-		.depth = DN_LOAD_WEIGHTS,
-		.threads = 2,
-		.context = CONTEXT,
-		.sequences = sequences,
-		.batch = batch,
-		.outputs = 4,
-	};
-	if (dn_channel_send(&peer->ours, &frame, sizeof(frame), fd, &err) < 0)
-		fail_msg("%s", err.message);
-	close(fd);
-}
-
-static void load(struct peer *peer, uint32_t sequences, uint32_t batch)
-{
-	struct dn_frame frame;
-
-	send_load(peer, make_model(), sequences, batch);
-	receive(peer, &frame, NULL);
-	if (frame.type == DN_FRAME_ERROR)
-		fail_msg("%s", frame.u.error.message);
-	assert_int_equal(frame.type, DN_FRAME_LOADED);
-	peer->vocabulary = frame.u.loaded.vocabulary;
-	peer->context = frame.u.loaded.context;
-	assert_int_equal(peer->context, CONTEXT);
-}
-
-static void fill_tokens(const struct peer *peer, uint32_t *tokens, uint32_t n, uint32_t seed)
-{
-	for (uint32_t i = 0; i < n; i++)
-		tokens[i] = (i * 37 + seed * 101 + 11) % peer->vocabulary;
-}
-
-static void make_submit(struct peer *peer, struct dn_frame *frame, uint64_t seed, uint32_t max)
-{
-	begin(peer, frame, DN_FRAME_SUBMIT);
-	frame->u.submit.prompt_kind = DN_PROMPT_TOKENS;
-	frame->u.submit.max_tokens = max;
-	frame->u.submit.ignore_eos = 1;
-	frame->u.submit.temperature = seed ? 1 : 0;
-	frame->u.submit.seed = seed;
-	frame->u.submit.top_p = 1;
-	frame->u.submit.repeat_penalty = 1;
-}
-
-/* Frames until all of @n requests, numbered from @first, have ended. */
-static void collect(struct peer *peer, uint64_t first, struct answer *answers, size_t n)
-{
-	size_t open = n;
-
-	for (size_t i = 0; i < n; i++)
-		memset(&answers[i], 0, sizeof(answers[i]));
-	while (open > 0) {
-		struct dn_frame frame;
-		struct answer *answer;
-
-		receive(peer, &frame, NULL);
-		assert_in_range(frame.request, first, first + n - 1);
-		answer = &answers[frame.request - first];
-		assert_false(answer->ended);
-		if (frame.type == DN_FRAME_ACCEPTED) {
-			answer->accepted = frame.u.accepted;
-		} else if (frame.type == DN_FRAME_OUTPUT) {
-			if (frame.u.output.token != UINT32_MAX) {
-				assert_in_range(answer->n, 0, TOKENS_MAX - 1);
-				answer->tokens[answer->n++] = frame.u.output.token;
-			}
-		} else {
-			answer->ended = true;
-			open--;
-			if (frame.type == DN_FRAME_ERROR)
-				answer->error = frame.u.error;
-			else if (frame.type == DN_FRAME_DONE)
-				answer->done = frame.u.done;
-			else
-				fail_msg("frame %s", dn_frame_name(frame.type));
-		}
-	}
-}
-
-static void ask(struct peer *peer, struct dn_frame *frame, const uint32_t *tokens, uint32_t n,
-		struct answer *answer)
-{
-	send_frame(peer, frame, tokens, n * sizeof(uint32_t));
-	collect(peer, frame->request, answer, 1);
-}
 
 static void test_batch_equals_alone(void **state)
 {
@@ -225,30 +35,30 @@ static void test_batch_equals_alone(void **state)
 	uint64_t first = 0;
 
 	(void)state;
-	open_peer(&peer);
+	peer_open(&peer);
 	/* A batch that cuts the prompts, and fewer rows of logits than requests. */
-	load(&peer, N, 16);
+	peer_load(&peer, N, 16);
 	for (uint32_t i = 0; i < N; i++) {
-		fill_tokens(&peer, tokens, 20 + 11 * i, i);
-		make_submit(&peer, &frame, i, 20);
-		ask(&peer, &frame, tokens, 20 + 11 * i, &alone[i]);
+		peer_tokens(&peer, tokens, 20 + 11 * i, i);
+		peer_submit(&peer, &frame, i, 20);
+		peer_ask(&peer, &frame, tokens, 20 + 11 * i, &alone[i]);
 		assert_int_equal(alone[i].done.reason, DN_FINISH_LENGTH);
 		assert_int_equal(alone[i].n, 20);
 	}
 	for (uint32_t i = 0; i < N; i++) {
-		fill_tokens(&peer, tokens, 20 + 11 * i, i);
-		make_submit(&peer, &frame, i, 20);
+		peer_tokens(&peer, tokens, 20 + 11 * i, i);
+		peer_submit(&peer, &frame, i, 20);
 		first = i == 0 ? frame.request : first;
-		send_frame(&peer, &frame, tokens, (20 + 11 * i) * sizeof(uint32_t));
+		peer_send(&peer, &frame, tokens, (20 + 11 * i) * sizeof(uint32_t));
 	}
-	collect(&peer, first, together, N);
+	peer_collect(&peer, first, together, N);
 	for (uint32_t i = 0; i < N; i++) {
 		assert_int_equal(together[i].n, alone[i].n);
 		assert_memory_equal(together[i].tokens, alone[i].tokens,
 				    alone[i].n * sizeof(uint32_t));
 	}
 	assert_memory_not_equal(alone[0].tokens, alone[1].tokens, sizeof(uint32_t) * 20);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 static void test_continues(void **state)
@@ -263,46 +73,46 @@ static void test_continues(void **state)
 	uint64_t request;
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 2, 64);
-	fill_tokens(&peer, tokens, 70, 3);
+	peer_open(&peer);
+	peer_load(&peer, 2, 64);
+	peer_tokens(&peer, tokens, 70, 3);
 
-	make_submit(&peer, &frame, 0, 8);
-	ask(&peer, &frame, tokens, 70, &fresh);
+	peer_submit(&peer, &frame, 0, 8);
+	peer_ask(&peer, &frame, tokens, 70, &fresh);
 	assert_int_equal(fresh.accepted.reused_tokens, 0);
 
-	make_submit(&peer, &frame, 0, 5);
+	peer_submit(&peer, &frame, 0, 5);
 	frame.u.submit.keep = 1;
-	ask(&peer, &frame, tokens, 50, &kept);
+	peer_ask(&peer, &frame, tokens, 50, &kept);
 	request = frame.request;
 
 	/* 50 tokens of the prompt are common, the answer to it is not. */
-	make_submit(&peer, &frame, 0, 8);
+	peer_submit(&peer, &frame, 0, 8);
 	frame.u.submit.continues = request;
 	frame.u.submit.branch = 1;
-	ask(&peer, &frame, tokens, 70, &branched);
+	peer_ask(&peer, &frame, tokens, 70, &branched);
 	assert_int_equal(branched.accepted.reused_tokens, 50);
 	assert_memory_equal(branched.tokens, fresh.tokens, 8 * sizeof(uint32_t));
 
-	make_submit(&peer, &frame, 0, 8);
+	peer_submit(&peer, &frame, 0, 8);
 	frame.u.submit.continues = request;
-	ask(&peer, &frame, tokens, 70, &again);
+	peer_ask(&peer, &frame, tokens, 70, &again);
 	assert_int_equal(again.accepted.reused_tokens, 50);
 	assert_memory_equal(again.tokens, fresh.tokens, 8 * sizeof(uint32_t));
 
 	/* It was used up: nothing is left to forget, and continuing from it is only slower. */
-	begin(&peer, &frame, DN_FRAME_FORGET);
+	peer_begin(&peer, &frame, DN_FRAME_FORGET);
 	frame.u.sequence.kept = request;
-	send_frame(&peer, &frame, NULL, 0);
-	receive(&peer, &frame, NULL);
+	peer_send(&peer, &frame, NULL, 0);
+	peer_receive(&peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_ERROR);
 	assert_int_equal(frame.u.error.code, ENOENT);
-	make_submit(&peer, &frame, 0, 8);
+	peer_submit(&peer, &frame, 0, 8);
 	frame.u.submit.continues = request;
-	ask(&peer, &frame, tokens, 70, &again);
+	peer_ask(&peer, &frame, tokens, 70, &again);
 	assert_int_equal(again.accepted.reused_tokens, 0);
 	assert_memory_equal(again.tokens, fresh.tokens, 8 * sizeof(uint32_t));
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 static void test_snapshot(void **state)
@@ -320,42 +130,42 @@ static void test_snapshot(void **state)
 	struct dn_error err = DN_ERROR_INIT;
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, 60, 5);
-	make_submit(&peer, &frame, 0, 3);
+	peer_open(&peer);
+	peer_load(&peer, 1, 64);
+	peer_tokens(&peer, tokens, 60, 5);
+	peer_submit(&peer, &frame, 0, 3);
 	frame.u.submit.keep = 1;
-	ask(&peer, &frame, tokens, 45, &kept);
+	peer_ask(&peer, &frame, tokens, 45, &kept);
 
-	begin(&peer, &restore, DN_FRAME_SNAPSHOT);
+	peer_begin(&peer, &restore, DN_FRAME_SNAPSHOT);
 	restore.u.sequence.kept = frame.request;
-	send_frame(&peer, &restore, NULL, 0);
-	receive(&peer, &restore, &fd);
+	peer_send(&peer, &restore, NULL, 0);
+	peer_receive(&peer, &restore, &fd);
 	assert_int_equal(restore.type, DN_FRAME_SNAPSHOT_OUT);
 	size = restore.attachment;
 
-	make_submit(&peer, &restore, 0, 9);
+	peer_submit(&peer, &restore, 0, 9);
 	restore.u.submit.continues = frame.request;
-	ask(&peer, &restore, tokens, 60, &here);
+	peer_ask(&peer, &restore, tokens, 60, &here);
 	assert_int_equal(here.accepted.reused_tokens, 45);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 
-	open_peer(&other);
-	load(&other, 1, 64);
-	begin(&other, &restore, DN_FRAME_RESTORE);
+	peer_open(&other);
+	peer_load(&other, 1, 64);
+	peer_begin(&other, &restore, DN_FRAME_RESTORE);
 	restore.attachment = size;
 	assert_int_equal(dn_channel_send(&other.ours, &restore, sizeof(restore), fd, &err), 0);
 	close(fd);
 	frame.request = restore.request;
-	receive(&other, &restore, NULL);
+	peer_receive(&other, &restore, NULL);
 	assert_int_equal(restore.type, DN_FRAME_RESTORED);
 	assert_in_range(restore.u.restored.tokens, 45, 48);
-	make_submit(&other, &restore, 0, 9);
+	peer_submit(&other, &restore, 0, 9);
 	restore.u.submit.continues = frame.request;
-	ask(&other, &restore, tokens, 60, &there);
+	peer_ask(&other, &restore, tokens, 60, &there);
 	assert_int_equal(there.accepted.reused_tokens, 45);
 	assert_memory_equal(there.tokens, here.tokens, 9 * sizeof(uint32_t));
-	assert_int_equal(close_peer(&other), 0);
+	assert_int_equal(peer_close(&other), 0);
 }
 
 static void test_limits_are_answers(void **state)
@@ -363,43 +173,43 @@ static void test_limits_are_answers(void **state)
 	struct answer answer;
 	struct peer peer;
 	struct dn_frame frame;
-	uint32_t tokens[CONTEXT + 1];
+	uint32_t tokens[PEER_CONTEXT + 1];
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, CONTEXT + 1, 1);
+	peer_open(&peer);
+	peer_load(&peer, 1, 64);
+	peer_tokens(&peer, tokens, PEER_CONTEXT + 1, 1);
 
 	/* Too long: refused, with both numbers. */
-	make_submit(&peer, &frame, 0, 4);
-	ask(&peer, &frame, tokens, CONTEXT + 1, &answer);
+	peer_submit(&peer, &frame, 0, 4);
+	peer_ask(&peer, &frame, tokens, PEER_CONTEXT + 1, &answer);
 	assert_int_equal(answer.error.code, E2BIG);
 	assert_non_null(strstr(answer.error.message, "97 tokens"));
 	assert_non_null(strstr(answer.error.message, "96"));
 
 	/* As long as it fits: one token, and the context is full. */
-	make_submit(&peer, &frame, 0, 0);
-	ask(&peer, &frame, tokens, CONTEXT, &answer);
+	peer_submit(&peer, &frame, 0, 0);
+	peer_ask(&peer, &frame, tokens, PEER_CONTEXT, &answer);
 	assert_int_equal(answer.done.reason, DN_FINISH_CONTEXT);
 	assert_int_equal(answer.n, 1);
 
 	/* Overflow while generating. */
-	make_submit(&peer, &frame, 0, 0);
-	ask(&peer, &frame, tokens, CONTEXT - 10, &answer);
+	peer_submit(&peer, &frame, 0, 0);
+	peer_ask(&peer, &frame, tokens, PEER_CONTEXT - 10, &answer);
 	assert_int_equal(answer.done.reason, DN_FINISH_CONTEXT);
 	assert_int_equal(answer.n, 11);
 	assert_int_equal(answer.done.output_tokens, 11);
 
 	/* No tokens, and tokens that are none. */
-	make_submit(&peer, &frame, 0, 4);
-	ask(&peer, &frame, tokens, 0, &answer);
+	peer_submit(&peer, &frame, 0, 4);
+	peer_ask(&peer, &frame, tokens, 0, &answer);
 	assert_int_equal(answer.error.code, EINVAL);
 	tokens[3] = peer.vocabulary;
-	make_submit(&peer, &frame, 0, 4);
-	ask(&peer, &frame, tokens, 10, &answer);
+	peer_submit(&peer, &frame, 0, 4);
+	peer_ask(&peer, &frame, tokens, 10, &answer);
 	assert_int_equal(answer.error.code, EINVAL);
 	assert_non_null(strstr(answer.error.message, "token 3"));
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 static void test_cancel(void **state)
@@ -411,23 +221,23 @@ static void test_cancel(void **state)
 	uint32_t tokens[10];
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, 10, 1);
-	make_submit(&peer, &frame, 0, 0);
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
+	peer_open(&peer);
+	peer_load(&peer, 1, 64);
+	peer_tokens(&peer, tokens, 10, 1);
+	peer_submit(&peer, &frame, 0, 0);
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
 	dn_frame_init(&cancel, DN_FRAME_CANCEL, frame.request);
-	send_frame(&peer, &cancel, NULL, 0);
-	collect(&peer, frame.request, &answer, 1);
+	peer_send(&peer, &cancel, NULL, 0);
+	peer_collect(&peer, frame.request, &answer, 1);
 	assert_int_equal(answer.done.reason, DN_FINISH_CANCELLED);
-	assert_in_range(answer.n, 0, CONTEXT - 10);
+	assert_in_range(answer.n, 0, PEER_CONTEXT - 10);
 
 	/* What has ended cannot be cancelled; nothing comes back, and the worker lives. */
-	send_frame(&peer, &cancel, NULL, 0);
-	make_submit(&peer, &frame, 0, 3);
-	ask(&peer, &frame, tokens, 10, &answer);
+	peer_send(&peer, &cancel, NULL, 0);
+	peer_submit(&peer, &frame, 0, 3);
+	peer_ask(&peer, &frame, tokens, 10, &answer);
 	assert_int_equal(answer.n, 3);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 /* -log softmax of the rows that LOGITS gives must add up to what SCORE says. */
@@ -441,17 +251,17 @@ static void test_score_matches_logits(void **state)
 	uint32_t done = 0;
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 8);
-	fill_tokens(&peer, tokens, N, 2);
-	begin(&peer, &frame, DN_FRAME_LOGITS);
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
+	peer_open(&peer);
+	peer_load(&peer, 1, 8);
+	peer_tokens(&peer, tokens, N, 2);
+	peer_begin(&peer, &frame, DN_FRAME_LOGITS);
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
 	while (done < N) {
 		struct dn_error err = DN_ERROR_INIT;
 		struct dn_mapped rows;
 		int fd = -1;
 
-		receive(&peer, &frame, &fd);
+		peer_receive(&peer, &frame, &fd);
 		assert_int_equal(frame.type, DN_FRAME_LOGITS_OUT);
 		assert_int_equal(frame.u.rows.first, done);
 		assert_int_equal(frame.u.rows.total, N);
@@ -470,87 +280,21 @@ static void test_score_matches_logits(void **state)
 		dn_mapped_done(&rows);
 		close(fd);
 	}
-	begin(&peer, &frame, DN_FRAME_SCORE);
+	peer_begin(&peer, &frame, DN_FRAME_SCORE);
 	frame.u.score.first = FIRST;
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
-	receive(&peer, &frame, NULL);
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
+	peer_receive(&peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_SCORED);
 	assert_int_equal(frame.u.scored.n_scored, N - FIRST);
 	assert_true(fabs(frame.u.scored.negative_log_likelihood - sum) < 1e-4 * sum);
 
 	/* Nothing left to score. */
-	begin(&peer, &frame, DN_FRAME_SCORE);
+	peer_begin(&peer, &frame, DN_FRAME_SCORE);
 	frame.u.score.first = N;
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
-	receive(&peer, &frame, NULL);
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
+	peer_receive(&peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_ERROR);
-	assert_int_equal(close_peer(&peer), 0);
-}
-
-/* More requests than places: the surplus is told so, the others are served. */
-static void test_places_run_out(void **state)
-{
-	enum { N = 6 };
-	struct answer answers[N];
-	struct peer peer;
-	struct dn_frame frame;
-	uint32_t tokens[8];
-	uint64_t first = 0;
-	uint32_t served = 0;
-
-	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, 8, 1);
-	for (uint32_t i = 0; i < N; i++) {
-		make_submit(&peer, &frame, i, 12);
-		first = i == 0 ? frame.request : first;
-		send_frame(&peer, &frame, tokens, sizeof(tokens));
-	}
-	collect(&peer, first, answers, N);
-	for (uint32_t i = 0; i < N; i++) {
-		if (answers[i].error.code == 0 && answers[i].n == 12)
-			served++;
-		else
-			assert_int_equal(answers[i].error.code, EAGAIN);
-	}
-	assert_in_range(served, 4, N);
-	assert_int_equal(close_peer(&peer), 0);
-}
-
-/* A cache for one context, wanted by four: they take turns, and get what each gets alone. */
-static void test_cache_runs_out(void **state)
-{
-	enum { N = 4 };
-	struct answer alone[N];
-	struct answer answers[N];
-	struct peer peer;
-	struct dn_frame frame;
-	uint32_t tokens[40];
-	uint64_t first = 0;
-
-	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	for (uint32_t i = 0; i < N; i++) {
-		fill_tokens(&peer, tokens, 40, i);
-		make_submit(&peer, &frame, i, 50);
-		ask(&peer, &frame, tokens, 40, &alone[i]);
-		assert_int_equal(alone[i].n, 50);
-	}
-	for (uint32_t i = 0; i < N; i++) {
-		fill_tokens(&peer, tokens, 40, i);
-		make_submit(&peer, &frame, i, 50);
-		first = i == 0 ? frame.request : first;
-		send_frame(&peer, &frame, tokens, sizeof(tokens));
-	}
-	collect(&peer, first, answers, N);
-	for (uint32_t i = 0; i < N; i++) {
-		assert_int_equal(answers[i].done.reason, DN_FINISH_LENGTH);
-		assert_int_equal(answers[i].n, 50);
-		assert_memory_equal(answers[i].tokens, alone[i].tokens, 50 * sizeof(uint32_t));
-	}
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 static void test_requests_without_model(void **state)
@@ -563,20 +307,20 @@ static void test_requests_without_model(void **state)
 	struct dn_frame frame;
 
 	(void)state;
-	open_peer(&peer);
+	peer_open(&peer);
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		if (types[i] == DN_FRAME_SUBMIT)
-			make_submit(&peer, &frame, 0, 1);
+			peer_submit(&peer, &frame, 0, 1);
 		else
-			begin(&peer, &frame, types[i]);
+			peer_begin(&peer, &frame, types[i]);
 		if (types[i] == DN_FRAME_SNAPSHOT || types[i] == DN_FRAME_FORGET)
 			frame.u.sequence.kept = 1;
-		send_frame(&peer, &frame, NULL, 0);
-		receive(&peer, &frame, NULL);
+		peer_send(&peer, &frame, NULL, 0);
+		peer_receive(&peer, &frame, NULL);
 		assert_int_equal(frame.type, DN_FRAME_ERROR);
 		assert_int_equal(frame.request, peer.last);
 	}
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 /* A frame against the schema ends the service, and the parent hears why. */
@@ -586,11 +330,11 @@ static void test_bad_frame_ends_it(void **state)
 	struct dn_frame frame;
 
 	(void)state;
-	open_peer(&peer);
-	make_submit(&peer, &frame, 0, 1);
+	peer_open(&peer);
+	peer_submit(&peer, &frame, 0, 1);
 	frame.u.submit.temperature = NAN;
-	send_frame(&peer, &frame, NULL, 0);
-	receive(&peer, &frame, NULL);
+	peer_send(&peer, &frame, NULL, 0);
+	peer_receive(&peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_ERROR);
 	assert_int_equal(frame.request, 0);
 	assert_non_null(strstr(frame.u.error.message, "temperature"));
@@ -610,15 +354,15 @@ static void test_number_in_use(void **state)
 	uint32_t n = 0;
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, 8, 1);
-	make_submit(&peer, &frame, 0, 30);
+	peer_open(&peer);
+	peer_load(&peer, 1, 64);
+	peer_tokens(&peer, tokens, 8, 1);
+	peer_submit(&peer, &frame, 0, 30);
 	frame.u.submit.keep = 1;
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
 	while (!refused || !done) {
-		receive(&peer, &frame, NULL);
+		peer_receive(&peer, &frame, NULL);
 		n += frame.type == DN_FRAME_OUTPUT;
 		done |= frame.type == DN_FRAME_DONE;
 		if (frame.type == DN_FRAME_ERROR) {
@@ -627,7 +371,7 @@ static void test_number_in_use(void **state)
 		}
 	}
 	assert_int_equal(n, 30);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 static void test_nothing_allocates_per_token(void **state)
@@ -638,24 +382,24 @@ static void test_nothing_allocates_per_token(void **state)
 	uint32_t n = 0;
 
 	(void)state;
-	open_peer(&peer);
-	load(&peer, 1, 64);
-	fill_tokens(&peer, tokens, 8, 1);
-	make_submit(&peer, &frame, 4, 60);
+	peer_open(&peer);
+	peer_load(&peer, 1, 64);
+	peer_tokens(&peer, tokens, 8, 1);
+	peer_submit(&peer, &frame, 4, 60);
 	frame.u.submit.logprobs = 3;
 	frame.u.submit.penalty_last = 64;
 	frame.u.submit.frequency_penalty = 0.5F;
-	send_frame(&peer, &frame, tokens, sizeof(tokens));
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
 	while (n < 60) {
-		receive(&peer, &frame, NULL);
+		peer_receive(&peer, &frame, NULL);
 		n += frame.type == DN_FRAME_OUTPUT;
 		if (n == 2)
 			failing_malloc_arm(0);
 	}
 	assert_int_equal(failing_malloc_total(), 0);
-	receive(&peer, &frame, NULL);
+	peer_receive(&peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_DONE);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 /* Each allocation of loading and submitting fails once: an error, and no worse. */
@@ -668,18 +412,18 @@ static void test_memory_runs_out(void **state)
 		struct peer peer;
 		struct dn_frame frame;
 		uint32_t tokens[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
-		int model = make_model();
+		int model = peer_model();
 		bool failed = false;
 
-		open_peer(&peer);
+		peer_open(&peer);
 		peer.vocabulary = 64;
-		make_submit(&peer, &frame, 1, 4);
+		peer_submit(&peer, &frame, 1, 4);
 		frame.request = 77;
 		failing_malloc_arm(nth);
-		send_load(&peer, model, 1, 64);
-		send_frame(&peer, &frame, tokens, sizeof(tokens));
+		peer_send_load(&peer, model, 1, 64);
+		peer_send(&peer, &frame, tokens, sizeof(tokens));
 		do {
-			receive(&peer, &frame, NULL);
+			peer_receive(&peer, &frame, NULL);
 			failed |= frame.type == DN_FRAME_ERROR;
 		} while (frame.type != DN_FRAME_DONE &&
 			 !(frame.type == DN_FRAME_ERROR && frame.request == 77));
@@ -687,7 +431,7 @@ static void test_memory_runs_out(void **state)
 		/* What the test itself allocates counts too: then it is the worker that succeeds. */
 		if (!armed)
 			assert_false(failed);
-		assert_int_equal(close_peer(&peer), 0);
+		assert_int_equal(peer_close(&peer), 0);
 	}
 }
 
@@ -837,6 +581,17 @@ static void test_frames_from_worker(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, true, &err), -EBADMSG);
 	frame.u.rows = (struct dn_frame_rows){ .first = 1, .count = 2, .total = 2, .columns = 10 };
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, true, &err), -EBADMSG);
+
+	dn_frame_init(&frame, DN_FRAME_LOADED, 3);
+	frame.u.loaded.depth = DN_LOAD_WEIGHTS;
+	frame.u.loaded.context = 8;
+	frame.u.loaded.vocabulary = 1;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
+	frame.u.loaded.vocabulary = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
+	frame.u.loaded.depth = DN_LOAD_HEADER;
+	frame.u.loaded.context = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
 }
 
 static int check_file(uint32_t kind, float scale, bool has_fd)
@@ -871,12 +626,12 @@ static int send_file(struct peer *peer, enum dn_file_kind kind)
 	struct dn_frame frame;
 	int fd = gguf_fd_of_bytes("GGUF", 4);
 
-	begin(peer, &frame, DN_FRAME_FILE);
+	peer_begin(peer, &frame, DN_FRAME_FILE);
 	frame.u.file.kind = kind;
 	frame.u.file.scale = kind == DN_FILE_ADAPTER ? 0.5F : 0;
 	assert_int_equal(dn_channel_send(&peer->ours, &frame, sizeof(frame), fd, &err), 0);
 	close(fd);
-	receive(peer, &frame, NULL);
+	peer_receive(peer, &frame, NULL);
 	if (frame.type == DN_FRAME_ERROR)
 		return frame.u.error.code;
 	assert_int_equal(frame.type, DN_FRAME_READY);
@@ -888,8 +643,8 @@ static int load_fails(struct peer *peer)
 {
 	struct dn_frame frame;
 
-	send_load(peer, make_model(), 1, 64);
-	receive(peer, &frame, NULL);
+	peer_send_load(peer, peer_model(), 1, 64);
+	peer_receive(peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_ERROR);
 	return frame.u.error.code;
 }
@@ -900,15 +655,15 @@ static void test_files(void **state)
 
 	(void)state;
 	/* A part that belongs to no model, and none that come late. */
-	open_peer(&peer);
+	peer_open(&peer);
 	assert_int_equal(send_file(&peer, DN_FILE_PART), 0);
 	assert_int_equal(load_fails(&peer), EINVAL);
 	assert_int_equal(send_file(&peer, DN_FILE_PART), EALREADY);
 	assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), EALREADY);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 
 	/* As many as there is room for. */
-	open_peer(&peer);
+	peer_open(&peer);
 	for (int i = 1; i < DN_FILE_PARTS_MAX; i++)
 		assert_int_equal(send_file(&peer, DN_FILE_PART), 0);
 	assert_int_equal(send_file(&peer, DN_FILE_PART), E2BIG);
@@ -916,13 +671,13 @@ static void test_files(void **state)
 		assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), 0);
 	assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), E2BIG);
 	assert_int_equal(load_fails(&peer), EINVAL);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 
 	/* The model is sound; what the adapter lacks is the reason. */
-	open_peer(&peer);
+	peer_open(&peer);
 	assert_int_equal(send_file(&peer, DN_FILE_ADAPTER), 0);
 	assert_int_equal(load_fails(&peer), EINVAL);
-	assert_int_equal(close_peer(&peer), 0);
+	assert_int_equal(peer_close(&peer), 0);
 }
 
 int main(void)
@@ -943,8 +698,6 @@ int main(void)
 		cmocka_unit_test(test_limits_are_answers),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_score_matches_logits),
-		cmocka_unit_test(test_places_run_out),
-		cmocka_unit_test(test_cache_runs_out),
 		cmocka_unit_test(test_number_in_use),
 		cmocka_unit_test(test_nothing_allocates_per_token),
 		cmocka_unit_test(test_memory_runs_out),

@@ -28,12 +28,18 @@ static void test_embed_fields(void **state)
 
 	(void)state;
 	assert_int_equal(check_embed(DN_EMBED_PAIRS, DN_POOLING_DEFAULT, 1, 1), 0);
-	assert_int_equal(check_embed(2, 0, 0, 0), -EBADMSG);
+	assert_int_equal(check_embed(DN_EMBED_TOKENS, 0, 0, 0), 0);
+	assert_int_equal(check_embed(3, 0, 0, 0), -EBADMSG);
 	assert_int_equal(check_embed(0, 6, 0, 0), -EBADMSG);
 	assert_int_equal(check_embed(0, 0, 2, 0), -EBADMSG);
 	assert_int_equal(check_embed(0, 0, 0, 2), -EBADMSG);
 	dn_frame_init(&frame, DN_FRAME_EMBED, 1);
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, NULL), -EBADMSG);
+	/* Bytes may be any number of them, ids may not. */
+	frame.attachment = 10;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, NULL), 0);
+	frame.u.embed.kind = DN_EMBED_TOKENS;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, NULL), -EBADMSG);
 }
 
 static int check_embedded(struct dn_frame_embedded embedded, uint64_t attachment)
@@ -125,6 +131,8 @@ static void test_attachments(void **state)
 		{ { 2, UINT32_MAX, 5, 0 }, 16, DN_EMBED_EACH, -EBADMSG },
 		{ { 3, UINT32_MAX, UINT32_MAX, 2 }, 16, DN_EMBED_EACH, -EBADMSG },
 		{ { UINT32_MAX, 0, 0, 0 }, 16, DN_EMBED_EACH, -EBADMSG },
+		{ { 1, 8, 0, 0 }, 16, DN_EMBED_TOKENS, 0 },
+		{ { 2, 1, 3, 0 }, 16, DN_EMBED_TOKENS, -EBADMSG },
 	};
 
 	(void)state;
