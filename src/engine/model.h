@@ -7,7 +7,7 @@
 #include <dunlin/model.h>
 
 #include "engine/arch/arch.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
 

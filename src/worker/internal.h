@@ -19,7 +19,7 @@
 
 #include "base/base.h"
 #include "base/buffer.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/model.h"
 #include "sandbox/channel.h"
 #include "worker/attachment.h"

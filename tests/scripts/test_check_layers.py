@@ -30,7 +30,7 @@ class CheckLayers(unittest.TestCase):
             "src/base/base.h": "#include <dunlin/error.h>\n#include <errno.h>\n",
             "src/engine/arch/llama.c":
                 '#include "base/base.h"\n#include "engine/arch/arch.h"\n#include "kernels/types.h"\n',
-            "src/cli/main.c": '#include "engine/gguf.h"\n#include "device/cpu.h"\n',
+            "src/cli/main.c": '#include "engine/gguf/gguf.h"\n#include "device/cpu.h"\n',
             "src/worker/jail.c": '#include "sandbox/jail.h"\n',
         })
         self.assertEqual((code, lines), (0, []))

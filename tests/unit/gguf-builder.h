@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 #include "base/buffer.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "kernels/types.h"
 /* IWYU pragma: end_exports */
 

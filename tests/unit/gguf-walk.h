@@ -13,7 +13,7 @@
 
 #include <dunlin/error.h>
 
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 /* IWYU pragma: end_exports */
 
 #define GGUF_WALK_CHECK(condition)                                                                 \

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 
 #include "failing-malloc.h"
 #include "gguf-builder.h"

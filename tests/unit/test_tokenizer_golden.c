@@ -17,7 +17,7 @@
 #include <jansson.h>
 
 #include "base/text.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer.h"
 
 #define TOKENS_MAX 4096
@@ -273,12 +273,9 @@ static void test_long_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_llama_bpe),
-		cmocka_unit_test(test_qwen2),
-		cmocka_unit_test(test_llama_spm),
-		cmocka_unit_test(test_phi3),
-		cmocka_unit_test(test_gemma3),
-		cmocka_unit_test(test_smollm2),
+		cmocka_unit_test(test_llama_bpe), cmocka_unit_test(test_qwen2),
+		cmocka_unit_test(test_llama_spm), cmocka_unit_test(test_phi3),
+		cmocka_unit_test(test_gemma3),	  cmocka_unit_test(test_smollm2),
 		cmocka_unit_test(test_long_runs),
 	};
 

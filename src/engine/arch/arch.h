@@ -9,7 +9,7 @@
 
 #include <dunlin/model.h>
 
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/rope.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */

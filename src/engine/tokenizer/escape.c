@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 static bool is_escaped_space(const char *text, size_t size)

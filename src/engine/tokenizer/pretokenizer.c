@@ -22,7 +22,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 #define STAGES_MAX 6

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/heap.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 

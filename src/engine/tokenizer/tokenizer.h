@@ -4,7 +4,7 @@
 
 #include <dunlin/tokenizer.h>
 
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 
 /**
  * dn_tokenizer_new() - the vocabulary of a model file

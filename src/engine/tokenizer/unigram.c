@@ -19,7 +19,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 /* The longest that SentencePiece's own map has are 18 and 33 bytes. */

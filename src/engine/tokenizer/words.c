@@ -20,7 +20,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 #include "engine/tokenizer/unicode.h"
 

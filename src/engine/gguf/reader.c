@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Fields of a GGUF header, each checked against its limit and against what is left of the file. */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

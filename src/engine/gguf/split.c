@@ -4,7 +4,7 @@
  * metadata, the others have tensors, and each says which of how many it is.
  */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

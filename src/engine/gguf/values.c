@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Look-ups in an opened GGUF file: typed values, arrays, tensors, bytes of tensors. */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

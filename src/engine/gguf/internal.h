@@ -14,7 +14,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
-#include "engine/gguf.h"
+#include "engine/gguf/gguf.h"
 #include "kernels/types.h"
 /* IWYU pragma: end_exports */
 

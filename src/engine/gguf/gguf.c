@@ -6,7 +6,7 @@
  * gguf-internal.h, whatever they claim.
  */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Descriptions of tensors: shapes that make sense, places inside the file that do not overlap. */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -4,7 +4,7 @@
  * short-input PRF", 2012). The seed keeps a hostile file from choosing names that collide.
  */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The head of one file, front to back: what it is, its counts, its metadata. */
 
-#include "engine/gguf-internal.h"
+#include "engine/gguf/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
