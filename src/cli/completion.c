@@ -83,7 +83,8 @@ static void print_zsh_option(const struct dn_option *option)
 	if (option->argument) {
 		printf(":");
 		print_description(option->argument);
-		printf(":%s", strncmp(option->argument, "FILE", strlen("FILE")) == 0 ? "_files" : "");
+		printf(":%s",
+		       strncmp(option->argument, "FILE", strlen("FILE")) == 0 ? "_files" : "");
 	}
 	printf("' \\\n");
 }
