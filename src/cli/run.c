@@ -231,6 +231,11 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 				    "model '%.128s' generates no text: it is made for 'dunlin %s'",
 				    invocation->args[0],
 				    client->loaded.scores > 0 ? "rerank" : "embed");
+	if (r >= 0 && run->system && !client->loaded.has_template)
+		return dn_error_set(err, ENOTSUP,
+				    "model '%.128s' has no chat template, and so no place for "
+				    "--system: put it into the prompt",
+				    invocation->args[0]);
 	return r;
 }
 

@@ -7,6 +7,9 @@
 
 #include "worker/internal.h"
 
+/* So many are answered before those that compute get on: who asks without end stops nobody. */
+#define FRAMES_A_STEP 16U
+
 void dn_worker_send(struct dn_worker *worker, const struct dn_frame *frame, int fd)
 {
 	struct dn_error err = DN_ERROR_INIT;
@@ -81,6 +84,7 @@ static int serve_frame(struct dn_worker *worker, bool wait, struct dn_error *err
 static int serve(struct dn_worker *worker, struct dn_error *err)
 {
 	bool rested = true;
+	uint32_t taken = 0; /* frames since the last step */
 
 	while (!worker->broken) {
 		bool busy = dn_worker_busy(worker);
@@ -90,13 +94,16 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 			dn_context_rest(worker->context);
 			rested = true;
 		}
-		r = serve_frame(worker, !busy, err);
-		if (r == 1)
+		r = busy && taken >= FRAMES_A_STEP ? -EAGAIN : serve_frame(worker, !busy, err);
+		if (r == 1) {
+			taken++;
 			continue;
+		}
 		if (r != -EAGAIN)
 			return r;
 		dn_worker_step(worker);
 		rested = false;
+		taken = 0;
 	}
 	return 0;
 }

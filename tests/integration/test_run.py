@@ -4,11 +4,13 @@
 
 import json
 import os
+import pathlib
 import signal
 import time
 
+import ggufs
 import support
-from support import FAILED, INTERRUPTED, WORKER, dunlin
+from support import FAILED, INTERRUPTED, OK, WORKER, dunlin
 
 
 def answer(*words, model=None, stdin=b"", **options):
@@ -21,6 +23,18 @@ def answer(*words, model=None, stdin=b"", **options):
 
 class Run(support.Case):
     """With the small random model: its words mean nothing, its rules are the same."""
+
+    def test_model_without_template(self):
+        """Its prompt goes as it is, which is said; a system message has no place."""
+        model = ggufs.Gguf.parse(pathlib.Path(support.tiny_model()).read_bytes())
+        model.entries = [e for e in model.entries if e.key != "tokenizer.chat_template"]
+        path = support.FOLDER / "base.gguf"
+        path.write_bytes(model.bytes())
+        done = dunlin("run", path, "hello", "-n", "1", "--ignore-eos")
+        self.assertEqual(done.returncode, OK)
+        self.assertIn(b"no chat template", done.stderr)
+        self.bad(dunlin("run", path, "hello", "--system", "Be brief."), FAILED,
+                 "no chat template", "--system")
 
     def test_same_seed_same_answer(self):
         first = answer("hello", "-n", "20", "--seed", "5", "--ignore-eos")

@@ -162,6 +162,41 @@ static void test_prompts_do_not_wait(void **state)
 	assert_int_equal(peer_close(&peer), 0);
 }
 
+/* An answer gets on while small requests come one behind the other. */
+static void test_small_requests_do_not_stop_steps(void **state)
+{
+	enum { SMALL = 48 };
+	const uint32_t tokens[] = { 1, 2, 3 };
+	uint32_t answered = 0;
+	uint64_t submit;
+	struct peer peer;
+	struct dn_frame frame;
+
+	(void)state;
+	peer_connect(&peer);
+	peer_send_load(&peer, peer_model(), 1, 64);
+	peer_submit(&peer, &frame, 0, 4);
+	submit = frame.request;
+	peer_send(&peer, &frame, tokens, sizeof(tokens));
+	for (uint32_t i = 0; i < SMALL; i++) {
+		peer_begin(&peer, &frame, DN_FRAME_FORGET);
+		frame.u.sequence.kept = 1000;
+		peer_send(&peer, &frame, NULL, 0);
+	}
+	peer_start(&peer);
+	do {
+		peer_receive(&peer, &frame, NULL);
+		answered += frame.type == DN_FRAME_ERROR;
+	} while (frame.type != DN_FRAME_OUTPUT);
+	assert_int_equal(frame.request, submit);
+	assert_in_range(answered, 0, SMALL / 2);
+	while (answered < SMALL) {
+		peer_receive(&peer, &frame, NULL);
+		answered += frame.type == DN_FRAME_ERROR;
+	}
+	assert_int_equal(peer_close(&peer), 0);
+}
+
 /* A cache for one context, wanted by four: they take turns, and get what each gets alone. */
 static void test_cache_runs_out(void **state)
 {
@@ -311,6 +346,7 @@ int main(void)
 		cmocka_unit_test(test_embed_ids),
 		cmocka_unit_test(test_embeds_take_turns),
 		cmocka_unit_test(test_prompts_do_not_wait),
+		cmocka_unit_test(test_small_requests_do_not_stop_steps),
 		cmocka_unit_test(test_cache_runs_out),
 		cmocka_unit_test(test_places_run_out),
 		cmocka_unit_test(test_continues_the_oldest),

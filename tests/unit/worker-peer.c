@@ -42,18 +42,29 @@ void peer_receive(struct peer *peer, struct dn_frame *frame, int *fd)
 		close(own);
 }
 
-void peer_open(struct peer *peer)
+void peer_connect(struct peer *peer)
 {
 	struct dn_error err = DN_ERROR_INIT;
-	struct dn_frame frame;
 
 	memset(peer, 0, sizeof(*peer));
 	if (dn_channel_pair(&peer->ours, &peer->theirs, &err) < 0)
 		fail_msg("%s", err.message);
+}
+
+void peer_start(struct peer *peer)
+{
+	struct dn_frame frame;
+
 	assert_int_equal(pthread_create(&peer->thread, NULL, serve, peer), 0);
 	peer_receive(peer, &frame, NULL);
 	assert_int_equal(frame.type, DN_FRAME_HELLO);
 	assert_int_equal(frame.u.hello.version, DN_CHANNEL_VERSION);
+}
+
+void peer_open(struct peer *peer)
+{
+	peer_connect(peer);
+	peer_start(peer);
 }
 
 int peer_close(struct peer *peer)

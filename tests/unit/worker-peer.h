@@ -39,6 +39,9 @@ struct answer {
 
 /* What fails in these fails the test. */
 void peer_open(struct peer *peer);
+/* The same in two: what is sent in between is there before the worker begins. */
+void peer_connect(struct peer *peer);
+void peer_start(struct peer *peer);
 /* Closes the channel; the service must end by that. Returns what it ended with. */
 int peer_close(struct peer *peer);
 
