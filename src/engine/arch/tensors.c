@@ -29,9 +29,15 @@ bool dn_bind_has(const struct dn_model *m, const char *name, uint32_t layer)
 	return dn_gguf_find_tensor(m->gguf, full) != NULL;
 }
 
+/* What ask() fills next. */
+static struct dn_weight *next_weight(const struct dn_model *m)
+{
+	return &m->weights[m->n_weights];
+}
+
 /* Finds a tensor of its shape whose type products can read, and notes it for loading. */
 static int ask(struct dn_model *m, const char *full, uint32_t rows, uint32_t columns,
-	       uint32_t experts, struct dn_weight **ret_weight, struct dn_error *err)
+	       uint32_t experts, struct dn_error *err)
 {
 	const struct dn_gguf_tensor *t = dn_gguf_find_tensor(m->gguf, full);
 
@@ -52,8 +58,7 @@ static int ask(struct dn_model *m, const char *full, uint32_t rows, uint32_t col
 	/* Every tensor is asked for once, so the file's count bounds the list. */
 	if (m->n_weights == m->max_weights)
 		return dn_error_set(err, EINVAL, "the file has too few tensors");
-	*ret_weight = &m->weights[m->n_weights++];
-	**ret_weight = (struct dn_weight){ .tensor = t, .shape.type = t->type };
+	m->weights[m->n_weights++] = (struct dn_weight){ .tensor = t, .shape.type = t->type };
 	return 0;
 }
 
@@ -62,7 +67,7 @@ static int bind_rows(struct dn_model *m, const char *full, uint32_t columns, uin
 		     struct dn_matrix *const *parts, const uint32_t *part_rows, uint32_t n_parts,
 		     struct dn_error *err)
 {
-	struct dn_weight *weight = NULL;
+	struct dn_weight *weight = next_weight(m);
 	uint32_t rows = 0;
 	int r;
 
@@ -73,7 +78,7 @@ static int bind_rows(struct dn_model *m, const char *full, uint32_t columns, uin
 					    full, part_rows[i - 1], DN_GROUP);
 		rows += part_rows[i];
 	}
-	r = ask(m, full, rows / experts, columns, experts, &weight, err);
+	r = ask(m, full, rows / experts, columns, experts, err);
 	if (r >= 0)
 		r = dn_weight_set_matrix(weight, rows, columns, err);
 	if (r < 0)
@@ -119,12 +124,11 @@ int dn_bind_experts(struct dn_model *m, const char *name, uint32_t layer, uint32
 static int bind_floats(struct dn_model *m, const char *full, uint32_t columns, uint32_t rows,
 		       const float **vector, struct dn_error *err)
 {
-	struct dn_weight *weight = NULL;
-	int r = ask(m, full, rows, columns, 1, &weight, err);
+	struct dn_weight *weight = next_weight(m);
+	int r = ask(m, full, rows, columns, 1, err);
 
 	if (r < 0)
 		return r;
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): ask() has set it */
 	if (weight->tensor->type != DN_TYPE_F32)
 		return dn_error_set(err, ENOTSUP, "tensor '%s' is no F32 vector", full);
 	weight->vector = vector;
@@ -198,7 +202,7 @@ int dn_bind_parts(struct dn_model *m, const char *name, uint32_t layer, uint32_t
 {
 	struct dn_matrix *matrices[DN_PARTS_MAX];
 	uint32_t rows[DN_PARTS_MAX];
-	struct dn_weight *weight = NULL;
+	struct dn_weight *weight;
 	uint32_t all = 0;
 	char full[64];
 	int r;
