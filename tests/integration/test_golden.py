@@ -213,6 +213,7 @@ class Perplexity(support.Case):
 
     @needs_shared
     @needs_gemma
+    @unittest.skipIf("ASAN_OPTIONS" in os.environ, "takes many minutes under a sanitizer")
     def test_gemma3(self):
         self.near(GEMMA, 16.9288, 17.0111)
 
