@@ -183,7 +183,8 @@ DN_API DN_MUST_CHECK int dn_model_plan(const struct dn_model *model,
  * dn_context_new() - load the weights and make room for sequences
  *
  * Reads the weights with the context's threads, re-laying them as they come; allocates all that
- * steps will need. The context borrows the model. Use it from one thread at a time.
+ * steps will need. The context borrows the model. Use it from one thread at a time; the first
+ * context of a model loads its weights, so that no other is to be made beside it.
  *
  * Return: 0; what dn_model_plan() fails with; -EINVAL or -ENOTSUP for a level that is unknown, or
  * that this CPU has not; -ENOMEM; -EIO where a file is shorter than it was, or what read() said.

@@ -143,6 +143,12 @@ static int measure(const struct dn_invocation *invocation, struct result *result
 		if (r < 0)
 			return r;
 	}
+	/* JSON has no infinity, and no number is of use. */
+	if (!isfinite(exp(result->negative_log_likelihood / (double)result->scored)))
+		return dn_error_set(err, ERANGE,
+				    "the model holds '%.128s' impossible: is it of this language, "
+				    "and are the model's weights numbers?",
+				    invocation->args[1]);
 	return 0;
 }
 

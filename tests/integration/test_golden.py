@@ -217,6 +217,19 @@ class Perplexity(support.Case):
     def test_gemma3(self):
         self.near(GEMMA, 16.9288, 17.0111)
 
+    def test_impossible_text(self):
+        about = json.loads(self.good(dunlin("inspect", support.tiny_model(), "--all", "--json")))
+        norm = next(t for t in about["tensors"] if t["name"] == "output_norm.weight")
+        data = bytearray(pathlib.Path(support.tiny_model()).read_bytes())
+        data[norm["offset"] : norm["offset"] + norm["bytes"]] = array.array(
+            "f", [1e30] * (norm["bytes"] // 4)).tobytes()
+        path = support.FOLDER / "sure.gguf"
+        path.write_bytes(data)
+        text = support.FOLDER / "text.txt"
+        text.write_text("A bird sings at dawn. " * 40)
+        done = dunlin("perplexity", path, text, "--context", "64", "--json")
+        self.bad(done, FAILED, "impossible", "text.txt")
+
     @needs_model
     def test_short_text(self):
         path = support.FOLDER / "short.txt"
