@@ -125,15 +125,14 @@ static int filter_escape(struct dn_tcall *call, struct dn_tval *ret)
 
 	for (size_t at = 0; r == 0 && at < s->size; at++) {
 		unsigned char c = (unsigned char)s->data[at];
-		bool trusted = false;
 
 		if (c >= DN_ARRAY_SIZE(entities) || !entities[c])
 			continue;
-		(void)dn_tstr_run(s, at, &trusted);
 		r = dn_tbuild_sub(&b, s, kept, at - kept);
 		if (r == 0)
 			r = dn_tbuild_add(&b, entities[c], strlen(entities[c]),
-					  trusted ? DN_TRUST_ALL : DN_TRUST_NONE, NULL);
+					  dn_tstr_trusted_at(s, at) ? DN_TRUST_ALL : DN_TRUST_NONE,
+					  NULL);
 		kept = at + 1;
 	}
 	if (r == 0)

@@ -186,32 +186,41 @@ int dn_tstr_flat(struct dn_trun *run, struct dn_tstr *s)
 	return 0;
 }
 
+bool dn_tstr_trusted_at(const struct dn_tstr *s, size_t at)
+{
+	return s->trust == DN_TRUST_MIXED ? s->marks[at] != 0 : s->trust == DN_TRUST_ALL;
+}
+
+/* The end, at most @end, of the run of one origin that starts at byte @at. */
+static size_t run_until(const struct dn_tstr *s, size_t at, size_t end)
+{
+	const uint8_t *other;
+
+	if (s->trust != DN_TRUST_MIXED)
+		return end;
+	other = memchr(s->marks + at, !dn_tstr_trusted_at(s, at), end - at);
+	return other ? (size_t)(other - s->marks) : end;
+}
+
 size_t dn_tstr_run(const struct dn_tstr *s, size_t at, bool *ret_trusted)
 {
-	const uint8_t *end;
-
-	if (s->trust != DN_TRUST_MIXED) {
-		*ret_trusted = s->trust == DN_TRUST_ALL;
-		return s->size;
-	}
-	*ret_trusted = s->marks[at] != 0;
-	end = memchr(s->marks + at, !*ret_trusted, s->size - at);
-	return end ? (size_t)(end - s->marks) : s->size;
+	*ret_trusted = dn_tstr_trusted_at(s, at);
+	return run_until(s, at, s->size);
 }
 
 int dn_tstr_sub(struct dn_trun *run, struct dn_tstr *s, size_t offset, size_t size,
 		struct dn_tstr **ret)
 {
-	bool trusted = s->trust == DN_TRUST_ALL;
-	bool mixed = false;
+	bool trusted;
+	bool mixed;
 	int r;
 
 	if (offset == 0 && size == s->size) {
 		*ret = s;
 		return 0;
 	}
-	if (s->trust == DN_TRUST_MIXED && size > 0)
-		mixed = dn_tstr_run(s, offset, &trusted) < offset + size;
+	trusted = size > 0 && dn_tstr_trusted_at(s, offset);
+	mixed = size > 0 && run_until(s, offset, offset + size) < offset + size;
 	r = dn_tstr_borrow(run, s->data + offset, size, trusted ? DN_TRUST_ALL : DN_TRUST_NONE,
 			   ret);
 	if (r == 0 && mixed) {

@@ -146,10 +146,7 @@ static int add_escape(struct dn_tbuild *b, uint32_t point, enum dn_trust trust)
 
 static enum dn_trust trust_at(const struct dn_tstr *s, size_t at)
 {
-	bool trusted = false;
-
-	(void)dn_tstr_run(s, at, &trusted);
-	return trusted ? DN_TRUST_ALL : DN_TRUST_NONE;
+	return dn_tstr_trusted_at(s, at) ? DN_TRUST_ALL : DN_TRUST_NONE;
 }
 
 static int repr_str(struct dn_tbuild *b, struct dn_tstr *s)

@@ -240,6 +240,8 @@ size_t dn_tstr_points(struct dn_tstr *s);
 size_t dn_tstr_offset(struct dn_tstr *s, size_t point);
 /* Copies the bytes to @out, without flattening. */
 void dn_tstr_write(const struct dn_tstr *s, char *out);
+/* Whether the byte at @at of a flat string is trusted. */
+bool dn_tstr_trusted_at(const struct dn_tstr *s, size_t at);
 /* The trust of a run of bytes of one mark that begins at @at of a flat string; its end. */
 size_t dn_tstr_run(const struct dn_tstr *s, size_t at, bool *ret_trusted);
 
