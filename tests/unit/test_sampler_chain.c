@@ -17,6 +17,7 @@
 #include <dunlin/sampler.h>
 
 #include "engine/sampler/internal.h"
+#include "sampler-fixture.h"
 
 #define N_MAX	20000
 #define FAR_MAX 60000
@@ -31,52 +32,6 @@ void *__wrap_calloc(size_t count, size_t size)
 	allocations++;
 	allocated = count * size;
 	return __real_calloc(count, size);
-}
-
-static uint64_t state = 0x2545f4914f6cdd1du;
-
-static uint64_t next(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
-
-static float between(double low, double high)
-{
-	return (float)(low + (high - low) * (double)(next() >> 11) * 0x1p-53);
-}
-
-static struct dn_sampler *new_sampler(const struct dn_sampler_options *options, uint32_t vocabulary)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	struct dn_sampler *sampler = NULL;
-
-	if (dn_sampler_new(options, vocabulary, &sampler, &err) < 0)
-		fail_msg("%s", err.message);
-	return sampler;
-}
-
-static uint32_t sample(struct dn_sampler *sampler, const float *logits)
-{
-	struct dn_sample ret;
-
-	dn_sampler_sample(sampler, logits, 0, 0, &ret);
-	return ret.token;
-}
-
-/* No filter, no penalty, temperature 1. */
-static struct dn_sampler_options plain_options(void)
-{
-	struct dn_sampler_options options;
-
-	dn_sampler_options_init(&options);
-	options.temperature = 1.0f;
-	options.top_k = 0;
-	options.top_p = 1.0f;
-	options.min_p = 0.0f;
-	return options;
 }
 
 /* The model: candidates that are left, the largest first, with their probabilities. */

@@ -11,46 +11,7 @@
 #include <cmocka.h>
 
 #include "failing-malloc.h"
-#include "tokenizer-maker.h"
-
-static struct maker maker;
-static struct dn_gguf *gguf;
-static struct dn_tokenizer *tokenizer;
-
-static int open_file(struct dn_error *err, struct gguf_builder *builder)
-{
-	assert_int_equal(maker_open(builder, &gguf), 0);
-	return dn_tokenizer_new(gguf, &tokenizer, err);
-}
-
-/* @extra adds to the file; may be NULL. */
-static int open_maker(struct dn_error *err, void (*extra)(struct gguf_builder *builder))
-{
-	struct gguf_builder builder;
-
-	gguf_builder_init(&builder);
-	maker_write(&maker, &builder);
-	if (extra)
-		extra(&builder);
-	return open_file(err, &builder);
-}
-
-static void must_open(void (*extra)(struct gguf_builder *builder))
-{
-	struct dn_error err = DN_ERROR_INIT;
-
-	if (open_maker(&err, extra) < 0)
-		fail_msg("%s", err.message);
-	assert_non_null(tokenizer);
-}
-
-static int close_all(void **state)
-{
-	(void)state;
-	tokenizer = dn_tokenizer_free(tokenizer);
-	gguf = dn_gguf_free(gguf);
-	return 0;
-}
+#include "tokenizer-fixture.h"
 
 static size_t encode(const char *text, size_t size, unsigned int flags, uint32_t *tokens,
 		     size_t max)

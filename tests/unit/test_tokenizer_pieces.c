@@ -12,44 +12,11 @@
 #include <cmocka.h>
 
 #include "failing-malloc.h"
-#include "tokenizer-maker.h"
+#include "tokenizer-fixture.h"
 
 #define SPACE	"\xe2\x96\x81"
 #define BYTE(b) (3U + (b))  /* the token of a byte, in maker_init_pieces() */
 #define FIRST	(3U + 256U) /* the first token that a test adds */
-
-static struct maker maker;
-static struct dn_gguf *gguf;
-static struct dn_tokenizer *tokenizer;
-
-static int open_maker(struct dn_error *err, void (*extra)(struct gguf_builder *builder))
-{
-	struct gguf_builder builder;
-
-	gguf_builder_init(&builder);
-	maker_write(&maker, &builder);
-	if (extra)
-		extra(&builder);
-	assert_int_equal(maker_open(&builder, &gguf), 0);
-	return dn_tokenizer_new(gguf, &tokenizer, err);
-}
-
-static void must_open(void (*extra)(struct gguf_builder *builder))
-{
-	struct dn_error err = DN_ERROR_INIT;
-
-	if (open_maker(&err, extra) < 0)
-		fail_msg("%s", err.message);
-	assert_non_null(tokenizer);
-}
-
-static int close_all(void **state)
-{
-	(void)state;
-	tokenizer = dn_tokenizer_free(tokenizer);
-	gguf = dn_gguf_free(gguf);
-	return 0;
-}
 
 static void must_fail(int code, const char *word)
 {

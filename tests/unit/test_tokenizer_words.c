@@ -15,50 +15,17 @@
 
 #include "engine/tokenizer/unicode.h"
 #include "failing-malloc.h"
-#include "tokenizer-maker.h"
+#include "tokenizer-fixture.h"
 
 #define WORD "\xe2\x96\x81"
 
 enum { UNK = 1, CLS = 2, SEP = 3, FIRST = 4 };
-
-static struct maker maker;
-static struct dn_gguf *gguf;
-static struct dn_tokenizer *tokenizer;
 
 static void ids(struct gguf_builder *builder)
 {
 	gguf_add_u32(builder, "tokenizer.ggml.unknown_token_id", UNK);
 	gguf_add_u32(builder, "tokenizer.ggml.cls_token_id", CLS);
 	gguf_add_u32(builder, "tokenizer.ggml.seperator_token_id", SEP);
-}
-
-static int open_maker(struct dn_error *err, void (*extra)(struct gguf_builder *builder))
-{
-	struct gguf_builder builder;
-
-	gguf_builder_init(&builder);
-	maker_write(&maker, &builder);
-	if (extra)
-		extra(&builder);
-	assert_int_equal(maker_open(&builder, &gguf), 0);
-	return dn_tokenizer_new(gguf, &tokenizer, err);
-}
-
-static void must_open(void (*extra)(struct gguf_builder *builder))
-{
-	struct dn_error err = DN_ERROR_INIT;
-
-	if (open_maker(&err, extra) < 0)
-		fail_msg("%s", err.message);
-	assert_non_null(tokenizer);
-}
-
-static int close_all(void **state)
-{
-	(void)state;
-	tokenizer = dn_tokenizer_free(tokenizer);
-	gguf = dn_gguf_free(gguf);
-	return 0;
 }
 
 static void expect(const char *text, unsigned int flags, const uint32_t *want, size_t n_want)

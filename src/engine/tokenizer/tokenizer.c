@@ -169,13 +169,26 @@ static int read_strips(struct dn_specials *specials, const struct dn_gguf *gguf,
 	return r < 0 ? r : 0;
 }
 
-static int need_scores(const struct dn_vocabulary *vocabulary, struct dn_error *err)
+/* What the two kinds of SentencePiece vocabularies share, once their defaults are set. */
+static int read_pieces(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
+		       struct dn_error *err)
 {
-	if (vocabulary->scores)
-		return 0;
-	return dn_error_set(err, EINVAL,
-			    "tokenizer.ggml.scores is missing; a SentencePiece vocabulary needs "
-			    "its scores");
+	int r;
+
+	tokenizer->vocabulary.escaped = true;
+	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix,
+			     err);
+	if (r < 0)
+		return r;
+	r = read_vocabulary(tokenizer, gguf, err);
+	if (r < 0)
+		return r;
+	if (!tokenizer->vocabulary.scores)
+		return dn_error_set(err, EINVAL,
+				    "tokenizer.ggml.scores is missing; a SentencePiece vocabulary "
+				    "needs its scores");
+	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
+	return 0;
 }
 
 static int read_scores(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
@@ -184,27 +197,13 @@ static int read_scores(struct dn_tokenizer *tokenizer, const struct dn_gguf *ggu
 	int r;
 
 	tokenizer->encoding = DN_ENCODING_SCORES;
-	tokenizer->vocabulary.escaped = true;
 	tokenizer->bos = 1;
 	tokenizer->eos = 2;
 	tokenizer->unknown = 0;
 	tokenizer->adds_bos = true;
 	tokenizer->space_prefix = true;
-	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix,
-			     err);
-	if (r < 0)
-		return r;
 	r = read_strips(&tokenizer->specials, gguf, err);
-	if (r < 0)
-		return r;
-	r = read_vocabulary(tokenizer, gguf, err);
-	if (r < 0)
-		return r;
-	r = need_scores(&tokenizer->vocabulary, err);
-	if (r < 0)
-		return r;
-	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
-	return 0;
+	return r < 0 ? r : read_pieces(tokenizer, gguf, err);
 }
 
 static int read_unigram(struct dn_tokenizer *tokenizer, const struct dn_gguf *gguf,
@@ -213,21 +212,12 @@ static int read_unigram(struct dn_tokenizer *tokenizer, const struct dn_gguf *gg
 	int r;
 
 	tokenizer->encoding = DN_ENCODING_UNIGRAM;
-	tokenizer->vocabulary.escaped = true;
 	tokenizer->eos = 1;
 	tokenizer->unknown = 2;
 	tokenizer->adds_eos = true;
-	r = dn_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix,
-			     err);
+	r = read_pieces(tokenizer, gguf, err);
 	if (r < 0)
 		return r;
-	r = read_vocabulary(tokenizer, gguf, err);
-	if (r < 0)
-		return r;
-	r = need_scores(&tokenizer->vocabulary, err);
-	if (r < 0)
-		return r;
-	dn_escape_read(&tokenizer->escape, &tokenizer->vocabulary, tokenizer->unknown);
 	return dn_unigram_read(&tokenizer->unigram, &tokenizer->vocabulary, gguf, err);
 }
 
