@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/texts.h"
 
@@ -149,10 +148,6 @@ static int write_summary(const struct writer *w, uint32_t index, const float *ro
 			 struct dn_error *err)
 {
 	DN_AUTO_BUFFER struct dn_buffer line = DN_BUFFER_INIT(1 << 16);
-	size_t size;
-	const char *text = dn_texts_get(w->texts, index, &size);
-	const bool cut = size > SHOWN_BYTES;
-	const size_t shown = dn_utf8_complete(text, DN_MIN(size, (size_t)SHOWN_BYTES));
 	int r = 0;
 
 	for (uint32_t row = 0; r >= 0 && row < n; row++) {
@@ -164,15 +159,9 @@ static int write_summary(const struct writer *w, uint32_t index, const float *ro
 			r = dn_buffer_printf(&line, "%s(%u)  ",
 					     w->columns > SHOWN_COLUMNS ? " ... " : "", w->columns);
 		if (r >= 0)
-			r = dn_buffer_append(&line, text, shown);
-		/* A text of several lines stays one of ours. */
-		for (size_t at = 0; at < line.size; at++)
-			if (line.data[at] == '\n')
-				line.data[at] = ' ';
-		if (r >= 0)
-			r = dn_buffer_append_text(&line, cut ? "...\n" : "\n");
+			r = dn_texts_append_line(w->texts, index, SHOWN_BYTES, &line);
 		if (r < 0)
-			return dn_error_memory(err, "output", size);
+			return dn_error_memory(err, "output", line.size);
 		r = dn_cli_write(line.data, line.size, err);
 	}
 	return r;

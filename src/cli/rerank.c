@@ -132,20 +132,13 @@ static int write_lines(const struct result *result, const struct ranked *ranked,
 
 	for (uint32_t i = 0; r >= 0 && i < n; i++) {
 		DN_AUTO_BUFFER struct dn_buffer line = DN_BUFFER_INIT(2 * DN_TEXTS_MAX);
-		size_t size;
-		const char *text = dn_texts_get(&result->texts, ranked[i].index + 1, &size);
 
 		r = dn_buffer_printf(&line, "%10.6f %5u  ", (double)ranked[i].score,
 				     ranked[i].index);
 		if (r >= 0)
-			r = dn_buffer_append(&line, text, size);
-		/* A document of several lines stays one of ours. */
-		for (size_t at = 0; at < line.size; at++)
-			if (line.data[at] == '\n')
-				line.data[at] = ' ';
-		if (r >= 0)
-			r = dn_buffer_append(&line, "\n", 1);
-		r = r < 0 ? dn_error_memory(err, "output", size)
+			r = dn_texts_append_line(&result->texts, ranked[i].index + 1, SIZE_MAX,
+						 &line);
+		r = r < 0 ? dn_error_memory(err, "output", line.size)
 			  : dn_cli_write(line.data, line.size, err);
 	}
 	return r;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 
 void dn_texts_done(struct dn_texts *texts)
@@ -103,13 +104,23 @@ int dn_texts_take(struct dn_texts *texts, char **args, int n, bool jsonl, struct
 	return r;
 }
 
-const char *dn_texts_get(const struct dn_texts *texts, uint32_t i, size_t *ret_size)
+int dn_texts_append_line(const struct dn_texts *texts, uint32_t i, size_t max,
+			 struct dn_buffer *ret)
 {
 	const uint32_t *lengths = (const uint32_t *)texts->lengths.data;
 	const uint32_t *ends = (const uint32_t *)texts->ends.data;
+	const char *text = texts->bytes.data ? texts->bytes.data + ends[i] - lengths[i] : "";
+	const size_t size = lengths[i] > max ? dn_utf8_complete(text, max) : lengths[i];
+	const size_t before = ret->size;
+	int r;
 
-	*ret_size = lengths[i];
-	return texts->bytes.data ? texts->bytes.data + ends[i] - lengths[i] : "";
+	r = dn_buffer_append(ret, text, size);
+	if (r < 0)
+		return r;
+	for (size_t at = before; at < ret->size; at++)
+		if (ret->data[at] == '\n')
+			ret->data[at] = ' ';
+	return dn_buffer_append_text(ret, lengths[i] > max ? "...\n" : "\n");
 }
 
 /* Count, lengths, bytes: see struct dn_frame_embed. */

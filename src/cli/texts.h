@@ -50,8 +50,14 @@ DN_MUST_CHECK int dn_texts_add(struct dn_texts *texts, const char *text, size_t 
  */
 DN_MUST_CHECK int dn_texts_take(struct dn_texts *texts, char **args, int n, bool jsonl,
 				struct dn_error *err);
-/* Text @i, its size in @ret_size. */
-const char *dn_texts_get(const struct dn_texts *texts, uint32_t i, size_t *ret_size);
+/**
+ * dn_texts_append_line() - text @i as one line, whatever lines it has
+ * @max: bytes; "..." stands for what is behind them
+ *
+ * Return: 0, or -ENOMEM.
+ */
+DN_MUST_CHECK int dn_texts_append_line(const struct dn_texts *texts, uint32_t i, size_t max,
+				       struct dn_buffer *ret);
 
 /* Called with each frame of rows: float32[@embedded->rows, @embedded->columns]. */
 typedef int dn_rows_function(void *data, const struct dn_frame_embedded *embedded,
