@@ -156,19 +156,17 @@ static int understand(struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
-int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model, struct dn_error *err)
+int dn_model_of_gguf(struct dn_gguf *gguf, struct dn_model **ret_model, struct dn_error *err)
 {
-	struct dn_error own = DN_ERROR_INIT;
 	struct dn_model *m = calloc(1, sizeof(*m));
 	int r;
 
-	if (!err)
-		err = &own;
-	if (!m)
+	if (!m) {
+		dn_gguf_free(gguf);
 		return dn_error_memory(err, "a model", sizeof(*m));
-	r = dn_gguf_open(fds, n_fds, &m->gguf, err);
-	if (r >= 0)
-		r = understand(m, err);
+	}
+	m->gguf = gguf;
+	r = understand(m, err);
 	if (r < 0) {
 		dn_model_free(m);
 		return r;
@@ -177,12 +175,24 @@ int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model, str
 	return 0;
 }
 
+int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model, struct dn_error *err)
+{
+	struct dn_error own = DN_ERROR_INIT;
+	struct dn_gguf *gguf = NULL;
+	int r;
+
+	if (!err)
+		err = &own;
+	r = dn_gguf_open(fds, n_fds, &gguf, err);
+	return r < 0 ? r : dn_model_of_gguf(gguf, ret_model, err);
+}
+
 struct dn_model *dn_model_free(struct dn_model *m)
 {
 	if (!m)
 		return NULL;
 	if (m->region)
-		(void)munmap(m->region, DN_ROUND_UP(m->region_bytes, DN_HUGE_PAGE));
+		(void)munmap(m->region, m->mapped_bytes);
 	while (m->n_adapters > 0)
 		dn_adapter_free(m->adapters[--m->n_adapters]);
 	dn_tokenizer_free(m->tokenizer);

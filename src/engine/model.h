@@ -45,6 +45,7 @@ struct dn_weight {
 /**
  * struct dn_weight_set - tensors of one file that are loaded together
  * @region: their memory, NULL before they are loaded
+ * @mapped_bytes: of it, for munmap()
  */
 struct dn_weight_set {
 	const struct dn_gguf *gguf;
@@ -52,6 +53,20 @@ struct dn_weight_set {
 	size_t n_weights;
 	uint8_t *region;
 	size_t region_bytes;
+	size_t mapped_bytes;
+};
+
+/**
+ * struct dn_prepared - the prepared form that a model was opened from (prepared.h)
+ * @fd: borrowed
+ * @region_at, @rest_at: where the re-laid weights and the rest of its files begin
+ * @bytes: of the whole; 0: the model was opened from its files
+ */
+struct dn_prepared {
+	int fd;
+	uint64_t region_at;
+	uint64_t rest_at;
+	uint64_t bytes;
 };
 
 /**
@@ -59,7 +74,7 @@ struct dn_weight_set {
  * @arch: NULL where @runs is set: why it cannot run
  * @tokenizer: NULL where @tokenizes is set: why it has none
  * @weights: what @arch asked for, in the order of asking; addresses of @region once loaded
- * @region: the re-laid weights, NULL before they are loaded
+ * @region: the re-laid weights, NULL before they are loaded; @mapped_bytes: of it, for munmap()
  * @adapters: owned, in the order that they are applied in
  * @state_bytes: of a sequence's recurrent layers
  */
@@ -77,11 +92,17 @@ struct dn_model {
 	struct dn_globals globals;
 	uint8_t *region;
 	size_t region_bytes;
+	size_t mapped_bytes;
+	struct dn_prepared prepared;
 	struct dn_adapter *adapters[DN_ADAPTERS_MAX];
 	uint32_t n_adapters;
 	uint64_t state_bytes;
 	char architecture[64];
 };
+
+/* A model of headers that were opened; @gguf is taken over, whatever it returns. */
+DN_MUST_CHECK int dn_model_of_gguf(struct dn_gguf *gguf, struct dn_model **ret_model,
+				   struct dn_error *err);
 
 /* Reads and re-lays all weights, those of adapters too, with the pool's threads; once a model. */
 DN_MUST_CHECK int dn_model_load_weights(struct dn_model *model, struct dn_pool *pool,
@@ -100,9 +121,21 @@ DN_MUST_CHECK int dn_weight_set_matrix(struct dn_weight *weight, uint32_t rows, 
 DN_MUST_CHECK int dn_weights_place(struct dn_weight *weights, size_t n, size_t *ret_region_bytes,
 				   struct dn_error *err);
 size_t dn_weights_staging_bytes(const struct dn_weight_set *set);
+/* Whether the region has a weight's bytes as the file has them, in another order or the same. */
+bool dn_weight_keeps_bytes(const struct dn_weight *weight);
+
+/* Takes @size bytes of a weight's @weight at @offset of the region; a negative errno ends it all. */
+typedef int dn_stretch_function(void *data, size_t offset, const uint8_t *bytes, size_t size,
+				struct dn_error *err);
+/* Makes the region a stretch at a time, in order, without ever having it whole. */
+DN_MUST_CHECK int dn_weights_each_stretch(const struct dn_weight_set *set,
+					  dn_stretch_function *take, void *data,
+					  struct dn_error *err);
 /* Maps @set's region and fills it; on failure there is none. A set of no tensors has none. */
 DN_MUST_CHECK int dn_weights_load(struct dn_weight_set *set, struct dn_pool *pool,
 				  struct dn_error *err);
 void dn_weights_unmap(struct dn_weight_set *set);
+/* Sets the addresses that weights have in a region. */
+void dn_weights_set_addresses(const struct dn_weight_set *set);
 
 #endif /* DUNLIN_ENGINE_MODEL_H */

@@ -13,6 +13,7 @@
 
 #include "engine/adapter.h"
 #include "engine/model.h"
+#include "engine/prepared.h"
 #include "engine/thread.h"
 #include "kernels/relay.h"
 
@@ -67,6 +68,15 @@ static bool unpacks(const struct dn_weight *w)
 	return w->shape.type != w->tensor->type;
 }
 
+bool dn_weight_keeps_bytes(const struct dn_weight *w)
+{
+	if (w->vector)
+		return w->bytes == w->tensor->size;
+	return !unpacks(w) &&
+	       w->tensor->size ==
+		       w->shape.rows * dn_relay_row_bytes(w->shape.type, w->shape.columns);
+}
+
 /* A group of a quantised tensor as floats: @staging has the file's rows, then room for two forms. */
 static void unpack_group(const struct dn_weight *w, uint8_t *staging, uint32_t rows, uint8_t *to)
 {
@@ -83,35 +93,47 @@ static void unpack_group(const struct dn_weight *w, uint8_t *staging, uint32_t r
 	dn_relay_group(DN_TYPE_F32, columns, floats, rows, to);
 }
 
-static int load_piece(struct load_job *job, const struct piece *p, uint8_t *staging,
-		      struct dn_error *err)
+/* Makes a piece at @to. */
+static int make_piece(const struct dn_gguf *gguf, const struct piece *p, uint8_t *staging,
+		      uint8_t *to, struct dn_error *err)
 {
 	const struct dn_weight *w = p->weight;
 	const struct dn_matrix *m = &w->shape;
-	uint8_t *to = job->set->region + w->offset;
 	uint32_t first_row = p->first_group * DN_GROUP;
 	size_t row_bytes;
 	uint32_t rows;
 	int r;
 
 	if (w->vector)
-		return dn_gguf_read(job->set->gguf, w->tensor->file, to, w->bytes,
-				    w->tensor->offset, err);
+		return dn_gguf_read(gguf, w->tensor->file, to, w->bytes, w->tensor->offset, err);
 	row_bytes = dn_relay_row_bytes(w->tensor->type, m->columns);
 	rows = DN_MIN(p->n_groups * DN_GROUP, m->rows - first_row);
-	r = dn_gguf_read(job->set->gguf, w->tensor->file, staging, rows * row_bytes,
+	r = dn_gguf_read(gguf, w->tensor->file, staging, rows * row_bytes,
 			 w->tensor->offset + first_row * row_bytes, err);
 	if (r < 0)
 		return r;
 	if (unpacks(w)) {
-		unpack_group(w, staging, rows, to + p->first_group * m->group_bytes);
+		unpack_group(w, staging, rows, to);
 		return 0;
 	}
 	for (uint32_t g = 0; g < p->n_groups; g++)
 		dn_relay_group(m->type, m->columns, staging + g * DN_GROUP * row_bytes,
 			       DN_MIN(rows - g * DN_GROUP, (uint32_t)DN_GROUP),
-			       to + (p->first_group + g) * m->group_bytes);
+			       to + g * m->group_bytes);
 	return 0;
+}
+
+/* Where a piece begins, in its weight. */
+static size_t piece_offset(const struct piece *p)
+{
+	return p->first_group * p->weight->shape.group_bytes;
+}
+
+static int blame(const struct piece *p, int r, struct dn_error *err)
+{
+	return dn_error_prefix(err, r, "tensor '%.*s'",
+			       (int)DN_MIN(p->weight->tensor->name.size, (size_t)96),
+			       p->weight->tensor->name.data);
 }
 
 static void run_piece(void *data, uint32_t index, uint32_t thread)
@@ -124,12 +146,11 @@ static void run_piece(void *data, uint32_t index, uint32_t thread)
 
 	if (atomic_load_explicit(&job->failed, memory_order_relaxed))
 		return;
-	r = load_piece(job, p, job->staging + thread * job->staging_bytes, &err);
+	r = make_piece(job->set->gguf, p, job->staging + thread * job->staging_bytes,
+		       job->set->region + p->weight->offset + piece_offset(p), &err);
 	if (r < 0 && atomic_compare_exchange_strong(&job->failed, &expected, -r)) {
 		job->error = err;
-		(void)dn_error_prefix(&job->error, r, "tensor '%.*s'",
-				      (int)DN_MIN(p->weight->tensor->name.size, (size_t)96),
-				      p->weight->tensor->name.data);
+		(void)blame(p, r, &job->error);
 	}
 }
 
@@ -182,6 +203,54 @@ static void cut_pieces(const struct dn_weight_set *set, struct piece *pieces)
 	}
 }
 
+/* Bytes of the region that a piece fills. */
+static size_t piece_fills(const struct piece *p)
+{
+	return p->weight->vector ? p->weight->bytes : p->n_groups * p->weight->shape.group_bytes;
+}
+
+static uint32_t count_all(const struct dn_weight_set *set)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < set->n_weights; i++)
+		n += count_pieces(&set->weights[i]);
+	return n;
+}
+
+int dn_weights_each_stretch(const struct dn_weight_set *set, dn_stretch_function *take, void *data,
+			    struct dn_error *err)
+{
+	const uint32_t n = count_all(set);
+	const size_t staging_bytes = dn_weights_staging_bytes(set);
+	DN_AUTO_FREE struct piece *pieces = calloc(DN_MAX(n, 1U), sizeof(*pieces));
+	DN_AUTO_FREE uint8_t *staging = NULL;
+	size_t most = 0;
+	int r = 0;
+
+	if (!pieces)
+		return dn_error_memory(err, "preparing", n * sizeof(*pieces));
+	cut_pieces(set, pieces);
+	for (uint32_t i = 0; i < n; i++)
+		most = DN_MAX(most, piece_fills(&pieces[i]));
+	staging = aligned_alloc(64,
+				DN_MAX(staging_bytes + DN_ROUND_UP(most, (size_t)64), (size_t)64));
+	if (!staging)
+		return dn_error_memory(err, "preparing", staging_bytes + most);
+	for (uint32_t i = 0; r >= 0 && i < n; i++) {
+		const struct piece *p = &pieces[i];
+		uint8_t *to = staging + staging_bytes;
+
+		r = make_piece(set->gguf, p, staging, to, err);
+		if (r >= 0)
+			r = take(data, p->weight->offset + piece_offset(p), to, piece_fills(p),
+				 err);
+		if (r < 0)
+			r = blame(p, r, err);
+	}
+	return r;
+}
+
 static int map_region(struct dn_weight_set *set, struct dn_error *err)
 {
 	size_t bytes = DN_ROUND_UP(set->region_bytes, DN_HUGE_PAGE);
@@ -193,6 +262,7 @@ static int map_region(struct dn_weight_set *set, struct dn_error *err)
 	/* Fewer faults now, fewer TLB misses at every token; a kernel without them does without. */
 	(void)madvise(region, bytes, MADV_HUGEPAGE);
 	set->region = region;
+	set->mapped_bytes = bytes;
 	return 0;
 }
 
@@ -207,7 +277,7 @@ static void set_vectors(const struct dn_weight *w, const float *at)
 	}
 }
 
-static void set_addresses(const struct dn_weight_set *set)
+void dn_weights_set_addresses(const struct dn_weight_set *set)
 {
 	for (size_t i = 0; i < set->n_weights; i++) {
 		const struct dn_weight *w = &set->weights[i];
@@ -225,7 +295,7 @@ static void set_addresses(const struct dn_weight_set *set)
 void dn_weights_unmap(struct dn_weight_set *set)
 {
 	if (set->region)
-		(void)munmap(set->region, DN_ROUND_UP(set->region_bytes, DN_HUGE_PAGE));
+		(void)munmap(set->region, set->mapped_bytes);
 	set->region = NULL;
 }
 
@@ -234,13 +304,12 @@ int dn_weights_load(struct dn_weight_set *set, struct dn_pool *pool, struct dn_e
 	DN_AUTO_FREE struct piece *pieces = NULL;
 	DN_AUTO_FREE uint8_t *staging = NULL;
 	struct load_job job = { .set = set };
-	uint32_t n = 0;
+	uint32_t n;
 	int r;
 
 	if (!set->n_weights)
 		return 0;
-	for (size_t i = 0; i < set->n_weights; i++)
-		n += count_pieces(&set->weights[i]);
+	n = count_all(set);
 	pieces = calloc(DN_MAX(n, 1U), sizeof(*pieces));
 	if (!pieces)
 		return dn_error_memory(err, "loading", n * sizeof(*pieces));
@@ -264,14 +333,14 @@ int dn_weights_load(struct dn_weight_set *set, struct dn_pool *pool, struct dn_e
 			*err = job.error;
 		return r;
 	}
-	set_addresses(set);
+	dn_weights_set_addresses(set);
 	return 0;
 }
 
 static struct dn_weight_set set_of(const struct dn_model *m)
 {
-	return (struct dn_weight_set){ m->gguf, m->weights, m->n_weights, m->region,
-				       m->region_bytes };
+	return (struct dn_weight_set){ m->gguf,	  m->weights,	   m->n_weights,
+				       m->region, m->region_bytes, m->mapped_bytes };
 }
 
 int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_error *err)
@@ -281,7 +350,10 @@ int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_er
 
 	if (m->region)
 		return 0;
-	r = dn_weights_load(&set, pool, err);
+	if (m->prepared.bytes)
+		r = dn_prepared_map(&m->prepared, &set, pool, err);
+	else
+		r = dn_weights_load(&set, pool, err);
 	for (uint32_t i = 0; r >= 0 && i < m->n_adapters; i++) {
 		r = dn_adapter_load(m->adapters[i], pool, err);
 		if (r < 0)
@@ -294,6 +366,7 @@ int dn_model_load_weights(struct dn_model *m, struct dn_pool *pool, struct dn_er
 		return r;
 	}
 	m->region = set.region;
+	m->mapped_bytes = set.mapped_bytes;
 	if (m->globals.tied)
 		m->globals.output.w = m->globals.embedding;
 	return 0;

@@ -75,6 +75,35 @@ void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint3
 	}
 }
 
+static void unrelay_lane(const uint8_t *group, size_t n_blocks, uint32_t lane, uint8_t *row,
+			 const struct dn_shape *shape)
+{
+	const size_t bytes = 4U * shape->words + 2U * shape->halves;
+
+	for (size_t b = 0; b < n_blocks; b++, row += bytes, group += bytes * DN_GROUP) {
+		uint8_t *word = row + (shape->behind ? 0 : 2 * shape->halves);
+		uint8_t *half = row + (shape->behind ? 4 * shape->words : 0);
+		const uint8_t *from = group + (size_t)4 * lane;
+
+		for (uint32_t j = 0; j < shape->words; j++)
+			memcpy(word + (size_t)4 * j, from + (size_t)4 * DN_GROUP * j, 4);
+		from = group + (size_t)4 * DN_GROUP * shape->words + (size_t)2 * lane;
+		for (uint32_t j = 0; j < shape->halves; j++)
+			memcpy(half + (size_t)2 * j, from + (size_t)2 * DN_GROUP * j, 2);
+	}
+}
+
+void dn_unrelay_group(enum dn_type type, uint32_t columns, const void *group, uint32_t n_rows,
+		      void *rows)
+{
+	const struct dn_shape shape = dn_type_shape(type);
+	const size_t row_bytes = dn_relay_row_bytes(type, columns);
+	const size_t n_blocks = columns / dn_type_info(type)->columns;
+
+	for (uint32_t lane = 0; lane < n_rows; lane++)
+		unrelay_lane(group, n_blocks, lane, (uint8_t *)rows + lane * row_bytes, &shape);
+}
+
 void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t column, uint8_t *out)
 {
 	const struct dn_shape shape = dn_type_shape(matrix->type);

@@ -56,6 +56,10 @@ size_t dn_relay_row_bytes(enum dn_type type, uint32_t columns);
 void dn_relay_group(enum dn_type type, uint32_t columns, const void *rows, uint32_t n_rows,
 		    void *out);
 
+/* The rows of a group, as they were in the file: what dn_relay_group() was given. */
+void dn_unrelay_group(enum dn_type type, uint32_t columns, const void *group, uint32_t n_rows,
+		      void *rows);
+
 /* The block of @row that holds @column, as it was in the file: DN_FILE_BLOCK_MAX bytes at most. */
 void dn_relay_block(const struct dn_matrix *matrix, uint32_t row, uint32_t column, uint8_t *out);
 

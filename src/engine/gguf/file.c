@@ -38,6 +38,7 @@ static const char *what_else(const uint8_t *bytes, size_t size)
 		{ "tjgg", "a GGJT file, which GGUF has replaced: get the model as GGUF" },
 		{ "fmgg", "a GGMF file, which GGUF has replaced: get the model as GGUF" },
 		{ "lmgg", "a GGML file, which GGUF has replaced: get the model as GGUF" },
+		{ "DNPREPAR", "a prepared model: give it a name that ends in .dunlin" },
 		{ "version https://git-lfs", "a Git LFS pointer: fetch the file itself" },
 		{ "<!DOCTYPE", "a web page: the download went wrong" },
 		{ "<html", "a web page: the download went wrong" },
@@ -193,23 +194,36 @@ static int check_alignment(struct gguf_file *file, struct dn_error *err)
 	return 0;
 }
 
-static int map_head(struct gguf_file *file, struct dn_error *err)
+static int map_head(struct gguf_file *file, int fd, uint64_t offset, uint64_t bytes,
+		    struct dn_error *err)
 {
 	void *map;
-	int r;
 
-	r = check_file(file->fd, &file->size, err);
-	if (r < 0)
-		return r;
-	if (file->size == 0)
+	if (bytes == 0)
 		return dn_error_set(err, EINVAL, "the file is empty");
-	file->map_size = (size_t)DN_MIN(file->size, GGUF_HEADER_MAX);
-	map = mmap(NULL, file->map_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
+	file->map_size = (size_t)DN_MIN(bytes, GGUF_HEADER_MAX);
+	map = mmap(NULL, file->map_size, PROT_READ, MAP_PRIVATE, fd, (off_t)offset);
 	if (map == MAP_FAILED)
 		return dn_error_errno(err, errno, "map the model file's first %zu bytes",
 				      file->map_size);
 	file->map = map;
 	return 0;
+}
+
+int gguf_file_map(struct gguf_file *file, int fd, struct dn_error *err)
+{
+	int r = check_file(fd, &file->size, err);
+
+	file->fd = fd;
+	return r < 0 ? r : map_head(file, fd, 0, file->size, err);
+}
+
+int gguf_file_map_image(struct gguf_file *file, int fd, const struct dn_gguf_image *image,
+			struct dn_error *err)
+{
+	file->fd = -1;
+	file->size = image->file_bytes;
+	return map_head(file, fd, image->offset, DN_MIN(image->bytes, image->file_bytes), err);
 }
 
 static int allocate_entries(struct gguf_file *file, struct dn_error *err)
@@ -223,15 +237,11 @@ static int allocate_entries(struct gguf_file *file, struct dn_error *err)
 			       file->n_entries, err);
 }
 
-int gguf_file_open(struct gguf_file *file, struct dn_error *err)
+int gguf_file_read(struct gguf_file *file, struct dn_error *err)
 {
-	struct gguf_reader reader = { .file = file, .at = 8, .err = err };
+	struct gguf_reader reader = { .file = file, .at = 8, .end = file->map_size, .err = err };
 	int r;
 
-	r = map_head(file, err);
-	if (r < 0)
-		return r;
-	reader.end = file->map_size;
 	r = check_magic(file, err);
 	if (r < 0)
 		return r;
@@ -262,6 +272,7 @@ void gguf_file_trim(struct gguf_file *file, uint64_t header)
 	size_t keep = DN_ROUND_UP((size_t)header, page);
 	size_t have = DN_ROUND_UP(file->map_size, page);
 
+	file->header_bytes = (size_t)header;
 	if (keep < have && munmap((uint8_t *)(uintptr_t)file->map + keep, have - keep) == 0)
 		file->map_size = keep;
 }

@@ -21,14 +21,30 @@ static int blame(const struct dn_gguf *gguf, size_t number, int r, struct dn_err
 	return dn_error_prefix(err, r, "file %zu of %zu", number + 1, gguf->n_files);
 }
 
-static int open_files(struct dn_gguf *gguf, const int *fds, struct dn_error *err)
+/* What the headers are mapped from: a file each, or images in one. */
+struct sources {
+	const int *fds;
+	int fd;
+	const struct dn_gguf_image *images;
+};
+
+static int map_file(struct gguf_file *file, const struct sources *from, size_t i,
+		    struct dn_error *err)
+{
+	if (from->images)
+		return gguf_file_map_image(file, from->fd, &from->images[i], err);
+	return gguf_file_map(file, from->fds[i], err);
+}
+
+static int open_files(struct dn_gguf *gguf, const struct sources *from, struct dn_error *err)
 {
 	for (size_t i = 0; i < gguf->n_files; i++) {
 		struct gguf_file *file = &gguf->files[i];
 		int r;
 
-		file->fd = fds[i];
-		r = gguf_file_open(file, err);
+		r = map_file(file, from, i, err);
+		if (r >= 0)
+			r = gguf_file_read(file, err);
 		if (r < 0)
 			return blame(gguf, i, r, err);
 		file->first_tensor = gguf->n_tensors;
@@ -70,19 +86,20 @@ static int take_tensors(struct dn_gguf *gguf, struct dn_error *err)
 	return 0;
 }
 
-int dn_gguf_open(const int *fds, size_t n_fds, struct dn_gguf **ret_gguf, struct dn_error *err)
+static int open_sources(const struct sources *from, size_t n, struct dn_gguf **ret_gguf,
+			struct dn_error *err)
 {
 	DN_AUTO_GGUF struct dn_gguf *gguf = NULL;
 	int r;
 
-	if (n_fds < 1 || n_fds > DN_GGUF_FILES_MAX)
-		return dn_error_set(err, EINVAL, "a model of %zu files; it must be 1 to %d", n_fds,
+	if (n < 1 || n > DN_GGUF_FILES_MAX)
+		return dn_error_set(err, EINVAL, "a model of %zu files; it must be 1 to %d", n,
 				    DN_GGUF_FILES_MAX);
-	gguf = calloc(1, sizeof(*gguf) + n_fds * sizeof(gguf->files[0]));
+	gguf = calloc(1, sizeof(*gguf) + n * sizeof(gguf->files[0]));
 	if (!gguf)
 		return dn_error_memory(err, "a model file", sizeof(*gguf));
-	gguf->n_files = n_fds;
-	r = open_files(gguf, fds, err);
+	gguf->n_files = n;
+	r = open_files(gguf, from, err);
 	if (r < 0)
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the cleanup attribute frees it */
 		return r;
@@ -91,6 +108,21 @@ int dn_gguf_open(const int *fds, size_t n_fds, struct dn_gguf **ret_gguf, struct
 		return r;
 	*ret_gguf = DN_STEAL(gguf);
 	return 0;
+}
+
+int dn_gguf_open(const int *fds, size_t n_fds, struct dn_gguf **ret_gguf, struct dn_error *err)
+{
+	const struct sources from = { .fds = fds };
+
+	return open_sources(&from, n_fds, ret_gguf, err);
+}
+
+int dn_gguf_open_images(int fd, const struct dn_gguf_image *images, size_t n_images,
+			struct dn_gguf **ret_gguf, struct dn_error *err)
+{
+	const struct sources from = { .fd = fd, .images = images };
+
+	return open_sources(&from, n_images, ret_gguf, err);
 }
 
 struct dn_gguf *dn_gguf_free(struct dn_gguf *gguf)

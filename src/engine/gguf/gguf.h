@@ -104,6 +104,28 @@ struct dn_gguf_entry {
 DN_MUST_CHECK int dn_gguf_open(const int *fds, size_t n_fds, struct dn_gguf **ret_gguf,
 			       struct dn_error *err);
 
+/**
+ * struct dn_gguf_image - a copy of a file's header, kept in another file
+ * @offset: where, a multiple of the page size
+ * @bytes: of the header, at least
+ * @file_bytes: of the file that it was copied from
+ */
+struct dn_gguf_image {
+	uint64_t offset;
+	uint64_t bytes;
+	uint64_t file_bytes;
+};
+
+/**
+ * dn_gguf_open_images() - as dn_gguf_open(), of headers whose files may be gone
+ * @fd: borrowed for the call; the images lie inside it
+ * @n_images: as @n_fds
+ *
+ * All but dn_gguf_read(), which has nothing to read from, works as with the files themselves.
+ */
+DN_MUST_CHECK int dn_gguf_open_images(int fd, const struct dn_gguf_image *images, size_t n_images,
+				      struct dn_gguf **ret_gguf, struct dn_error *err);
+
 struct dn_gguf *dn_gguf_free(struct dn_gguf *gguf);
 DN_DEFINE_CLEANUP(struct dn_gguf *, dn_gguf_free)
 #define DN_AUTO_GGUF DN_AUTO(dn_gguf_free_cleanup)
@@ -114,6 +136,13 @@ size_t dn_gguf_n_files(const struct dn_gguf *gguf);
 uint64_t dn_gguf_file_size(const struct dn_gguf *gguf);
 /* Bytes of all headers: what of the mappings is ever touched. */
 uint64_t dn_gguf_header_size(const struct dn_gguf *gguf);
+/* The header of a file, from its first byte on. */
+struct dn_gguf_head {
+	const uint8_t *data;
+	size_t size;
+	uint64_t file_bytes;
+};
+struct dn_gguf_head dn_gguf_head(const struct dn_gguf *gguf, size_t file);
 
 size_t dn_gguf_n_entries(const struct dn_gguf *gguf);
 const struct dn_gguf_entry *dn_gguf_entry(const struct dn_gguf *gguf, size_t index);

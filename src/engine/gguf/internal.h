@@ -56,8 +56,9 @@ struct gguf_index {
 
 /**
  * struct gguf_file - one file of a model
- * @fd: borrowed
+ * @fd: borrowed; -1 where there is but a copy of the header
  * @map: the head of the file, to the end of the header
+ * @header_bytes: to the end of the tensors' descriptions, once they are read
  * @entries_end: where the tensors' descriptions begin
  * @first_tensor: of its @n_tensors, in the model's list
  */
@@ -67,6 +68,7 @@ struct gguf_file {
 	uint64_t size;
 	const uint8_t *map;
 	size_t map_size;
+	size_t header_bytes;
 	size_t n_entries;
 	struct dn_gguf_entry *entries;
 	const uint8_t *entries_end;
@@ -126,10 +128,13 @@ DN_MUST_CHECK int gguf_file_get_u32(const struct gguf_file *file, const char *ke
 				    struct dn_error *err);
 
 /*
- * gguf-file.c: maps the file of @file->fd, reads it up to the tensors' descriptions. Whatever it
- * returns, gguf_file_done() undoes it; both take a zeroed struct.
+ * gguf-file.c: maps the head of a file, or of an image in @fd; then reads it up to the tensors'
+ * descriptions. Whatever they return, gguf_file_done() undoes it; all take a zeroed struct.
  */
-DN_MUST_CHECK int gguf_file_open(struct gguf_file *file, struct dn_error *err);
+DN_MUST_CHECK int gguf_file_map(struct gguf_file *file, int fd, struct dn_error *err);
+DN_MUST_CHECK int gguf_file_map_image(struct gguf_file *file, int fd,
+				      const struct dn_gguf_image *image, struct dn_error *err);
+DN_MUST_CHECK int gguf_file_read(struct gguf_file *file, struct dn_error *err);
 /* Unmaps what is behind the first @header bytes: dn_gguf_read() does without. */
 void gguf_file_trim(struct gguf_file *file, uint64_t header);
 void gguf_file_done(struct gguf_file *file);

@@ -298,6 +298,8 @@ int dn_gguf_read(const struct dn_gguf *gguf, uint32_t number, void *out, size_t 
 		return dn_error_set(err, EINVAL, "the model has %zu files, no file %" PRIu32,
 				    gguf->n_files, number + 1);
 	file = &gguf->files[number];
+	if (file->fd < 0)
+		return dn_error_set(err, EINVAL, "the model's file is not here, only its header");
 	if (!dn_add_ok(offset, (uint64_t)size, &end) || end > file->size)
 		return dn_error_set(err, EINVAL,
 				    "%zu bytes at byte %" PRIu64
@@ -339,4 +341,11 @@ uint64_t dn_gguf_header_size(const struct dn_gguf *gguf)
 	for (size_t i = 0; i < gguf->n_files; i++)
 		total += gguf->files[i].map_size;
 	return total;
+}
+
+struct dn_gguf_head dn_gguf_head(const struct dn_gguf *gguf, size_t file)
+{
+	const struct gguf_file *f = &gguf->files[file];
+
+	return (struct dn_gguf_head){ f->map, f->header_bytes, f->size };
 }
