@@ -43,12 +43,14 @@ enum dn_frame_type {
 	DN_FRAME_CANCEL = 7,	 /* @request is the one to cancel; no frame of its own comes back */
 	DN_FRAME_SCORE = 8,	 /* attached: uint32 ids; -> SCORED */
 	DN_FRAME_LOGITS = 9, /* attached: uint32 ids; -> LOGITS_OUT... (attached: float32 rows) */
-	DN_FRAME_SNAPSHOT = 10, /* of a kept sequence; -> SNAPSHOT_OUT (attached) */
-	DN_FRAME_RESTORE = 11,	/* attached: a snapshot, kept under this number; -> RESTORED */
-	DN_FRAME_FORGET = 12,	/* drops a kept sequence; -> FORGOTTEN */
-	DN_FRAME_TEMPLATE = 13, /* attached: template source, replaces the model's; -> READY */
-	DN_FRAME_FILE = 14,	/* attached: a further file of the coming LOAD; -> READY */
-	DN_FRAME_EMBED = 15,	/* attached: texts; -> EMBEDDED... (attached: float32 rows) */
+	DN_FRAME_SNAPSHOT = 10,	 /* of a kept sequence; -> SNAPSHOT_OUT (attached) */
+	DN_FRAME_RESTORE = 11,	 /* attached: a snapshot, kept under this number; -> RESTORED */
+	DN_FRAME_FORGET = 12,	 /* drops a kept sequence; -> FORGOTTEN */
+	DN_FRAME_TEMPLATE = 13,	 /* attached: template source, replaces the model's; -> READY */
+	DN_FRAME_FILE = 14,	 /* attached: a further file of the coming LOAD; -> READY */
+	DN_FRAME_EMBED = 15,	 /* attached: texts; -> EMBEDDED... (attached: float32 rows) */
+	DN_FRAME_PREPARE = 16,	 /* attached: a file that gets the prepared form; -> READY */
+	DN_FRAME_GIVE_BACK = 17, /* attached: one that gets a file of the model again; -> READY */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -107,8 +109,10 @@ struct dn_frame_load {
 	uint32_t outputs;   /* 0: default */
 	uint32_t kv;	    /* enum dn_kv_type */
 	uint32_t report_steps;
-	uint64_t memory; /* bytes; 0: unbounded */
-	char level[16];	 /* empty: the best */
+	uint64_t memory;   /* bytes; 0: unbounded */
+	char level[16];	   /* empty: the best */
+	uint32_t prepared; /* the file is a model's prepared form, whose seal the parent checks */
+	uint32_t reserved;
 };
 
 struct dn_frame_hello {
@@ -133,6 +137,8 @@ struct dn_frame_loaded {
 	uint32_t pooling; /* enum dn_pooling: what embeddings are where EMBED does not choose */
 	uint32_t scores;  /* that a pair of texts gets; 0: the model is no reranker */
 	uint32_t embed_context; /* tokens that an embedded text may have; 0 as @context */
+	uint32_t n_files;	/* that the model is made of, or was before it was prepared */
+	uint32_t reserved;
 	uint64_t load_ns;
 	uint64_t planned_bytes;
 	uint64_t bytes_per_token;
@@ -290,6 +296,11 @@ struct dn_frame_embedded {
 	uint64_t tokens;    /* that were computed for them */
 };
 
+/* GIVE_BACK: which of the model's files, from 0. */
+struct dn_frame_give_back {
+	uint32_t file;
+};
+
 /* SNAPSHOT, FORGET: of which kept sequence. */
 struct dn_frame_sequence {
 	uint64_t kept;
@@ -338,6 +349,7 @@ struct dn_frame {
 		struct dn_frame_rows rows;
 		struct dn_frame_embed embed;
 		struct dn_frame_embedded embedded;
+		struct dn_frame_give_back give_back;
 		struct dn_frame_sequence sequence;
 		struct dn_frame_restored restored;
 		struct dn_frame_step step;

@@ -62,6 +62,9 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 	       result->threads == 1 ? "" : "s");
 	printf("load            %.1f ms (with the worker's start %.1f ms)\n",
 	       (double)result->loaded.load_ns / 1e6, result->start_ms);
+	if (result->verify_ms > 0)
+		printf("verify          %.1f ms of it, the prepared model's seal\n",
+		       result->verify_ms);
 	printf("prefill %-7u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n", bench->prompt,
 	       result->prefill.median, result->prefill.min, result->prefill.max,
 	       100 * result->prefill.spread);
@@ -117,9 +120,10 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	if (result->loaded.generates)
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
 	json = json_pack(
-		"{s:o, s:o*, s:o*, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
+		"{s:o, s:o*, s:o*, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
 		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu, "load_ms",
 		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
+		"verify_ms", result->verify_ms,
 		"first_token_ms", first, "peak_rss_bytes", (json_int_t)result->peak_bytes,
 		"planned_bytes", (json_int_t)result->loaded.planned_bytes,
 		"read_bandwidth_bytes_per_second", result->read_bandwidth,

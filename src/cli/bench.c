@@ -27,6 +27,7 @@ static const struct dn_option options[] = {
 	DN_OPTION_KV(struct dn_bench_options),
 	DN_OPTION_MEMORY(struct dn_bench_options),
 	DN_OPTION_LORA(struct dn_bench_options),
+	DN_OPTION_VERIFY(struct dn_bench_options),
 	DN_OPTION_SANDBOX(struct dn_bench_options),
 };
 
@@ -221,6 +222,7 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	if (r < 0)
 		return r;
 	result->start_ms = (double)(dn_cli_now() - begin) / 1e6;
+	result->verify_ms = (double)client.verify_ns / 1e6;
 	result->loaded = client.loaded;
 	result->threads = load.threads;
 	r = measure(&client, bench, result, err);

@@ -16,6 +16,7 @@
 #include "base/base.h"
 #include "base/buffer.h"
 #include "cli/options.h"
+#include "store/seal.h"
 /* IWYU pragma: end_exports */
 
 /* Part of the interface: dunlin(1) lists them. */
@@ -37,7 +38,9 @@ extern const struct dn_verb dn_verb_embed;
 extern const struct dn_verb dn_verb_inspect;
 extern const struct dn_verb dn_verb_logits;
 extern const struct dn_verb dn_verb_perplexity;
+extern const struct dn_verb dn_verb_prepare;
 extern const struct dn_verb dn_verb_rerank;
+extern const struct dn_verb dn_verb_restore;
 extern const struct dn_verb dn_verb_run;
 extern const struct dn_verb dn_verb_template;
 extern const struct dn_verb dn_verb_tokenize;
@@ -77,15 +80,18 @@ DN_MUST_CHECK int dn_cli_read_file(const char *path, struct dn_buffer *buffer,
 /**
  * struct dn_cli_model - the open files of a model
  * @fds: owned; read-only, regular files, parts in order
+ * @prepared: the one file is a prepared form, under @seal
  */
 struct dn_cli_model {
 	int fds[DN_FILE_PARTS_MAX];
 	uint32_t n_fds;
+	bool prepared;
+	struct dn_seal seal;
 };
 
 /**
  * dn_cli_open_model() - the files behind a MODEL argument
- * @model: a path where it has a '/' or ends in ".gguf", else a name
+ * @model: a path where it has a '/' or ends in ".gguf" or ".dunlin", else a name
  * @ret_model: to be closed with dn_cli_close_model()
  *
  * A name is looked up in $XDG_DATA_HOME/dunlin/models, then $XDG_CACHE_HOME/dunlin/models; the

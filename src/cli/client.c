@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/prepared.h"
 #include "worker/frames.h"
 
 #define END_WAIT_MS 2000
@@ -30,6 +32,7 @@ int dn_client_start(struct dn_client *client, bool no_sandbox, struct dn_error *
 	};
 	int r;
 
+	client->greeted = false;
 	r = dn_channel_pair(&client->channel, &theirs, err);
 	if (r < 0)
 		return r;
@@ -66,8 +69,8 @@ void dn_client_request(struct dn_client *client, struct dn_frame *frame, enum dn
 }
 
 /* A worker that is gone is the reason, whatever the socket says. */
-static int send_frame(struct dn_client *client, const struct dn_frame *frame, int fd,
-		      struct dn_error *err)
+int dn_client_send_file(struct dn_client *client, const struct dn_frame *frame, int fd,
+			struct dn_error *err)
 {
 	int r = dn_channel_send(&client->channel, frame, sizeof(*frame), fd, err);
 
@@ -83,7 +86,7 @@ int dn_client_send(struct dn_client *client, struct dn_frame *frame, const void 
 	if (r < 0)
 		return r;
 	frame->attachment = size;
-	return send_frame(client, frame, fd, err);
+	return dn_client_send_file(client, frame, fd, err);
 }
 
 static int wait_frame(struct dn_client *client, struct dn_error *err)
@@ -218,13 +221,33 @@ int dn_client_add_file(struct dn_client *client, int fd, const struct dn_frame_f
 
 	dn_client_request(client, &frame, DN_FRAME_FILE);
 	frame.u.file = *file;
-	r = send_frame(client, &frame, fd, err);
+	r = dn_client_send_file(client, &frame, fd, err);
 	if (r < 0)
 		return r;
 	return dn_client_expect(client, frame.request, DN_FRAME_READY, &frame, NULL, err);
 }
 
-int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
+/* The model runs all the same, more slowly at its start. */
+static void tell_unused(const char *model, const struct dn_error *why)
+{
+	(void)fprintf(stderr, "dunlin: the prepared form of '%.128s' is not used: %s\n", model,
+		      why->message);
+}
+
+static int check_seal(struct dn_client *client, const struct dn_cli_model *model, uint32_t threads,
+		      struct dn_error *err)
+{
+	const uint64_t begin = dn_cli_now();
+	int r;
+
+	if (!model->prepared || client->no_verify)
+		return 0;
+	r = dn_seal_check(model->fds[0], &model->seal, threads, err);
+	client->verify_ns = dn_cli_now() - begin;
+	return r;
+}
+
+int dn_client_load(struct dn_client *client, const struct dn_cli_model *model,
 		   const struct dn_frame_load *load, struct dn_error *err)
 {
 	const struct dn_frame_file part = { .kind = DN_FILE_PART };
@@ -232,15 +255,18 @@ int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
 	uint64_t request;
 	int r;
 
-	for (uint32_t i = 1; i < n_fds; i++) {
-		r = dn_client_add_file(client, fds[i], &part, err);
+	for (uint32_t i = 1; i < model->n_fds; i++) {
+		r = dn_client_add_file(client, model->fds[i], &part, err);
 		if (r < 0)
 			return r;
 	}
 	dn_client_request(client, &frame, DN_FRAME_LOAD);
 	frame.u.load = *load;
+	frame.u.load.prepared = model->prepared;
 	request = frame.request;
-	r = send_frame(client, &frame, fds[0], err);
+	r = dn_client_send_file(client, &frame, model->fds[0], err);
+	if (r >= 0)
+		r = check_seal(client, model, DN_MAX(load->threads, 1U), err);
 	if (r < 0)
 		return r;
 	r = dn_client_expect(client, request, DN_FRAME_LOADED, &frame, NULL, err);
@@ -267,26 +293,64 @@ static int add_adapters(struct dn_client *client, const struct dn_option_list *a
 	return 0;
 }
 
-int dn_client_open(struct dn_client *client, const char *model,
-		   const struct dn_model_options *options, struct dn_frame_load *load,
-		   struct dn_error *err)
+/* What is wrong with the prepared form is wrong with that alone: the model's files are there. */
+static int find_prepared(struct dn_cli_model *files, const char *model, struct dn_error *err)
+{
+	int r = files->prepared ? 0 : dn_cli_find_prepared(files, err);
+
+	if (r < 0 && r != -ENOMEM) {
+		tell_unused(model, err);
+		return 0;
+	}
+	return r;
+}
+
+/* @cache: use the prepared form that the cache may have; returned whether that was used. */
+static int open_and_load(struct dn_client *client, const char *model,
+			 const struct dn_model_options *options, struct dn_frame_load *load,
+			 bool *cache, struct dn_error *err)
 {
 	DN_AUTO_MODEL_FILES struct dn_cli_model files = { .n_fds = 0 };
+	const bool look = *cache && load->depth == DN_LOAD_WEIGHTS;
+	bool sealed;
 	int r;
 
+	*cache = false;
 	/* First of all the process: it gets ready while file and machine are looked up. */
 	r = dn_client_start(client, options->no_sandbox, err);
 	if (r < 0)
 		return r;
+	client->no_verify = options->no_verify;
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
 	r = dn_cli_open_model(model, &files, err);
+	if (r < 0)
+		return r;
+	sealed = files.prepared;
+	if (look)
+		r = find_prepared(&files, model, err);
+	*cache = files.prepared && !sealed;
 	if (r >= 0)
 		r = add_adapters(client, &options->lora, err);
 	if (r < 0)
 		return r;
-	r = dn_client_load(client, files.fds, files.n_fds, load, err);
+	r = dn_client_load(client, &files, load, err);
 	return r < 0 && r != -EOWNERDEAD && r != -EPROTO && r != -EINTR
 		       ? dn_error_prefix(err, r, "model '%.128s'", model)
 		       : r;
+}
+
+int dn_client_open(struct dn_client *client, const char *model,
+		   const struct dn_model_options *options, struct dn_frame_load *load,
+		   struct dn_error *err)
+{
+	bool cache = true;
+	int r = open_and_load(client, model, options, load, &cache, err);
+
+	if (!cache || (r != -EBADMSG && r != -ESTALE))
+		return r;
+	tell_unused(model, err);
+	dn_client_stop(client);
+	cache = false;
+	return open_and_load(client, model, options, load, &cache, err);
 }

@@ -12,6 +12,7 @@
 #include <dunlin/error.h>
 
 #include "base/base.h"
+#include "cli/cli.h"
 #include "cli/options.h"
 #include "sandbox/channel.h"
 #include "sandbox/spawn.h"
@@ -25,6 +26,7 @@ struct dn_model_options {
 	uint32_t kv; /* enum dn_kv_type */
 	uint64_t memory;
 	bool no_sandbox;
+	bool no_verify;
 	struct dn_option_list lora; /* FILE[:SCALE] each */
 };
 
@@ -33,6 +35,11 @@ struct dn_model_options {
 	  .kind = DN_OPTION_FLAG,                                                                  \
 	  .offset = offsetof(type, model.no_sandbox),                                              \
 	  .help = "run the worker without its jail: a hostile file could then harm you" }
+#define DN_OPTION_VERIFY(type)                                                                     \
+	{ .name = "no-verify",                                                                     \
+	  .kind = DN_OPTION_FLAG,                                                                  \
+	  .offset = offsetof(type, model.no_verify),                                               \
+	  .help = "trust a prepared model without reading all of it first" }
 #define DN_OPTION_THREADS(type)                                                                    \
 	{ .name = "threads",                                                                       \
 	  .letter = 't',                                                                           \
@@ -75,6 +82,7 @@ struct dn_model_options {
 /**
  * struct dn_client - a worker process
  * @interrupt_fd: a signalfd that ends waiting with -EINTR, or -1; borrowed
+ * @no_verify: load prepared models without checking all of them
  */
 struct dn_client {
 	struct dn_channel channel;
@@ -84,6 +92,8 @@ struct dn_client {
 	bool greeted;
 	struct dn_frame_hello hello;
 	struct dn_frame_loaded loaded;
+	bool no_verify;
+	uint64_t verify_ns; /* that checking a prepared model took, beside the load */
 };
 
 #define DN_CLIENT_INIT { .channel = DN_CHANNEL_INIT, .child = DN_CHILD_INIT, .interrupt_fd = -1 }
@@ -128,12 +138,19 @@ void dn_client_load_options(const struct dn_model_options *options, struct dn_fr
 /* Sends a file for the coming load and waits until the worker has it. */
 DN_MUST_CHECK int dn_client_add_file(struct dn_client *client, int fd,
 				     const struct dn_frame_file *file, struct dn_error *err);
-/* Sends the model, parts in order, and waits for LOADED, which goes to @client->loaded. */
-DN_MUST_CHECK int dn_client_load(struct dn_client *client, const int *fds, uint32_t n_fds,
+/* Sends a frame that takes a file. */
+DN_MUST_CHECK int dn_client_send_file(struct dn_client *client, const struct dn_frame *frame,
+				      int fd, struct dn_error *err);
+/*
+ * Sends the model, parts in order, and waits for LOADED, which goes to @client->loaded. The seal
+ * of a prepared model is checked meanwhile: -EBADMSG where it was changed.
+ */
+DN_MUST_CHECK int dn_client_load(struct dn_client *client, const struct dn_cli_model *model,
 				 const struct dn_frame_load *load, struct dn_error *err);
 /*
- * Start, open, load, adapters too: what most verbs begin with. Sets @load's threads by the machine where they are
- * not given.
+ * Start, open, load, adapters too: what most verbs begin with. Sets @load's threads by the machine
+ * where they are not given. Weights come from the model's prepared form where there is one that is
+ * good, else from its files.
  */
 DN_MUST_CHECK int dn_client_open(struct dn_client *client, const char *model,
 				 const struct dn_model_options *options, struct dn_frame_load *load,

@@ -11,19 +11,11 @@
 #include "cli/cli.h"
 
 const struct dn_verb *const dn_verbs[] = {
-	&dn_verb_run,
-	&dn_verb_embed,
-	&dn_verb_rerank,
-	&dn_verb_inspect,
-	&dn_verb_tokenize,
-	&dn_verb_template,
-	&dn_verb_logits,
-	&dn_verb_perplexity,
-	&dn_verb_bench,
-	&dn_verb_doctor,
-	&dn_verb_completion,
-	&dn_verb_worker,
-	NULL,
+	&dn_verb_run,	     &dn_verb_embed,	&dn_verb_rerank,
+	&dn_verb_inspect,    &dn_verb_prepare,	&dn_verb_restore,
+	&dn_verb_tokenize,   &dn_verb_template, &dn_verb_logits,
+	&dn_verb_perplexity, &dn_verb_bench,	&dn_verb_doctor,
+	&dn_verb_completion, &dn_verb_worker,	NULL,
 };
 
 static const struct dn_verb *find_verb(const char *name)
@@ -42,11 +34,12 @@ static void print_help(FILE *out)
 		if (!dn_verbs[i]->hidden)
 			(void)fprintf(out, "  %-11s %s\n", dn_verbs[i]->name, dn_verbs[i]->summary);
 	(void)fprintf(out, "  %-11s %s\n", "help", "Print the help of a verb.");
-	(void)fprintf(out, "\nOptions:\n"
-			   "  -h, --help     print this help, or that of a verb\n"
-			   "      --version  print the version\n\n"
-			   "A MODEL with a '/' or ending in .gguf is a path, else a name.\n"
-			   "The manual: man dunlin, man dunlin-VERB\n");
+	(void)fprintf(out,
+		      "\nOptions:\n"
+		      "  -h, --help     print this help, or that of a verb\n"
+		      "      --version  print the version\n\n"
+		      "A MODEL with a '/', or ending in .gguf or .dunlin, is a path, else a name.\n"
+		      "The manual: man dunlin, man dunlin-VERB\n");
 }
 
 static int finish_stdout(const char *name, int code)

@@ -2,6 +2,7 @@
 /* From a MODEL argument, and those of adapters, to open files. */
 
 #include "cli/cli.h"
+#include "cli/prepared.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -47,11 +48,11 @@ int dn_cli_xdg(const char *kind, char *path, size_t size, struct dn_error *err)
 	return 0;
 }
 
-static bool ends_in_gguf(const char *name)
+static bool ends_in(const char *name, const char *suffix)
 {
 	size_t length = strlen(name);
 
-	return length > strlen(SUFFIX) && strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
+	return length > strlen(suffix) && strcmp(name + length - strlen(suffix), suffix) == 0;
 }
 
 /* Exactly five digits: the number, or 0, which is no part's. */
@@ -186,6 +187,12 @@ static int add_parts(const char *path, int fd, struct dn_cli_model *ret_model, s
 	const char *base = base_name(path);
 	struct part_name name;
 
+	if (ends_in(path, DN_PREPARED_SUFFIX)) {
+		int r = dn_cli_unseal(&model, err);
+
+		if (r < 0)
+			return dn_error_prefix(err, r, "model '%.160s'", path);
+	}
 	if (parse_part(path, &name)) {
 		int stem = (int)DN_MIN(name.prefix - (size_t)(base - path), (size_t)128);
 		int r;
@@ -204,7 +211,7 @@ static int add_parts(const char *path, int fd, struct dn_cli_model *ret_model, s
 			return r;
 	}
 	*ret_model = model;
-	model.n_fds = 0;
+	model = (struct dn_cli_model){ .n_fds = 0 };
 	return 0;
 }
 
@@ -221,6 +228,19 @@ void dn_cli_close_model(struct dn_cli_model *model)
 	for (uint32_t i = 0; i < model->n_fds; i++)
 		close(model->fds[i]);
 	model->n_fds = 0;
+	dn_seal_done(&model->seal);
+}
+
+/* Bytes of a file's name before the ending of a model; 0: it is none. */
+static int stem_of(const char *name)
+{
+	if (name[0] == '.')
+		return 0;
+	if (ends_in(name, SUFFIX))
+		return (int)(strlen(name) - strlen(SUFFIX));
+	if (ends_in(name, DN_PREPARED_SUFFIX))
+		return (int)(strlen(name) - strlen(DN_PREPARED_SUFFIX));
+	return 0;
 }
 
 static void list_names(const char *directory, struct dn_buffer *names, unsigned int *n)
@@ -231,9 +251,9 @@ static void list_names(const char *directory, struct dn_buffer *names, unsigned 
 	if (!dir)
 		return;
 	while (*n < NAMES_SHOWN_MAX && (entry = readdir(dir))) {
-		int length = (int)strlen(entry->d_name) - (int)strlen(SUFFIX);
+		int length = stem_of(entry->d_name);
 
-		if (entry->d_name[0] == '.' || !ends_in_gguf(entry->d_name))
+		if (length == 0)
 			continue;
 		/* A list that was cut short is still a list. */
 		if (dn_buffer_printf(names, "%s%.*s", *n > 0 ? ", " : "", length, entry->d_name) <
@@ -244,43 +264,56 @@ static void list_names(const char *directory, struct dn_buffer *names, unsigned 
 	closedir(dir);
 }
 
+/* NAME with an ending of models, in a folder; -ENOENT where there is none. */
+static int open_in(const char *directory, const char *name, struct dn_cli_model *ret_model,
+		   struct dn_error *err)
+{
+	static const char *const endings[] = { SUFFIX, DN_PREPARED_SUFFIX };
+	char path[4096];
+	int fd = -1;
+	int r = -ENOENT;
+
+	for (size_t i = 0; r == -ENOENT && i < DN_ARRAY_SIZE(endings); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%.512s%s", directory, name, endings[i]);
+		r = open_path(path, &fd, err);
+	}
+	return r < 0 ? r : add_parts(path, fd, ret_model, err);
+}
+
 static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn_error *err)
 {
 	static const char *const kinds[] = { "DATA", "CACHE" };
 	DN_AUTO_BUFFER struct dn_buffer names = DN_BUFFER_INIT(256);
 	char directory[3072];
-	char path[4096];
 	unsigned int n = 0;
 
 	if (name[0] == '\0' || name[0] == '.')
 		return dn_error_set(err, EINVAL, "'%s' is no model's name", name);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(kinds); i++) {
 		struct dn_error ignored = DN_ERROR_INIT;
-		int fd = -1;
 		int r;
 
 		if (dn_cli_xdg(kinds[i], directory, sizeof(directory) - sizeof("/models"),
 			       &ignored) < 0)
 			continue;
 		memcpy(directory + strlen(directory), "/models", sizeof("/models"));
-		(void)snprintf(path, sizeof(path), "%s/%.512s" SUFFIX, directory, name);
-		r = open_path(path, &fd, err);
+		r = open_in(directory, name, ret_model, err);
 		if (r != -ENOENT)
-			return r < 0 ? r : add_parts(path, fd, ret_model, err);
+			return r;
 		list_names(directory, &names, &n);
 	}
 	if (n == 0)
 		return dn_error_set(
 			err, ENOENT,
 			"no model named '%.80s': there is none in %.200s; a path has a '/' "
-			"or ends in .gguf",
+			"or ends in .gguf or .dunlin",
 			name, directory);
 	return dn_error_set(err, ENOENT, "no model named '%.80s'; there are: %s", name, names.data);
 }
 
 int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model, struct dn_error *err)
 {
-	if (strchr(model, '/') || ends_in_gguf(model))
+	if (strchr(model, '/') || ends_in(model, SUFFIX) || ends_in(model, DN_PREPARED_SUFFIX))
 		return open_file(model, ret_model, err);
 	return open_name(model, ret_model, err);
 }

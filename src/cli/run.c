@@ -35,6 +35,7 @@ static const struct dn_option options[] = {
 	DN_OPTION_KV(struct dn_run_options),
 	DN_OPTION_MEMORY(struct dn_run_options),
 	DN_OPTION_LORA(struct dn_run_options),
+	DN_OPTION_VERIFY(struct dn_run_options),
 	DN_OPTION_SANDBOX(struct dn_run_options),
 	{ "temperature", 0, DN_OPTION_FLOAT, FIELD(temperature), 0, 100, "X",
 	  "randomness; 0: always the most likely token (default: 0.8)", "Choosing tokens" },

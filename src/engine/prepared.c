@@ -20,7 +20,7 @@
 
 static int damaged(const char *what, struct dn_error *err)
 {
-	return dn_error_set(err, EINVAL,
+	return dn_error_set(err, EBADMSG,
 			    "the prepared model is damaged (%s): prepare the model again", what);
 }
 

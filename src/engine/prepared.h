@@ -54,8 +54,8 @@ struct dn_prepared_weight {
  * dn_model_open_prepared() - dn_model_open() of a prepared form
  * @fd: a regular file or a memfd that does not shrink; borrowed until dn_model_free()
  *
- * Return: 0, or a negative errno: -ESTALE for one that another version has written, -EINVAL for
- * one that is damaged.
+ * Return: 0, or a negative errno: -ESTALE for one that another version has written, -EBADMSG
+ * for one that is damaged.
  */
 DN_MUST_CHECK int dn_model_open_prepared(int fd, struct dn_model **ret_model, struct dn_error *err);
 

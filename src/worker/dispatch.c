@@ -7,14 +7,15 @@
 #include "worker/internal.h"
 
 static dn_worker_handler *const handlers[] = {
-	[DN_FRAME_LOAD] = dn_worker_load,	  [DN_FRAME_DESCRIBE] = dn_worker_describe,
-	[DN_FRAME_TOKENIZE] = dn_worker_tokenize, [DN_FRAME_DETOKENIZE] = dn_worker_detokenize,
-	[DN_FRAME_RENDER] = dn_worker_render,	  [DN_FRAME_SUBMIT] = dn_worker_submit,
-	[DN_FRAME_CANCEL] = dn_worker_cancel,	  [DN_FRAME_SCORE] = dn_worker_score,
-	[DN_FRAME_LOGITS] = dn_worker_logits,	  [DN_FRAME_SNAPSHOT] = dn_worker_snapshot,
-	[DN_FRAME_RESTORE] = dn_worker_restore,	  [DN_FRAME_FORGET] = dn_worker_forget,
-	[DN_FRAME_TEMPLATE] = dn_worker_template, [DN_FRAME_FILE] = dn_worker_file,
-	[DN_FRAME_EMBED] = dn_worker_embed,
+	[DN_FRAME_LOAD] = dn_worker_load,	    [DN_FRAME_DESCRIBE] = dn_worker_describe,
+	[DN_FRAME_TOKENIZE] = dn_worker_tokenize,   [DN_FRAME_DETOKENIZE] = dn_worker_detokenize,
+	[DN_FRAME_RENDER] = dn_worker_render,	    [DN_FRAME_SUBMIT] = dn_worker_submit,
+	[DN_FRAME_CANCEL] = dn_worker_cancel,	    [DN_FRAME_SCORE] = dn_worker_score,
+	[DN_FRAME_LOGITS] = dn_worker_logits,	    [DN_FRAME_SNAPSHOT] = dn_worker_snapshot,
+	[DN_FRAME_RESTORE] = dn_worker_restore,	    [DN_FRAME_FORGET] = dn_worker_forget,
+	[DN_FRAME_TEMPLATE] = dn_worker_template,   [DN_FRAME_FILE] = dn_worker_file,
+	[DN_FRAME_EMBED] = dn_worker_embed,	    [DN_FRAME_PREPARE] = dn_worker_prepare,
+	[DN_FRAME_GIVE_BACK] = dn_worker_give_back,
 };
 
 void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd)

@@ -92,6 +92,10 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "report_steps");
 	if (!good_text(load->level, sizeof(load->level)))
 		return wrong(err, frame, "level");
+	if (load->prepared > 1)
+		return wrong(err, frame, "prepared");
+	if (load->reserved != 0)
+		return wrong(err, frame, "reserved");
 	return 0;
 }
 
@@ -109,6 +113,13 @@ static int check_file(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "kind");
 	if (!in_range(file->scale, -most, most))
 		return wrong(err, frame, "scale");
+	return 0;
+}
+
+static int check_give_back(const struct dn_frame *frame, struct dn_error *err)
+{
+	if (frame->u.give_back.file >= DN_FILE_PARTS_MAX)
+		return wrong(err, frame, "file");
 	return 0;
 }
 
@@ -289,6 +300,10 @@ static int check_loaded(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "pooling");
 	if (loaded->embed_context > loaded->context)
 		return wrong(err, frame, "embed_context");
+	if (loaded->n_files < 1 || loaded->n_files > DN_FILE_PARTS_MAX)
+		return wrong(err, frame, "n_files");
+	if (loaded->reserved != 0)
+		return wrong(err, frame, "reserved");
 	if (!good_text(loaded->level, sizeof(loaded->level)) ||
 	    !good_text(loaded->architecture, sizeof(loaded->architecture)) ||
 	    !good_text(loaded->quantisation, sizeof(loaded->quantisation)) ||
@@ -430,6 +445,8 @@ static const struct frame_kind to_worker[] = {
 	KIND(TEMPLATE, 0, MAYBE, 1, TEXT_ATTACHMENT_MAX, NULL),
 	KIND(FILE, BODY(file), A_FILE, 1, 0, check_file),
 	KIND(EMBED, BODY(embed), REQUIRED, 1, TEXT_ATTACHMENT_MAX, check_embed),
+	KIND(PREPARE, 0, A_FILE, 1, 0, NULL),
+	KIND(GIVE_BACK, BODY(give_back), A_FILE, 1, 0, check_give_back),
 };
 
 static const struct frame_kind from_worker[] = {

@@ -193,6 +193,10 @@ dn_worker_handler dn_worker_snapshot;
 dn_worker_handler dn_worker_restore;
 dn_worker_handler dn_worker_forget;
 
+/* prepare.c */
+dn_worker_handler dn_worker_prepare;
+dn_worker_handler dn_worker_give_back;
+
 /* text.c: a tokenizer or the reason why there is none. */
 DN_MUST_CHECK int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err);
 /* request.c: whether all ids that came from outside are the model's. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/prepared.h"
 #include "worker/internal.h"
 
 _Static_assert(DN_FILE_PARTS_MAX == DN_GGUF_FILES_MAX, "what can be sent can be opened");
@@ -94,6 +95,7 @@ static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned,
 	loaded->dim = info.dim;
 	loaded->pooling = info.pooling;
 	loaded->scores = info.scores;
+	loaded->n_files = (uint32_t)dn_gguf_n_files(worker->model->gguf);
 	loaded->load_ns = ns;
 	if (worker->context) {
 		loaded->context = worker->length;
@@ -124,13 +126,23 @@ static int add_adapters(struct dn_worker *worker, struct dn_error *err)
 	return 0;
 }
 
+static int open_model(struct dn_worker *worker, bool prepared, struct dn_error *err)
+{
+	const struct dn_worker_files *files = &worker->files;
+
+	if (!prepared)
+		return dn_model_open(files->parts, files->n_parts + 1, &worker->model, err);
+	if (files->n_parts > 0)
+		return dn_error_set(err, EINVAL, "a prepared model is one file");
+	return dn_model_open_prepared(files->parts[0], &worker->model, err);
+}
+
 static int load(struct dn_worker *worker, const struct dn_frame_load *load_frame,
 		uint64_t *ret_planned, struct dn_error *err)
 {
 	struct dn_model_info info;
-	int r;
+	int r = open_model(worker, load_frame->prepared, err);
 
-	r = dn_model_open(worker->files.parts, worker->files.n_parts + 1, &worker->model, err);
 	if (r >= 0)
 		r = add_adapters(worker, err);
 	if (r < 0)

@@ -12,7 +12,7 @@ import support
 from support import USAGE, FAILED, dunlin
 
 VERBS = ["run", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "doctor",
-         "embed", "rerank"]
+         "embed", "rerank", "prepare", "restore"]
 
 
 def options_of(verb):

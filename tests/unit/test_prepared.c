@@ -229,9 +229,9 @@ static void test_spoilt_head(void **state)
 	head = (struct dn_prepared_head *)bytes;
 	good = *head;
 	assert_int_equal(open_spoilt(bytes, size), 0);
-	assert_int_equal(open_spoilt(bytes, size - 1), -EINVAL);
-	assert_int_equal(open_spoilt(bytes, sizeof(good) - 1), -EINVAL);
-	assert_int_equal(open_spoilt(bytes, 0), -EINVAL);
+	assert_int_equal(open_spoilt(bytes, size - 1), -EBADMSG);
+	assert_int_equal(open_spoilt(bytes, sizeof(good) - 1), -EBADMSG);
+	assert_int_equal(open_spoilt(bytes, 0), -EBADMSG);
 	head->magic[0] ^= 1;
 	assert_int_equal(open_spoilt(bytes, size), -EINVAL);
 	*head = good;

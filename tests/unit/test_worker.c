@@ -586,6 +586,8 @@ static void test_frames_from_worker(void **state)
 	frame.u.loaded.depth = DN_LOAD_WEIGHTS;
 	frame.u.loaded.context = 8;
 	frame.u.loaded.vocabulary = 1;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
+	frame.u.loaded.n_files = 1;
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
 	frame.u.loaded.vocabulary = 0;
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
@@ -603,6 +605,26 @@ static int check_file(uint32_t kind, float scale, bool has_fd)
 	frame.u.file.kind = kind;
 	frame.u.file.scale = scale;
 	return dn_frame_check(&frame, DN_FRAME_TO_WORKER, has_fd, &err);
+}
+
+/* PREPARE and GIVE_BACK take a file, and no more than the files that a model may have. */
+static void test_frame_prepare(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	dn_frame_init(&frame, DN_FRAME_PREPARE, 1);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), 0);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), -EBADMSG);
+	dn_frame_init(&frame, DN_FRAME_GIVE_BACK, 1);
+	frame.u.give_back.file = DN_FILE_PARTS_MAX - 1;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), 0);
+	frame.u.give_back.file = DN_FILE_PARTS_MAX;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+	dn_frame_init(&frame, DN_FRAME_LOAD, 1);
+	frame.u.load.prepared = 2;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
 }
 
 static void test_frame_file(void **state)
@@ -688,6 +710,7 @@ int main(void)
 		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
 		cmocka_unit_test(test_frames_from_worker),
+		cmocka_unit_test(test_frame_prepare),
 		cmocka_unit_test(test_frame_file),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_requests_without_model),

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* SHA-256 of files: what a model is called, whatever its path. */
+#ifndef DUNLIN_STORE_DIGEST_H
+#define DUNLIN_STORE_DIGEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/error.h>
+
+#include "base/base.h"
+
+#define DN_DIGEST_BYTES 32
+#define DN_DIGEST_TEXT	(2 * DN_DIGEST_BYTES + 1)
+
+struct dn_digest {
+	uint8_t bytes[DN_DIGEST_BYTES];
+};
+
+DN_MUST_CHECK int dn_digest_bytes(const void *data, size_t size, struct dn_digest *ret_digest,
+				  struct dn_error *err);
+/**
+ * dn_digest_files() - of a file; of several, the digest of their digests, one after the other
+ * @fds: borrowed; their positions stay
+ */
+DN_MUST_CHECK int dn_digest_files(const int *fds, size_t n_fds, struct dn_digest *ret_digest,
+				  struct dn_error *err);
+/* In hexadecimal: DN_DIGEST_TEXT bytes, its end among them. */
+void dn_digest_text(const struct dn_digest *digest, char *text);
+
+#endif /* DUNLIN_STORE_DIGEST_H */

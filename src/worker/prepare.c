@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* PREPARE, GIVE_BACK: the one work of a worker that writes, to a file that it was given. */
+
+#include <errno.h>
+
+#include "engine/prepared.h"
+#include "worker/internal.h"
+
+static int need_model(const struct dn_worker *worker, struct dn_error *err)
+{
+	return worker->model ? 0 : dn_error_set(err, EINVAL, "no model is loaded");
+}
+
+static void answer(struct dn_worker *worker, const struct dn_frame *frame)
+{
+	dn_frame_init(&worker->out, DN_FRAME_READY, frame->request);
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+int dn_worker_prepare(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		      struct dn_error *err)
+{
+	int r = need_model(worker, err);
+
+	if (r >= 0)
+		r = dn_model_prepare(worker->model, *fd, err);
+	if (r >= 0)
+		answer(worker, frame);
+	return r;
+}
+
+int dn_worker_give_back(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+			struct dn_error *err)
+{
+	int r = need_model(worker, err);
+
+	if (r >= 0)
+		r = dn_model_give_back(worker->model, frame->u.give_back.file, *fd, err);
+	if (r >= 0)
+		answer(worker, frame);
+	return r;
+}
