@@ -141,7 +141,7 @@ static int understand(struct dn_model *m, struct dn_error *err)
 		*err = m->runs;
 		return r;
 	}
-	r = dn_tokenizer_new(m->gguf, &m->tokenizer, &m->tokenizes);
+	r = dn_tokenizer_new(m->gguf, &m->tables, &m->tokenizer, &m->tokenizes);
 	if (r == -ENOMEM) {
 		*err = m->tokenizes;
 		return r;
@@ -156,16 +156,21 @@ static int understand(struct dn_model *m, struct dn_error *err)
 	return 0;
 }
 
-int dn_model_of_gguf(struct dn_gguf *gguf, struct dn_model **ret_model, struct dn_error *err)
+int dn_model_of_gguf(struct dn_gguf *gguf, const struct dn_tokenizer_tables *tables,
+		     struct dn_model **ret_model, struct dn_error *err)
 {
 	struct dn_model *m = calloc(1, sizeof(*m));
 	int r;
 
 	if (!m) {
 		dn_gguf_free(gguf);
+		if (tables && tables->size)
+			(void)munmap((void *)(uintptr_t)tables->data, tables->size);
 		return dn_error_memory(err, "a model", sizeof(*m));
 	}
 	m->gguf = gguf;
+	if (tables)
+		m->tables = *tables;
 	r = understand(m, err);
 	if (r < 0) {
 		dn_model_free(m);
@@ -184,7 +189,7 @@ int dn_model_open(const int *fds, size_t n_fds, struct dn_model **ret_model, str
 	if (!err)
 		err = &own;
 	r = dn_gguf_open(fds, n_fds, &gguf, err);
-	return r < 0 ? r : dn_model_of_gguf(gguf, ret_model, err);
+	return r < 0 ? r : dn_model_of_gguf(gguf, NULL, ret_model, err);
 }
 
 struct dn_model *dn_model_free(struct dn_model *m)
@@ -196,6 +201,8 @@ struct dn_model *dn_model_free(struct dn_model *m)
 	while (m->n_adapters > 0)
 		dn_adapter_free(m->adapters[--m->n_adapters]);
 	dn_tokenizer_free(m->tokenizer);
+	if (m->tables.size)
+		(void)munmap((void *)(uintptr_t)m->tables.data, m->tables.size);
 	free(m->layers);
 	free(m->weights);
 	dn_gguf_free(m->gguf);

@@ -8,6 +8,7 @@
 
 #include "engine/arch/arch.h"
 #include "engine/gguf/gguf.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
 
@@ -75,6 +76,7 @@ struct dn_prepared {
  * @tokenizer: NULL where @tokenizes is set: why it has none
  * @weights: what @arch asked for, in the order of asking; addresses of @region once loaded
  * @region: the re-laid weights, NULL before they are loaded; @mapped_bytes: of it, for munmap()
+ * @tables: of the tokenizer; mapped, owned
  * @adapters: owned, in the order that they are applied in
  * @state_bytes: of a sequence's recurrent layers
  */
@@ -94,15 +96,19 @@ struct dn_model {
 	size_t region_bytes;
 	size_t mapped_bytes;
 	struct dn_prepared prepared;
+	struct dn_tokenizer_tables tables;
 	struct dn_adapter *adapters[DN_ADAPTERS_MAX];
 	uint32_t n_adapters;
 	uint64_t state_bytes;
 	char architecture[64];
 };
 
-/* A model of headers that were opened; @gguf is taken over, whatever it returns. */
-DN_MUST_CHECK int dn_model_of_gguf(struct dn_gguf *gguf, struct dn_model **ret_model,
-				   struct dn_error *err);
+/*
+ * A model of headers that were opened; @gguf and the mapping of @tables, which may be NULL, are taken
+ * over, whatever it returns.
+ */
+DN_MUST_CHECK int dn_model_of_gguf(struct dn_gguf *gguf, const struct dn_tokenizer_tables *tables,
+				   struct dn_model **ret_model, struct dn_error *err);
 
 /* Reads and re-lays all weights, those of adapters too, with the pool's threads; once a model. */
 DN_MUST_CHECK int dn_model_load_weights(struct dn_model *model, struct dn_pool *pool,

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "engine/prepared.h"
+#include "engine/tokenizer/tables.h"
 #include "kernels/relay.h"
 
 /* Bytes that are read and written at once. */
@@ -147,11 +148,28 @@ static void fill_head(const struct dn_model *m, const struct layout *layout,
 		head->images[i] = (struct dn_gguf_image){ at, image.size, image.file_bytes };
 		at += image.size;
 	}
-	head->weights_at = DN_ROUND_UP(at, (uint64_t)8);
+	head->tables_at = DN_ROUND_UP(at, DN_PREPARED_ALIGN);
+	head->tables_bytes = m->tokenizer ? dn_tokenizer_tables_size(m->tokenizer) : 0;
+	head->weights_at = DN_ROUND_UP(head->tables_at + head->tables_bytes, (uint64_t)8);
 	at = head->weights_at + m->n_weights * sizeof(struct dn_prepared_weight);
 	head->region_at = DN_ROUND_UP(at, DN_PREPARED_ALIGN);
 	head->rest_at = head->region_at + m->region_bytes;
 	head->bytes = head->rest_at + rest_bytes(layout, 0, layout->first[n_files]);
+}
+
+static int put_table(void *data, const void *bytes, size_t size, struct dn_error *err)
+{
+	return put(data, bytes, size, err);
+}
+
+static int put_tables(const struct dn_model *m, const struct dn_prepared_head *head,
+		      struct sink *sink, struct dn_error *err)
+{
+	int r = pad_to(sink, head->tables_at, err);
+
+	if (r >= 0 && m->tokenizer)
+		r = dn_tokenizer_tables_write(m->tokenizer, put_table, sink, err);
+	return r < 0 ? r : pad_to(sink, head->weights_at, err);
 }
 
 static int put_weights(const struct dn_model *m, struct sink *sink, struct dn_error *err)
@@ -226,7 +244,7 @@ static int put_images(const struct dn_model *m, const struct dn_prepared_head *h
 		if (r >= 0)
 			r = put(sink, dn_gguf_head(m->gguf, i).data, head->images[i].bytes, err);
 	}
-	return r < 0 ? r : pad_to(sink, head->weights_at, err);
+	return r;
 }
 
 int dn_model_prepare(const struct dn_model *m, int fd, struct dn_error *err)
@@ -249,6 +267,8 @@ int dn_model_prepare(const struct dn_model *m, int fd, struct dn_error *err)
 	fill_head(m, &layout, &head);
 	region.region_at = head.region_at;
 	r = put_images(m, &head, &sink, err);
+	if (r >= 0)
+		r = put_tables(m, &head, &sink, err);
 	if (r >= 0)
 		r = put_weights(m, &sink, err);
 	if (r >= 0)

@@ -72,7 +72,9 @@ static bool places_fit(const struct dn_prepared_head *head)
 		    !inside(head, image->offset, image->bytes))
 			return false;
 	}
-	return dn_mul_ok(head->n_weights, (uint64_t)sizeof(struct dn_prepared_weight),
+	return head->tables_at % DN_PREPARED_ALIGN == 0 &&
+	       inside(head, head->tables_at, head->tables_bytes) &&
+	       dn_mul_ok(head->n_weights, (uint64_t)sizeof(struct dn_prepared_weight),
 			 &weights_bytes) &&
 	       inside(head, head->weights_at, weights_bytes) &&
 	       head->region_at % DN_PREPARED_ALIGN == 0 &&
@@ -125,11 +127,26 @@ static int check_weights(const struct dn_model *m, const struct dn_prepared_head
 	return r;
 }
 
+static int map_tables(int fd, const struct dn_prepared_head *head,
+		      struct dn_tokenizer_tables *ret_tables, struct dn_error *err)
+{
+	void *map;
+
+	if (!head->tables_bytes)
+		return 0;
+	map = mmap(NULL, head->tables_bytes, PROT_READ, MAP_SHARED, fd, (off_t)head->tables_at);
+	if (map == MAP_FAILED)
+		return dn_error_memory(err, "the tokenizer's tables", head->tables_bytes);
+	*ret_tables = (struct dn_tokenizer_tables){ map, head->tables_bytes };
+	return 0;
+}
+
 int dn_model_open_prepared(int fd, struct dn_model **ret_model, struct dn_error *err)
 {
+	struct dn_tokenizer_tables tables = { NULL, 0 };
 	struct dn_error own = DN_ERROR_INIT;
 	struct dn_prepared_head head;
-	struct dn_gguf *gguf = NULL;
+	DN_AUTO_GGUF struct dn_gguf *gguf = NULL;
 	struct dn_model *m = NULL;
 	int r;
 
@@ -139,7 +156,9 @@ int dn_model_open_prepared(int fd, struct dn_model **ret_model, struct dn_error 
 	if (r >= 0)
 		r = dn_gguf_open_images(fd, head.images, head.n_files, &gguf, err);
 	if (r >= 0)
-		r = dn_model_of_gguf(gguf, &m, err);
+		r = map_tables(fd, &head, &tables, err);
+	if (r >= 0)
+		r = dn_model_of_gguf(DN_STEAL(gguf), &tables, &m, err);
 	if (r >= 0 && !m->runs.code)
 		r = check_weights(m, &head, fd, err);
 	if (r < 0) {

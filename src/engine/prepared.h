@@ -6,12 +6,13 @@
  *
  *   head      struct dn_prepared_head
  *   images    the GGUF header of each file of the model
+ *   tables    of the tokenizer (tokenizer/tables.h)
  *   weights   struct dn_prepared_weight of each weight, in the order of the family's binding
  *   region    the weights, as dn_weights_load() makes them
  *   rest      what of the files is neither in an image nor in the region: padding, tensors that
  *             are not run, tensors that are kept unpacked in the region
  *
- * Images and region begin at multiples of DN_PREPARED_ALIGN. Whoever opens it has checked that it
+ * Images, tables and region begin at multiples of DN_PREPARED_ALIGN. Whoever opens it has checked that it
  * is what was written (src/store/seal.h); what it says is checked here all the same.
  */
 #ifndef DUNLIN_ENGINE_PREPARED_H
@@ -34,6 +35,8 @@ struct dn_prepared_head {
 	uint32_t layout;
 	uint32_t n_files;
 	uint64_t bytes; /* of the whole */
+	uint64_t tables_at;
+	uint64_t tables_bytes;
 	uint64_t weights_at;
 	uint64_t n_weights;
 	uint64_t region_at;

@@ -108,7 +108,7 @@ static const struct dn_tokenizer *get_kind(const char *kind, size_t which)
 		add_charsmap(&builder);
 	}
 	MUST(maker_open(&builder, &ggufs[which]) == 0);
-	MUST(dn_tokenizer_new(ggufs[which], &tokenizers[which], &err) == 0);
+	MUST(dn_tokenizer_new(ggufs[which], NULL, &tokenizers[which], &err) == 0);
 	return tokenizers[which];
 }
 
@@ -143,7 +143,7 @@ static const struct dn_tokenizer *get_tokenizer(size_t which)
 	gguf_builder_init(&builder);
 	maker_write(&maker, &builder);
 	MUST(maker_open(&builder, &ggufs[which]) == 0);
-	MUST(dn_tokenizer_new(ggufs[which], &tokenizers[which], &err) == 0);
+	MUST(dn_tokenizer_new(ggufs[which], NULL, &tokenizers[which], &err) == 0);
 	return tokenizers[which];
 }
 

@@ -144,7 +144,7 @@ static void open_input(const struct input *input)
 	fd = gguf_builder_fd(&builder);
 	MUST(dn_gguf_open(&fd, 1, &gguf, &err) == 0);
 	(void)dn_tokenizer_memory(gguf);
-	r = dn_tokenizer_new(gguf, &tokenizer, &err);
+	r = dn_tokenizer_new(gguf, NULL, &tokenizer, &err);
 	MUST((r == 0) == (tokenizer != NULL));
 	MUST(r == 0 || (err.code == -r && err.message[0]));
 	if (tokenizer)

@@ -50,7 +50,7 @@ static int setup(void **unused)
 	gguf_builder_init(&builder);
 	maker_write(&maker, &builder);
 	assert_int_equal(maker_open(&builder, &gguf), 0);
-	if (dn_tokenizer_new(gguf, &tokenizer, &err) < 0)
+	if (dn_tokenizer_new(gguf, NULL, &tokenizer, &err) < 0)
 		fail_msg("%s", err.message);
 	return 0;
 }

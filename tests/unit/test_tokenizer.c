@@ -442,7 +442,7 @@ static void test_memory_is_what_was_said(void **state)
 	assert_int_equal(maker_open(&builder, &gguf), 0);
 	said = dn_tokenizer_memory(gguf);
 	failing_malloc_arm(0);
-	assert_int_equal(dn_tokenizer_new(gguf, &tokenizer, NULL), 0);
+	assert_int_equal(dn_tokenizer_new(gguf, NULL, &tokenizer, NULL), 0);
 	assert_true(failing_malloc_total() > 1000);
 	assert_true(failing_malloc_total() <= said);
 	failing_malloc_disarm();
@@ -464,7 +464,7 @@ static void test_failing_allocations(void **state)
 		int r;
 
 		failing_malloc_arm(nth);
-		r = dn_tokenizer_new(gguf, &tokenizer, &err);
+		r = dn_tokenizer_new(gguf, NULL, &tokenizer, &err);
 		if (!failing_malloc_disarm()) {
 			assert_int_equal(r, 0);
 			assert_true(nth > 8);

@@ -35,7 +35,7 @@ static void load(struct model *model, const char *path)
 	if (fd < 0)
 		fail_msg("cannot open %s", path);
 	if (dn_gguf_open(&fd, 1, &model->gguf, &err) < 0 ||
-	    dn_tokenizer_new(model->gguf, &model->tokenizer, &err) < 0)
+	    dn_tokenizer_new(model->gguf, NULL, &model->tokenizer, &err) < 0)
 		fail_msg("%s: %s", path, err.message);
 	close(fd);
 }

@@ -24,7 +24,7 @@ static void expect(struct gguf_builder *builder, int code, const char *word)
 
 	assert_int_equal(maker_open(builder, &gguf), 0);
 	(void)dn_tokenizer_memory(gguf);
-	r = dn_tokenizer_new(gguf, &tokenizer, &err);
+	r = dn_tokenizer_new(gguf, NULL, &tokenizer, &err);
 	if (r != -code)
 		fail_msg("%s: %d instead of %d: %s", word, r, -code, err.message);
 	if (code) {
@@ -33,7 +33,7 @@ static void expect(struct gguf_builder *builder, int code, const char *word)
 		if (!strstr(err.message, word))
 			fail_msg("\"%s\" is not in \"%s\"", word, err.message);
 		/* A caller without interest in the reason. */
-		assert_int_equal(dn_tokenizer_new(gguf, &tokenizer, NULL), -code);
+		assert_int_equal(dn_tokenizer_new(gguf, NULL, &tokenizer, NULL), -code);
 	} else {
 		assert_non_null(tokenizer);
 	}
@@ -75,7 +75,7 @@ static void test_other_kinds(void **state)
 		if (named)
 			gguf_add_text(&builder, "tokenizer.ggml.model", "none");
 		assert_int_equal(maker_open(&builder, &gguf), 0);
-		assert_int_equal(dn_tokenizer_new(gguf, &tokenizer, NULL), 0);
+		assert_int_equal(dn_tokenizer_new(gguf, NULL, &tokenizer, NULL), 0);
 		assert_null(tokenizer);
 		assert_int_equal(dn_tokenizer_memory(gguf), 0);
 		dn_gguf_free(gguf);
@@ -258,7 +258,7 @@ static void test_text_too_long(void **state)
 	gguf_builder_init(&builder);
 	maker_write(&maker, &builder);
 	assert_int_equal(maker_open(&builder, &gguf), 0);
-	assert_int_equal(dn_tokenizer_new(gguf, &tokenizer, &err), 0);
+	assert_int_equal(dn_tokenizer_new(gguf, NULL, &tokenizer, &err), 0);
 	/* Refused by its size, before a byte is read. */
 	assert_int_equal(
 		dn_tokenizer_encode(tokenizer, "", ((size_t)64 << 20) + 1, 0, NULL, 0, &n, &err),

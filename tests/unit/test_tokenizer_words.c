@@ -298,7 +298,7 @@ static void test_memory_and_failing_allocations(void **state)
 		int r;
 
 		failing_malloc_arm(nth);
-		r = dn_tokenizer_new(gguf, &tokenizer, &err);
+		r = dn_tokenizer_new(gguf, NULL, &tokenizer, &err);
 		n = failing_malloc_total();
 		if (!failing_malloc_disarm())
 			break;

@@ -14,7 +14,7 @@ static struct dn_tokenizer *tokenizer;
 static inline int open_file(struct dn_error *err, struct gguf_builder *builder)
 {
 	assert_int_equal(maker_open(builder, &gguf), 0);
-	return dn_tokenizer_new(gguf, &tokenizer, err);
+	return dn_tokenizer_new(gguf, NULL, &tokenizer, err);
 }
 
 /* @extra adds to the file; may be NULL. */

@@ -4,6 +4,8 @@
  * four bytes a slot, half full at most. A slot holds 11 bits of the hash, so that a probe seldom
  * looks at a key that is not the one. No key is further than DN_INDEX_PROBES slots from its place:
  * real vocabularies stay below a fifth of that, and one made to collide is refused, not suffered.
+ *
+ * Prepared models keep such slots: who changes the hash or the form changes tables.c's version.
  */
 #ifndef DUNLIN_ENGINE_TOKENIZER_INDEX_H
 #define DUNLIN_ENGINE_TOKENIZER_INDEX_H
@@ -81,6 +83,13 @@ static inline bool dn_index_init(struct dn_index *index, uint32_t n)
 	index->slots = calloc(slots, sizeof(*index->slots));
 	index->mask = slots - 1;
 	return index->slots;
+}
+
+/* One whose slots were filled before; they are borrowed, and only read. */
+static inline void dn_index_of(struct dn_index *index, const uint32_t *slots, uint32_t n)
+{
+	index->slots = (uint32_t *)(uintptr_t)slots;
+	index->mask = dn_index_slots(n) - 1;
 }
 
 static inline uint32_t *dn_index_slot(const struct dn_index *index, uint64_t hash, uint32_t i)

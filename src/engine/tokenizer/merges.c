@@ -71,8 +71,9 @@ static bool is_usable(const struct dn_vocabulary *vocabulary, uint32_t token)
 }
 
 /* Merges @base to @base + @n. @last is the token that the merge before made, and is moved on. */
-static int read_block(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary, uint32_t base,
-		      uint32_t n, const uint8_t **cursor, uint32_t *last, struct dn_error *err)
+static int read_block(struct dn_bpe *bpe, struct dn_merge *merges,
+		      const struct dn_vocabulary *vocabulary, uint32_t base, uint32_t n,
+		      const uint8_t **cursor, uint32_t *last, struct dn_error *err)
 {
 	struct dn_vocabulary_query sides[2 * DN_VOCABULARY_BLOCK];
 	bool used[DN_VOCABULARY_BLOCK];
@@ -92,13 +93,13 @@ static int read_block(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary
 		sides[2 * i].size = left;
 		sides[2 * i + 1].text = space + 1;
 		sides[2 * i + 1].size = text.size - left - 1;
-		bpe->merges[base + i].result = find_result(vocabulary, *last, text, left);
-		if (bpe->merges[base + i].result != DN_TOKEN_NONE)
-			*last = bpe->merges[base + i].result;
+		merges[base + i].result = find_result(vocabulary, *last, text, left);
+		if (merges[base + i].result != DN_TOKEN_NONE)
+			*last = merges[base + i].result;
 	}
 	dn_vocabulary_find_many(vocabulary, sides, (size_t)2 * n);
 	for (uint32_t i = 0; i < n; i++) {
-		struct dn_merge *merge = &bpe->merges[base + i];
+		struct dn_merge *merge = &merges[base + i];
 
 		merge->left = sides[2 * i].token;
 		merge->right = sides[2 * i + 1].token;
@@ -134,13 +135,31 @@ static void find_bytes(struct dn_bpe *bpe, const struct dn_vocabulary *vocabular
 	}
 }
 
+static int build(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary, const uint8_t *cursor,
+		 struct dn_error *err)
+{
+	struct dn_merge *merges = calloc(DN_MAX(bpe->n_merges, 1U), sizeof(*merges));
+	uint32_t last = 0;
+
+	bpe->merges = merges;
+	if (!merges || !dn_index_init(&bpe->index, bpe->n_merges))
+		return dn_error_memory(err, "the tables of merges",
+				       bpe->n_merges * sizeof(*merges));
+	for (uint32_t i = 0; i < bpe->n_merges; i += DN_VOCABULARY_BLOCK) {
+		uint32_t n = DN_MIN(bpe->n_merges - i, (uint32_t)DN_VOCABULARY_BLOCK);
+		int r = read_block(bpe, merges, vocabulary, i, n, &cursor, &last, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 		   const struct dn_gguf *gguf, struct dn_error *err)
 {
 	const char *key = "tokenizer.ggml.merges";
 	struct dn_gguf_array array;
-	const uint8_t *cursor;
-	uint32_t last = 0;
 	int r;
 
 	r = dn_gguf_get_array(gguf, key, DN_GGUF_STRING, &array, err);
@@ -156,15 +175,11 @@ int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 				    (unsigned long long)array.count, DN_MERGES_MAX);
 
 	bpe->n_merges = (uint32_t)array.count;
-	bpe->merges = calloc(DN_MAX(bpe->n_merges, 1U), sizeof(*bpe->merges));
-	if (!bpe->merges || !dn_index_init(&bpe->index, bpe->n_merges))
-		return dn_error_memory(err, "the tables of merges",
-				       bpe->n_merges * sizeof(*bpe->merges));
-	cursor = array.data;
-	for (uint32_t i = 0; i < bpe->n_merges; i += DN_VOCABULARY_BLOCK) {
-		uint32_t n = DN_MIN(bpe->n_merges - i, (uint32_t)DN_VOCABULARY_BLOCK);
-
-		r = read_block(bpe, vocabulary, i, n, &cursor, &last, err);
+	if (bpe->kept_merges) {
+		bpe->merges = bpe->kept_merges;
+		dn_index_of(&bpe->index, bpe->kept_slots, bpe->n_merges);
+	} else {
+		r = build(bpe, vocabulary, array.data, err);
 		if (r < 0)
 			return r;
 	}
@@ -174,7 +189,9 @@ int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 
 void dn_merges_done(struct dn_bpe *bpe)
 {
-	free(bpe->merges);
-	free(bpe->index.slots);
+	if (!bpe->kept_merges) {
+		free((void *)(uintptr_t)bpe->merges);
+		free(bpe->index.slots);
+	}
 	*bpe = (struct dn_bpe){ 0 };
 }

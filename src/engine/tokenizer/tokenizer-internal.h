@@ -34,6 +34,7 @@ struct dn_vocab_entry {
  * @longest: bytes of the longest text that decoding can give
  * @escaped: texts are spelt as SentencePiece does (escape.c), not in GPT-2's alphabet
  * @scores: one little-endian float32 a token, in the mapping, unaligned; NULL without. No NaN.
+ * @kept_slots: of @index, built before; borrowed, NULL without
  */
 struct dn_vocabulary {
 	const char *base;
@@ -44,6 +45,7 @@ struct dn_vocabulary {
 	uint32_t max_size;
 	uint32_t longest;
 	struct dn_index index;
+	const uint32_t *kept_slots;
 };
 
 /* Token texts as raw bytes, made when somebody first asks: most programs never do. */
@@ -66,13 +68,16 @@ struct dn_merge {
  * @index: rank by the pair of token ids
  * @bytes: byte-level: the token of each byte, DN_TOKEN_NONE where the vocabulary lacks it
  * @whole_words: a word that is a token is that token, whatever the merges say
+ * @kept_merges, @kept_slots: @merges and the slots of @index, built before; borrowed, NULL without
  */
 struct dn_bpe {
-	struct dn_merge *merges;
+	const struct dn_merge *merges;
 	uint32_t n_merges;
 	struct dn_index index;
 	uint32_t bytes[256];
 	bool whole_words;
+	const struct dn_merge *kept_merges;
+	const uint32_t *kept_slots;
 };
 
 /**

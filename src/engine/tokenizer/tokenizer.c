@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "engine/gguf/gguf.h"
 #include "engine/tokenizer/index.h"
+#include "engine/tokenizer/tables.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
 /* What PCRE2 takes for compiled patterns, an upper bound. */
@@ -287,8 +288,8 @@ static int read_tokenizer(struct dn_tokenizer *tokenizer, read_fn *read, const s
 	return dn_spelling_new(&tokenizer->vocabulary, &tokenizer->spelling, err);
 }
 
-int dn_tokenizer_new(const struct dn_gguf *gguf, struct dn_tokenizer **ret_tokenizer,
-		     struct dn_error *err)
+int dn_tokenizer_new(const struct dn_gguf *gguf, const struct dn_tokenizer_tables *tables,
+		     struct dn_tokenizer **ret_tokenizer, struct dn_error *err)
 {
 	struct dn_text model = { "none", strlen("none") };
 	struct dn_tokenizer *tokenizer;
@@ -318,6 +319,8 @@ int dn_tokenizer_new(const struct dn_gguf *gguf, struct dn_tokenizer **ret_token
 	tokenizer->eos = DN_TOKEN_NONE;
 	tokenizer->sep = DN_TOKEN_NONE;
 	tokenizer->unknown = DN_TOKEN_NONE;
+	if (tables)
+		dn_tokenizer_tables_take(tables, gguf, tokenizer);
 	r = read_tokenizer(tokenizer, read, gguf, err);
 	if (r < 0) {
 		dn_tokenizer_free(tokenizer);

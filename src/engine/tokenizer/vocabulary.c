@@ -246,10 +246,12 @@ static int vocabulary_read_texts(struct dn_vocabulary *vocabulary,
 			r = vocabulary_read_text(vocabulary, base + i, text, err);
 			if (r < 0)
 				return r;
+			if (vocabulary->kept_slots)
+				continue;
 			hashes[i] = dn_hash_bytes(text.data, text.size);
 			__builtin_prefetch(dn_index_slot(&vocabulary->index, hashes[i], 0), 1);
 		}
-		for (uint32_t i = 0; i < n; i++) {
+		for (uint32_t i = 0; !vocabulary->kept_slots && i < n; i++) {
 			if (vocabulary->entries[base + i].size &&
 			    !vocabulary_index(vocabulary, base + i, hashes[i]))
 				return dn_error_set(
@@ -284,7 +286,10 @@ int dn_vocabulary_read(struct dn_vocabulary *vocabulary, const struct dn_gguf *g
 	vocabulary->base = (const char *)array.data;
 	vocabulary->n_tokens = (uint32_t)array.count;
 	vocabulary->entries = calloc(vocabulary->n_tokens, sizeof(*vocabulary->entries));
-	if (!vocabulary->entries || !dn_index_init(&vocabulary->index, vocabulary->n_tokens))
+	if (vocabulary->kept_slots)
+		dn_index_of(&vocabulary->index, vocabulary->kept_slots, vocabulary->n_tokens);
+	if (!vocabulary->entries ||
+	    (!vocabulary->kept_slots && !dn_index_init(&vocabulary->index, vocabulary->n_tokens)))
 		return dn_error_memory(err, "the vocabulary's tables",
 				       vocabulary->n_tokens * sizeof(*vocabulary->entries));
 	r = vocabulary_read_texts(vocabulary, &array, err);
@@ -299,6 +304,7 @@ int dn_vocabulary_read(struct dn_vocabulary *vocabulary, const struct dn_gguf *g
 void dn_vocabulary_done(struct dn_vocabulary *vocabulary)
 {
 	free(vocabulary->entries);
-	free(vocabulary->index.slots);
+	if (!vocabulary->kept_slots)
+		free(vocabulary->index.slots);
 	*vocabulary = (struct dn_vocabulary){ 0 };
 }
