@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION     1
+#define DN_CHANNEL_VERSION     2
 #define DN_CHANNEL_FD	       3
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
@@ -49,7 +49,7 @@ enum dn_frame_type {
 	DN_FRAME_TEMPLATE = 13,	 /* attached: template source, replaces the model's; -> READY */
 	DN_FRAME_FILE = 14,	 /* attached: a further file of the coming LOAD; -> READY */
 	DN_FRAME_EMBED = 15,	 /* attached: texts; -> EMBEDDED... (attached: float32 rows) */
-	DN_FRAME_PREPARE = 16,	 /* attached: a file that gets the prepared form; -> READY */
+	DN_FRAME_PREPARE = 16,	 /* attached: a file that gets the prepared form; -> PREPARED */
 	DN_FRAME_GIVE_BACK = 17, /* attached: one that gets a file of the model again; -> READY */
 
 	DN_FRAME_HELLO = 100,
@@ -68,6 +68,7 @@ enum dn_frame_type {
 	DN_FRAME_STEP = 113, /* what a step computed and how long it took, where asked for */
 	DN_FRAME_ERROR = 114,
 	DN_FRAME_EMBEDDED = 115,
+	DN_FRAME_PREPARED = 116,
 };
 
 /* What a FILE is to the model. Files come before LOAD, one a frame. */
@@ -296,6 +297,10 @@ struct dn_frame_embedded {
 	uint64_t tokens;    /* that were computed for them */
 };
 
+struct dn_frame_prepared {
+	uint64_t head_bytes; /* what loading less than DN_LOAD_WEIGHTS reads, from the first byte */
+};
+
 /* GIVE_BACK: which of the model's files, from 0. */
 struct dn_frame_give_back {
 	uint32_t file;
@@ -349,6 +354,7 @@ struct dn_frame {
 		struct dn_frame_rows rows;
 		struct dn_frame_embed embed;
 		struct dn_frame_embedded embedded;
+		struct dn_frame_prepared prepared;
 		struct dn_frame_give_back give_back;
 		struct dn_frame_sequence sequence;
 		struct dn_frame_restored restored;

@@ -4,6 +4,7 @@
 #define DUNLIN_BASE_IO_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/base.h"
 
@@ -15,5 +16,9 @@ DN_MUST_CHECK int dn_write_whole(int fd, const void *data, size_t size, const ch
 				 struct dn_error *err);
 DN_MUST_CHECK int dn_read_whole(int fd, void *data, size_t size, const char *what,
 				struct dn_error *err);
+
+/* The same at @offset; the position stays. */
+DN_MUST_CHECK int dn_pread_whole(int fd, void *data, size_t size, uint64_t offset, const char *what,
+				 struct dn_error *err);
 
 #endif /* DUNLIN_BASE_IO_H */

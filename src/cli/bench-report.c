@@ -119,18 +119,18 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	}
 	if (result->loaded.generates)
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
-	json = json_pack(
-		"{s:o, s:o*, s:o*, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
-		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu, "load_ms",
-		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
-		"verify_ms", result->verify_ms,
-		"first_token_ms", first, "peak_rss_bytes", (json_int_t)result->peak_bytes,
-		"planned_bytes", (json_int_t)result->loaded.planned_bytes,
-		"read_bandwidth_bytes_per_second", result->read_bandwidth,
-		"int8_peak_operations_per_second", result->int8_peak, "level", result->loaded.level,
-		"threads", (int)result->threads, "repetitions", (int)bench->repetitions,
-		"architecture", result->loaded.architecture, "quantisation",
-		result->loaded.quantisation);
+	json = json_pack("{s:o, s:o*, s:o*, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, "
+			 "s:i, s:s, s:s}",
+			 "prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu,
+			 "load_ms", (double)result->loaded.load_ns / 1e6, "start_ms",
+			 result->start_ms, "verify_ms", result->verify_ms, "first_token_ms", first,
+			 "peak_rss_bytes", (json_int_t)result->peak_bytes, "planned_bytes",
+			 (json_int_t)result->loaded.planned_bytes,
+			 "read_bandwidth_bytes_per_second", result->read_bandwidth,
+			 "int8_peak_operations_per_second", result->int8_peak, "level",
+			 result->loaded.level, "threads", (int)result->threads, "repetitions",
+			 (int)bench->repetitions, "architecture", result->loaded.architecture,
+			 "quantisation", result->loaded.quantisation);
 	r = json && failed == 0 ? dn_cli_write_json(json, JSON_INDENT(2), err)
 				: dn_error_memory(err, "JSON output", 0);
 	json_decref(json);

@@ -31,8 +31,8 @@ struct dn_spread {
 struct dn_bench_result {
 	struct dn_frame_loaded loaded;
 	uint32_t threads;
-	double start_ms;	  /* from the worker's start to a loaded model */
-	double verify_ms;	  /* that a prepared model's seal took of it, side by side; 0: none */
+	double start_ms;  /* from the worker's start to a loaded model */
+	double verify_ms; /* that a prepared model's seal took of it, side by side; 0: none */
 	struct dn_spread prefill; /* tokens a second */
 	bool decodes;		  /* else the next two say nothing */
 	struct dn_spread decode;

@@ -101,6 +101,8 @@ struct dn_cli_model {
 DN_MUST_CHECK int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model,
 				    struct dn_error *err);
 void dn_cli_close_model(struct dn_cli_model *model);
+/* Whether a name ends in @suffix, with something before it. */
+bool dn_cli_ends_in(const char *name, const char *suffix);
 #define DN_AUTO_MODEL_FILES DN_AUTO(dn_cli_close_model)
 
 /**

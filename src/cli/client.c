@@ -89,10 +89,11 @@ int dn_client_send(struct dn_client *client, struct dn_frame *frame, const void 
 	return dn_client_send_file(client, frame, fd, err);
 }
 
-static int wait_frame(struct dn_client *client, struct dn_error *err)
+/* Until a descriptor has something to read, or the user has had enough. */
+static int wait_for(const struct dn_client *client, int fd, struct dn_error *err)
 {
 	struct pollfd fds[2] = {
-		{ .fd = client->channel.fd, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
 		{ .fd = client->interrupt_fd, .events = POLLIN },
 	};
 	struct signalfd_siginfo signal_info;
@@ -130,7 +131,7 @@ int dn_client_receive(struct dn_client *client, struct dn_frame *ret_frame, int 
 		int r;
 
 		if (client->interrupt_fd >= 0) {
-			r = wait_frame(client, err);
+			r = wait_for(client, client->channel.fd, err);
 			if (r < 0)
 				return r;
 		}
@@ -227,23 +228,32 @@ int dn_client_add_file(struct dn_client *client, int fd, const struct dn_frame_f
 	return dn_client_expect(client, frame.request, DN_FRAME_READY, &frame, NULL, err);
 }
 
-/* The model runs all the same, more slowly at its start. */
-static void tell_unused(const char *model, const struct dn_error *why)
+/* Begins to check what of a prepared model is going to be read. */
+static int begin_check(const struct dn_client *client, const struct dn_cli_model *model,
+		       const struct dn_frame_load *load, struct dn_seal_check **ret_check,
+		       struct dn_error *err)
 {
-	(void)fprintf(stderr, "dunlin: the prepared form of '%.128s' is not used: %s\n", model,
-		      why->message);
-}
-
-static int check_seal(struct dn_client *client, const struct dn_cli_model *model, uint32_t threads,
-		      struct dn_error *err)
-{
-	const uint64_t begin = dn_cli_now();
-	int r;
+	const bool all = load->depth == DN_LOAD_WEIGHTS;
+	const uint32_t threads = load->threads ? load->threads : dn_cli_default_threads();
 
 	if (!model->prepared || client->no_verify)
 		return 0;
-	r = dn_seal_check(model->fds[0], &model->seal, threads, err);
-	client->verify_ns = dn_cli_now() - begin;
+	return dn_seal_check_begin(model->fds[0], &model->seal,
+				   all ? model->seal.bytes : model->seal.head_bytes, threads,
+				   ret_check, err);
+}
+
+static int end_check(struct dn_client *client, struct dn_seal_check *check, uint64_t begin_ns,
+		     struct dn_error *err)
+{
+	int r = wait_for(client, dn_seal_check_fd(check), err);
+
+	if (r < 0) {
+		(void)dn_seal_check_end(check, NULL);
+		return r;
+	}
+	r = dn_seal_check_end(check, err);
+	client->verify_ns = dn_cli_now() - begin_ns;
 	return r;
 }
 
@@ -251,10 +261,13 @@ int dn_client_load(struct dn_client *client, const struct dn_cli_model *model,
 		   const struct dn_frame_load *load, struct dn_error *err)
 {
 	const struct dn_frame_file part = { .kind = DN_FILE_PART };
+	const uint64_t begin = dn_cli_now();
+	struct dn_seal_check *check = NULL;
 	struct dn_frame frame;
 	uint64_t request;
 	int r;
 
+	client->verify_ns = 0;
 	for (uint32_t i = 1; i < model->n_fds; i++) {
 		r = dn_client_add_file(client, model->fds[i], &part, err);
 		if (r < 0)
@@ -266,10 +279,14 @@ int dn_client_load(struct dn_client *client, const struct dn_cli_model *model,
 	request = frame.request;
 	r = dn_client_send_file(client, &frame, model->fds[0], err);
 	if (r >= 0)
-		r = check_seal(client, model, DN_MAX(load->threads, 1U), err);
+		r = begin_check(client, model, load, &check, err);
 	if (r < 0)
 		return r;
 	r = dn_client_expect(client, request, DN_FRAME_LOADED, &frame, NULL, err);
+	if (r >= 0 && check)
+		r = end_check(client, check, begin, err);
+	else if (check)
+		(void)dn_seal_check_end(check, NULL);
 	if (r < 0)
 		return r;
 	client->loaded = frame.u.loaded;
@@ -293,48 +310,52 @@ static int add_adapters(struct dn_client *client, const struct dn_option_list *a
 	return 0;
 }
 
-/* What is wrong with the prepared form is wrong with that alone: the model's files are there. */
-static int find_prepared(struct dn_cli_model *files, const char *model, struct dn_error *err)
+/* The model runs all the same, more slowly at its start. */
+static void tell_unused(const char *model, const struct dn_error *why)
 {
-	int r = files->prepared ? 0 : dn_cli_find_prepared(files, err);
-
-	if (r < 0 && r != -ENOMEM) {
-		tell_unused(model, err);
-		return 0;
-	}
-	return r;
+	(void)fprintf(stderr, "dunlin: the prepared form of '%.128s' is not used: %s\n", model,
+		      why->message);
 }
 
-/* @cache: use the prepared form that the cache may have; returned whether that was used. */
-static int open_and_load(struct dn_client *client, const char *model,
-			 const struct dn_model_options *options, struct dn_frame_load *load,
-			 bool *cache, struct dn_error *err)
+static int start_and_open(struct dn_client *client, const char *model,
+			  const struct dn_model_options *options, struct dn_frame_load *load,
+			  struct dn_cli_model *ret_files, struct dn_error *err)
 {
-	DN_AUTO_MODEL_FILES struct dn_cli_model files = { .n_fds = 0 };
-	const bool look = *cache && load->depth == DN_LOAD_WEIGHTS;
-	bool sealed;
-	int r;
-
-	*cache = false;
 	/* First of all the process: it gets ready while file and machine are looked up. */
-	r = dn_client_start(client, options->no_sandbox, err);
+	int r = dn_client_start(client, options->no_sandbox, err);
+
 	if (r < 0)
 		return r;
 	client->no_verify = options->no_verify;
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
-	r = dn_cli_open_model(model, &files, err);
-	if (r < 0)
+	r = dn_cli_open_model(model, ret_files, err);
+	return r < 0 ? r : add_adapters(client, &options->lora, err);
+}
+
+/*
+ * From the prepared form that the cache may have. Return: 1 where that was loaded; 0 where there is
+ * none; a negative errno where there is one that cannot be used, for whatever reason.
+ */
+static int load_prepared(struct dn_client *client, struct dn_cli_model *files,
+			 const struct dn_frame_load *load, struct dn_error *err)
+{
+	int r;
+
+	if (files->prepared || load->depth != DN_LOAD_WEIGHTS)
+		return 0;
+	r = dn_cli_find_prepared(files, err);
+	if (r < 0 || !files->prepared)
 		return r;
-	sealed = files.prepared;
-	if (look)
-		r = find_prepared(&files, model, err);
-	*cache = files.prepared && !sealed;
-	if (r >= 0)
-		r = add_adapters(client, &options->lora, err);
-	if (r < 0)
-		return r;
-	r = dn_client_load(client, &files, load, err);
+	r = dn_client_load(client, files, load, err);
+	return r < 0 ? r : 1;
+}
+
+static int load_files(struct dn_client *client, const char *model, const struct dn_cli_model *files,
+		      const struct dn_frame_load *load, struct dn_error *err)
+{
+	int r = dn_client_load(client, files, load, err);
+
 	return r < 0 && r != -EOWNERDEAD && r != -EPROTO && r != -EINTR
 		       ? dn_error_prefix(err, r, "model '%.128s'", model)
 		       : r;
@@ -344,13 +365,28 @@ int dn_client_open(struct dn_client *client, const char *model,
 		   const struct dn_model_options *options, struct dn_frame_load *load,
 		   struct dn_error *err)
 {
-	bool cache = true;
-	int r = open_and_load(client, model, options, load, &cache, err);
+	DN_AUTO_MODEL_FILES struct dn_cli_model files = { .n_fds = 0 };
+	struct dn_error why = DN_ERROR_INIT;
+	int r = start_and_open(client, model, options, load, &files, err);
 
-	if (!cache || (r != -EBADMSG && r != -ESTALE))
+	if (r < 0)
 		return r;
-	tell_unused(model, err);
+	r = load_prepared(client, &files, load, &why);
+	if (r > 0)
+		return 0;
+	if (r == 0)
+		return load_files(client, model, &files, load, err);
+	if (r == -EINTR) {
+		*err = why;
+		return r;
+	}
+	/* A worker loads once. What was wrong may have been the memory, or whatever: then it is again. */
 	dn_client_stop(client);
-	cache = false;
-	return open_and_load(client, model, options, load, &cache, err);
+	dn_cli_close_model(&files);
+	r = start_and_open(client, model, options, load, &files, err);
+	if (r >= 0)
+		r = load_files(client, model, &files, load, err);
+	if (r >= 0)
+		tell_unused(model, &why);
+	return r;
 }

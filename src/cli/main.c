@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,8 @@ int main(int argc, char **argv)
 	const struct dn_verb *verb;
 	const char *word = argc > 1 ? argv[1] : "";
 
+	/* A file that may not grow is an error of the write, in the worker too. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	/* A worker has but the descriptors that it was given. */
 	if (strcmp(word, dn_verb_worker.name) != 0 && fill_standard_streams() < 0)
 		return DN_EXIT_FAILED;

@@ -48,7 +48,7 @@ int dn_cli_xdg(const char *kind, char *path, size_t size, struct dn_error *err)
 	return 0;
 }
 
-static bool ends_in(const char *name, const char *suffix)
+bool dn_cli_ends_in(const char *name, const char *suffix)
 {
 	size_t length = strlen(name);
 
@@ -187,7 +187,7 @@ static int add_parts(const char *path, int fd, struct dn_cli_model *ret_model, s
 	const char *base = base_name(path);
 	struct part_name name;
 
-	if (ends_in(path, DN_PREPARED_SUFFIX)) {
+	if (dn_cli_ends_in(path, DN_PREPARED_SUFFIX)) {
 		int r = dn_cli_unseal(&model, err);
 
 		if (r < 0)
@@ -236,9 +236,9 @@ static int stem_of(const char *name)
 {
 	if (name[0] == '.')
 		return 0;
-	if (ends_in(name, SUFFIX))
+	if (dn_cli_ends_in(name, SUFFIX))
 		return (int)(strlen(name) - strlen(SUFFIX));
-	if (ends_in(name, DN_PREPARED_SUFFIX))
+	if (dn_cli_ends_in(name, DN_PREPARED_SUFFIX))
 		return (int)(strlen(name) - strlen(DN_PREPARED_SUFFIX));
 	return 0;
 }
@@ -313,7 +313,8 @@ static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn
 
 int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model, struct dn_error *err)
 {
-	if (strchr(model, '/') || ends_in(model, SUFFIX) || ends_in(model, DN_PREPARED_SUFFIX))
+	if (strchr(model, '/') || dn_cli_ends_in(model, SUFFIX) ||
+	    dn_cli_ends_in(model, DN_PREPARED_SUFFIX))
 		return open_file(model, ret_model, err);
 	return open_name(model, ret_model, err);
 }

@@ -39,12 +39,14 @@ void dn_cli_store_close(struct dn_cli_store *store)
 int dn_cli_unseal(struct dn_cli_model *model, struct dn_error *err)
 {
 	DN_AUTO_STORE struct dn_cli_store store = { .folder = "" };
-	int r = dn_cli_store_open(&store, false, err);
+	int r = dn_check_own(model->fds[0], false, "a prepared model", err);
 
+	if (r >= 0)
+		r = dn_cli_store_open(&store, false, err);
 	if (r == -ENOENT)
-		return dn_error_set(err, ENOENT,
-				    "the model was prepared elsewhere: this device has no key yet, "
-				    "so prepare the model's own file here");
+		return dn_error_set(err, ENOKEY,
+				    "it was prepared elsewhere: this device has no key yet, so "
+				    "prepare the model's own file here");
 	if (r >= 0)
 		r = dn_seal_open(model->fds[0], &store.key, &model->seal, err);
 	if (r >= 0)
@@ -52,29 +54,40 @@ int dn_cli_unseal(struct dn_cli_model *model, struct dn_error *err)
 	return r;
 }
 
-static int use(struct dn_cli_model *model, const struct dn_cli_store *store,
-	       const struct dn_digest *digest, int *fd, struct dn_error *err)
+int dn_cli_open_sealed(const char *path, const struct dn_key *key, const struct dn_digest *source,
+		       struct dn_cli_model *ret_model, struct dn_error *err)
 {
-	DN_AUTO_SEAL struct dn_seal seal = DN_SEAL_INIT;
-	int r = dn_seal_open(*fd, &store->key, &seal, err);
+	DN_AUTO_MODEL_FILES struct dn_cli_model model = { .n_fds = 0 };
+	int r;
 
+	model.fds[0] = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (model.fds[0] < 0)
+		return dn_error_errno(err, errno, "open '%s'", path);
+	model.n_fds = 1;
+	r = dn_check_own(model.fds[0], false, "a prepared model", err);
+	if (r >= 0)
+		r = dn_seal_open(model.fds[0], key, &model.seal, err);
 	if (r < 0)
 		return r;
-	if (memcmp(&seal.source, digest, sizeof(*digest)) != 0)
+	if (memcmp(&model.seal.source, source, sizeof(*source)) != 0)
 		return dn_error_set(err, EBADMSG, "it was made from another model");
-	dn_cli_close_model(model);
-	*model = (struct dn_cli_model){
-		.fds = { dn_steal_fd(fd) }, .n_fds = 1, .prepared = true, .seal = seal
-	};
-	seal = (struct dn_seal)DN_SEAL_INIT;
+	model.prepared = true;
+	*ret_model = model;
+	model = (struct dn_cli_model){ .n_fds = 0 };
 	return 0;
+}
+
+/* Where there is no key, or no home that can be read, nothing was ever prepared. */
+static bool is_nowhere(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -EACCES;
 }
 
 int dn_cli_find_prepared(struct dn_cli_model *model, struct dn_error *err)
 {
 	DN_AUTO_STORE struct dn_cli_store store = { .folder = "" };
+	struct dn_cli_model prepared = { .n_fds = 0 };
 	struct dn_digest identity, digest;
-	DN_AUTO_FD int fd = -1;
 	char path[PATH_MAX];
 	int r;
 
@@ -85,10 +98,11 @@ int dn_cli_find_prepared(struct dn_cli_model *model, struct dn_error *err)
 		r = dn_prepared_recall(&store.store, &identity, &digest, err);
 	if (r >= 0)
 		r = dn_prepared_path(&store.store, &digest, path, err);
+	if (r >= 0)
+		r = dn_cli_open_sealed(path, &store.key, &digest, &prepared, err);
 	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : dn_error_errno(err, errno, "open '%s'", path);
-	return use(model, &store, &digest, &fd, err);
+		return is_nowhere(r) ? 0 : r;
+	dn_cli_close_model(model);
+	*model = prepared;
+	return 0;
 }

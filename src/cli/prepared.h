@@ -33,6 +33,11 @@ void dn_cli_store_close(struct dn_cli_store *store);
 /* Makes @model, whose one file is at hand, the prepared form that the file must be. */
 DN_MUST_CHECK int dn_cli_unseal(struct dn_cli_model *model, struct dn_error *err);
 
+/* Opens the prepared form at @path of the files with digest @source; -EBADMSG for another's. */
+DN_MUST_CHECK int dn_cli_open_sealed(const char *path, const struct dn_key *key,
+				     const struct dn_digest *source, struct dn_cli_model *ret_model,
+				     struct dn_error *err);
+
 /**
  * dn_cli_find_prepared() - the prepared form of @model's files in place of them, where there is one
  *

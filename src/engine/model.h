@@ -127,8 +127,6 @@ DN_MUST_CHECK int dn_weight_set_matrix(struct dn_weight *weight, uint32_t rows, 
 DN_MUST_CHECK int dn_weights_place(struct dn_weight *weights, size_t n, size_t *ret_region_bytes,
 				   struct dn_error *err);
 size_t dn_weights_staging_bytes(const struct dn_weight_set *set);
-/* Whether the region has a weight's bytes as the file has them, in another order or the same. */
-bool dn_weight_keeps_bytes(const struct dn_weight *weight);
 
 /* Takes @size bytes of a weight's @weight at @offset of the region; a negative errno ends it all. */
 typedef int dn_stretch_function(void *data, size_t offset, const uint8_t *bytes, size_t size,

@@ -68,7 +68,7 @@ static size_t list_extents(const struct dn_model *m, uint32_t file, const struct
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->n_weights; i++)
-		if (m->weights[i].tensor->file == file && dn_weight_keeps_bytes(&m->weights[i]))
+		if (m->weights[i].tensor->file == file)
 			kept[n_kept++] = &m->weights[i];
 	qsort(kept, n_kept, sizeof(const struct dn_weight *), by_offset);
 	for (size_t i = 0; i < n_kept; i++) {
@@ -126,6 +126,16 @@ static uint64_t rest_bytes(const struct layout *layout, size_t first, size_t end
 		if (!layout->extents[i].weight)
 			bytes += layout->extents[i].size;
 	return bytes;
+}
+
+static bool rest_fits(const struct layout *layout, size_t n_files, uint64_t bytes)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < layout->first[n_files]; i++)
+		if (!layout->extents[i].weight && !dn_add_ok(sum, layout->extents[i].size, &sum))
+			return false;
+	return sum == bytes;
 }
 
 static void fill_head(const struct dn_model *m, const struct layout *layout,
@@ -247,7 +257,8 @@ static int put_images(const struct dn_model *m, const struct dn_prepared_head *h
 	return r;
 }
 
-int dn_model_prepare(const struct dn_model *m, int fd, struct dn_error *err)
+int dn_model_prepare(const struct dn_model *m, int fd, uint64_t *ret_head_bytes,
+		     struct dn_error *err)
 {
 	const struct dn_weight_set set = { m->gguf, m->weights,	     m->n_weights,
 					   NULL,    m->region_bytes, 0 };
@@ -265,6 +276,7 @@ int dn_model_prepare(const struct dn_model *m, int fd, struct dn_error *err)
 	if (r < 0)
 		return r;
 	fill_head(m, &layout, &head);
+	*ret_head_bytes = head.region_at;
 	region.region_at = head.region_at;
 	r = put_images(m, &head, &sink, err);
 	if (r >= 0)
@@ -351,6 +363,11 @@ int dn_model_give_back(const struct dn_model *m, uint32_t file, int fd, struct d
 		r = lay_out(m, &layout, err);
 	if (r < 0)
 		return r;
+	/* The sizes of files are what the form says; what it has of them is another thing. */
+	if (!rest_fits(&layout, dn_gguf_n_files(m->gguf), m->prepared.bytes - m->prepared.rest_at))
+		return dn_error_set(err, EBADMSG,
+				    "the prepared model is damaged (its rest): "
+				    "prepare the model again");
 	prepared = mmap(NULL, m->prepared.bytes, PROT_READ, MAP_SHARED, m->prepared.fd, 0);
 	if (prepared == MAP_FAILED)
 		return dn_error_memory(err, "the prepared model", m->prepared.bytes);

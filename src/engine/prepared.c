@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "engine/thread.h"
 
 /* Pages that a thread touches at once. */
@@ -33,22 +34,9 @@ static int stale(struct dn_error *err)
 
 static int read_at(int fd, void *out, size_t size, uint64_t offset, struct dn_error *err)
 {
-	uint8_t *to = out;
+	int r = dn_pread_whole(fd, out, size, offset, "the prepared model", err);
 
-	while (size > 0) {
-		ssize_t n = pread(fd, to, size, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "read the prepared model");
-		if (n == 0)
-			return damaged("its end is missing", err);
-		to += n;
-		size -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
+	return r == -EINVAL ? damaged("its end is missing", err) : r;
 }
 
 /* Whether [@at, @at + @bytes) is a part of @head, behind its head. */

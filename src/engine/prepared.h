@@ -9,8 +9,8 @@
  *   tables    of the tokenizer (tokenizer/tables.h)
  *   weights   struct dn_prepared_weight of each weight, in the order of the family's binding
  *   region    the weights, as dn_weights_load() makes them
- *   rest      what of the files is neither in an image nor in the region: padding, tensors that
- *             are not run, tensors that are kept unpacked in the region
+ *   rest      what of the files is neither in an image nor in the region: padding, and tensors that
+ *             are not run
  *
  * Images, tables and region begin at multiples of DN_PREPARED_ALIGN. Whoever opens it has checked that it
  * is what was written (src/store/seal.h); what it says is checked here all the same.
@@ -69,10 +69,12 @@ DN_MUST_CHECK int dn_prepared_map(const struct dn_prepared *prepared, struct dn_
 /**
  * dn_model_prepare() - write a model's prepared form
  * @fd: written from its position on, in order; on failure what was written is of no use
+ * @ret_head_bytes: of what was written, what is before the region: all that opening reads
  *
  * Takes memory for a stretch of weights, whatever the size of the model.
  */
-DN_MUST_CHECK int dn_model_prepare(const struct dn_model *model, int fd, struct dn_error *err);
+DN_MUST_CHECK int dn_model_prepare(const struct dn_model *model, int fd, uint64_t *ret_head_bytes,
+				   struct dn_error *err);
 
 /**
  * dn_model_give_back() - write a file that a prepared model was made from, byte for byte

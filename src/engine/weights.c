@@ -68,15 +68,6 @@ static bool unpacks(const struct dn_weight *w)
 	return w->shape.type != w->tensor->type;
 }
 
-bool dn_weight_keeps_bytes(const struct dn_weight *w)
-{
-	if (w->vector)
-		return w->bytes == w->tensor->size;
-	return !unpacks(w) &&
-	       w->tensor->size ==
-		       w->shape.rows * dn_relay_row_bytes(w->shape.type, w->shape.columns);
-}
-
 /* A group of a quantised tensor as floats: @staging has the file's rows, then room for two forms. */
 static void unpack_group(const struct dn_weight *w, uint8_t *staging, uint32_t rows, uint8_t *to)
 {

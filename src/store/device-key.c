@@ -63,21 +63,31 @@ static int create_key(const char *path, struct dn_key *key, struct dn_error *err
 	return r < 0 ? r : dn_new_file_commit(&file, false, err);
 }
 
+int dn_check_own(int fd, bool secret, const char *what, struct dn_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return dn_error_errno(err, errno, "look at %s", what);
+	if (S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & (secret ? 077 : 022)))
+		return 0;
+	return dn_error_set(err, EPERM,
+			    "%s must be a file that you own and nobody else can %s (chmod %s)",
+			    what, secret ? "read" : "write", secret ? "600" : "go-w");
+}
+
 static int read_key(const char *path, struct dn_key *key, struct dn_error *err)
 {
 	DN_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
 	struct stat st;
+	int r;
 
 	if (fd < 0)
 		return dn_error_errno(err, errno, "open the device key '%s'", path);
-	if (fstat(fd, &st) < 0)
-		return dn_error_errno(err, errno, "look at the device key '%s'", path);
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-		return dn_error_set(err, EPERM,
-				    "the device key '%s' must be a file that you own and nobody "
-				    "else can read (chmod 600)",
-				    path);
-	if (st.st_size != DN_KEY_BYTES)
+	r = dn_check_own(fd, true, "the device key", err);
+	if (r < 0)
+		return dn_error_prefix(err, r, "'%s'", path);
+	if (fstat(fd, &st) == 0 && st.st_size != DN_KEY_BYTES)
 		return dn_error_set(err, EINVAL,
 				    "the device key '%s' has %lld bytes instead of %d: remove it, "
 				    "and prepare models again",

@@ -29,6 +29,9 @@ struct dn_key {
 DN_MUST_CHECK int dn_device_key_load(const char *path, bool create, struct dn_key *ret_key,
 				     struct dn_error *err);
 
+/* Whether nobody but this user can have changed a file, or (@secret) read it: -EPERM if not. */
+DN_MUST_CHECK int dn_check_own(int fd, bool secret, const char *what, struct dn_error *err);
+
 /**
  * dn_key_derive() - HMAC-SHA256 of a label and some bytes under @key
  * @ret: may be used as a key, or as a code that shows who wrote the bytes

@@ -24,8 +24,9 @@ int dn_digest_bytes(const void *data, size_t size, struct dn_digest *ret_digest,
 										   : no_sha256(err);
 }
 
-static int digest_file(int fd, EVP_MD_CTX *context, uint8_t *buffer, struct dn_digest *ret_digest,
-		       struct dn_error *err)
+/* @whole: from the first byte, wherever the position is; else what comes, as from a pipe. */
+static int digest_file(int fd, bool whole, EVP_MD_CTX *context, uint8_t *buffer,
+		       struct dn_digest *ret_digest, struct dn_error *err)
 {
 	off_t at = 0;
 
@@ -33,7 +34,7 @@ static int digest_file(int fd, EVP_MD_CTX *context, uint8_t *buffer, struct dn_d
 	if (!EVP_DigestInit_ex(context, EVP_sha256(), NULL))
 		return no_sha256(err);
 	for (;;) {
-		ssize_t n = pread(fd, buffer, STRETCH, at);
+		ssize_t n = whole ? pread(fd, buffer, STRETCH, at) : read(fd, buffer, STRETCH);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -49,22 +50,43 @@ static int digest_file(int fd, EVP_MD_CTX *context, uint8_t *buffer, struct dn_d
 	return EVP_DigestFinal_ex(context, ret_digest->bytes, NULL) ? 0 : no_sha256(err);
 }
 
+static int digest_each(const int *fds, size_t n_fds, bool whole, struct dn_digest *each,
+		       struct dn_error *err)
+{
+	DN_AUTO_FREE uint8_t *buffer = malloc(STRETCH);
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	int r = buffer && context ? 0 : dn_error_memory(err, "a digest", STRETCH);
+
+	for (size_t i = 0; r >= 0 && i < n_fds; i++)
+		r = digest_file(fds[i], whole, context, buffer, &each[i], err);
+	EVP_MD_CTX_free(context);
+	return r;
+}
+
+int dn_digest_stream(int fd, struct dn_digest *ret_digest, struct dn_error *err)
+{
+	return digest_each(&fd, 1, false, ret_digest, err);
+}
+
+int dn_digest_join(const struct dn_digest *each, size_t n, struct dn_digest *ret_digest,
+		   struct dn_error *err)
+{
+	if (n != 1)
+		return dn_digest_bytes(each, n * sizeof(*each), ret_digest, err);
+	*ret_digest = each[0];
+	return 0;
+}
+
 int dn_digest_files(const int *fds, size_t n_fds, struct dn_digest *ret_digest,
 		    struct dn_error *err)
 {
 	DN_AUTO_FREE struct dn_digest *each = calloc(n_fds, sizeof(*each));
-	DN_AUTO_FREE uint8_t *buffer = malloc(STRETCH);
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	int r = each && buffer && context ? 0 : dn_error_memory(err, "a digest", STRETCH);
+	int r;
 
-	for (size_t i = 0; r >= 0 && i < n_fds; i++)
-		r = digest_file(fds[i], context, buffer, &each[i], err);
-	EVP_MD_CTX_free(context);
-	if (r >= 0 && n_fds == 1)
-		*ret_digest = each[0];
-	else if (r >= 0)
-		r = dn_digest_bytes(each, n_fds * sizeof(*each), ret_digest, err);
-	return r;
+	if (!each)
+		return dn_error_memory(err, "a digest", n_fds * sizeof(*each));
+	r = digest_each(fds, n_fds, true, each, err);
+	return r < 0 ? r : dn_digest_join(each, n_fds, ret_digest, err);
 }
 
 void dn_digest_text(const struct dn_digest *digest, char *text)

@@ -19,8 +19,13 @@ struct dn_digest {
 
 DN_MUST_CHECK int dn_digest_bytes(const void *data, size_t size, struct dn_digest *ret_digest,
 				  struct dn_error *err);
+/* Of what comes from a descriptor, to its end. */
+DN_MUST_CHECK int dn_digest_stream(int fd, struct dn_digest *ret_digest, struct dn_error *err);
+/* Of a file; of several, the digest of their digests, one after the other. */
+DN_MUST_CHECK int dn_digest_join(const struct dn_digest *each, size_t n,
+				 struct dn_digest *ret_digest, struct dn_error *err);
 /**
- * dn_digest_files() - of a file; of several, the digest of their digests, one after the other
+ * dn_digest_files() - of whole files, joined
  * @fds: borrowed; their positions stay
  */
 DN_MUST_CHECK int dn_digest_files(const int *fds, size_t n_fds, struct dn_digest *ret_digest,

@@ -19,7 +19,7 @@
 struct dn_new_file {
 	int fd;
 	char path[PATH_MAX];
-	char named[PATH_MAX + 32];
+	char named[PATH_MAX + sizeof(".new")];
 };
 
 #define DN_NEW_FILE_INIT { .fd = -1 }
@@ -27,6 +27,9 @@ struct dn_new_file {
 /* Makes one in the folder of @path, which is made too where it is missing (mode 700; file 600). */
 DN_MUST_CHECK int dn_new_file_begin(struct dn_new_file *file, const char *path,
 				    struct dn_error *err);
+/* The same where the file system knows no files without a name: meanwhile it is PATH.new. */
+DN_MUST_CHECK int dn_new_file_begin_named(struct dn_new_file *file, const char *path,
+					  struct dn_error *err);
 /**
  * dn_new_file_commit() - wait until it is on disk, and give it its name
  * @replace: another file of that name goes; else -EEXIST

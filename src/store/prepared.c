@@ -2,6 +2,7 @@
 
 #include "store/prepared.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -140,4 +141,22 @@ int dn_prepared_path(const struct dn_prepared_store *store, const struct dn_dige
 
 	dn_digest_text(digest, text);
 	return name_in(store, path, err, "%s-%u.dunlin", text, store->layout);
+}
+
+void dn_prepared_drop_others(const struct dn_prepared_store *store, const struct dn_digest *digest)
+{
+	char text[DN_DIGEST_TEXT];
+	char kept[DN_DIGEST_TEXT + 32];
+	DIR *folder = opendir(store->folder);
+	struct dirent *entry;
+
+	if (!folder)
+		return;
+	dn_digest_text(digest, text);
+	(void)snprintf(kept, sizeof(kept), "%s-%u.dunlin", text, store->layout);
+	while ((entry = readdir(folder)))
+		if (strncmp(entry->d_name, text, strlen(text)) == 0 &&
+		    entry->d_name[strlen(text)] == '-' && strcmp(entry->d_name, kept) != 0)
+			(void)unlinkat(dirfd(folder), entry->d_name, 0);
+	closedir(folder);
 }

@@ -46,4 +46,7 @@ DN_MUST_CHECK int dn_prepared_path(const struct dn_prepared_store *store,
 				   const struct dn_digest *digest, char *path,
 				   struct dn_error *err);
 
+/* Removes forms of the same files in other layouts, which this program does not read. */
+void dn_prepared_drop_others(const struct dn_prepared_store *store, const struct dn_digest *digest);
+
 #endif /* DUNLIN_STORE_PREPARED_H */

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,23 +67,11 @@ static int leaf_reader_init(struct leaf_reader *reader, struct dn_error *err)
 	return 0;
 }
 
-static int read_stretch(int fd, uint8_t *buffer, size_t size, uint64_t at, struct dn_error *err)
+static int read_sealed(int fd, void *data, size_t size, uint64_t at, struct dn_error *err)
 {
-	while (size > 0) {
-		ssize_t n = pread(fd, buffer, size, (off_t)at);
+	int r = dn_pread_whole(fd, data, size, at, "the sealed file", err);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return dn_error_errno(err, errno, "read what is sealed at byte %" PRIu64,
-					      at);
-		if (n == 0)
-			return dn_error_set(err, EBADMSG, "what is sealed ends too early");
-		buffer += n;
-		size -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
+	return r == -EINVAL ? dn_error_set(err, EBADMSG, "the sealed file ends too early") : r;
 }
 
 /* The leaf's number is its nonce: a key is of one file alone, whose leaves are written once. */
@@ -103,7 +94,7 @@ static int tag_leaf(struct leaf_reader *reader, int fd, const struct dn_key *key
 	for (uint64_t at = begin; ok && r >= 0 && at < end; at += STRETCH) {
 		const size_t n = (size_t)DN_MIN(end - at, (uint64_t)STRETCH);
 
-		r = read_stretch(fd, reader->buffer, n, at, err);
+		r = read_sealed(fd, reader->buffer, n, at, err);
 		if (r >= 0)
 			ok = EVP_MAC_update(reader->context, reader->buffer, n);
 	}
@@ -146,7 +137,7 @@ static int tag_all(int fd, const struct dn_key *key, uint64_t bytes, uint8_t *ta
 }
 
 int dn_seal_append(int fd, const struct dn_key *device, const struct dn_digest *source,
-		   struct dn_error *err)
+		   uint64_t head_bytes, struct dn_error *err)
 {
 	struct dn_seal_foot foot = {
 		.magic = DN_SEAL_MAGIC,
@@ -165,6 +156,7 @@ int dn_seal_append(int fd, const struct dn_key *device, const struct dn_digest *
 	if (getrandom(foot.salt, sizeof(foot.salt), 0) != sizeof(foot.salt))
 		return dn_error_errno(err, errno, "make a seal");
 	foot.bytes = (uint64_t)end;
+	foot.head_bytes = head_bytes;
 	tags_bytes = (size_t)n_leaves(foot.bytes) * DN_SEAL_TAG_BYTES;
 	tags = malloc(DN_MAX(tags_bytes, (size_t)1));
 	if (!tags)
@@ -197,7 +189,7 @@ static int read_foot(int fd, struct dn_seal_foot *foot, struct dn_error *err)
 	size = (uint64_t)st.st_size;
 	if (!S_ISREG(st.st_mode) || size < sizeof(*foot))
 		return dn_error_set(err, ENOMSG, "the file has no seal");
-	r = read_stretch(fd, (uint8_t *)foot, sizeof(*foot), size - sizeof(*foot), err);
+	r = read_sealed(fd, foot, sizeof(*foot), size - sizeof(*foot), err);
 	if (r < 0)
 		return r;
 	if (memcmp(foot->magic, DN_SEAL_MAGIC, sizeof(foot->magic)) != 0)
@@ -228,7 +220,7 @@ int dn_seal_open(int fd, const struct dn_key *device, struct dn_seal *ret_seal,
 	seal.tags = malloc(DN_MAX(tags_bytes, (size_t)1));
 	if (!seal.tags)
 		return dn_error_memory(err, "a seal", tags_bytes);
-	r = read_stretch(fd, seal.tags, tags_bytes, foot.bytes, err);
+	r = read_sealed(fd, seal.tags, tags_bytes, foot.bytes, err);
 	if (r >= 0)
 		r = foot_code(device, &foot, seal.tags, &code, err);
 	if (r >= 0 && !dn_key_equal(&code, &foot.code))
@@ -238,6 +230,7 @@ int dn_seal_open(int fd, const struct dn_key *device, struct dn_seal *ret_seal,
 	if (r < 0)
 		return r;
 	seal.bytes = foot.bytes;
+	seal.head_bytes = DN_MIN(foot.head_bytes, foot.bytes);
 	seal.source = foot.source;
 	*ret_seal = seal;
 	seal = (struct dn_seal)DN_SEAL_INIT;
@@ -251,16 +244,45 @@ void dn_seal_done(struct dn_seal *seal)
 	seal->tags = NULL;
 }
 
-/* Leaves are taken one by one, in order, by whoever is free. */
-struct check {
+/**
+ * struct dn_seal_check - leaves are taken one by one, in order, by whichever thread is free
+ * @end: behind the last leaf
+ * @next: leaf that nobody has taken
+ * @left: to be computed
+ * @failed: the first errno
+ */
+struct dn_seal_check {
 	int fd;
+	int over_fd; /* an eventfd */
 	const struct dn_seal *seal;
+	uint64_t end;
 	atomic_uint_fast64_t next;
-	atomic_int failed; /* the first errno */
+	atomic_uint_fast64_t left;
+	atomic_int failed;
 	struct dn_error error;
+	uint32_t n_threads;
+	pthread_t threads[THREADS_MAX];
 };
 
-static int check_leaf(struct check *check, struct leaf_reader *reader, uint64_t leaf,
+static void tell_over(const struct dn_seal_check *check)
+{
+	const uint64_t one = 1;
+
+	(void)!write(check->over_fd, &one, sizeof(one));
+}
+
+static void fail(struct dn_seal_check *check, int r, const struct dn_error *err)
+{
+	int expected = 0;
+
+	if (!atomic_compare_exchange_strong(&check->failed, &expected, -r))
+		return;
+	if (err)
+		check->error = *err;
+	tell_over(check);
+}
+
+static int check_leaf(const struct dn_seal_check *check, struct leaf_reader *reader, uint64_t leaf,
 		      struct dn_error *err)
 {
 	const struct dn_seal *seal = check->seal;
@@ -285,39 +307,105 @@ static int check_leaf(struct check *check, struct leaf_reader *reader, uint64_t 
 static void *check_leaves(void *data)
 {
 	DN_AUTO(leaf_reader_done) struct leaf_reader reader = { NULL, NULL, NULL };
-	struct check *check = data;
+	struct dn_seal_check *check = data;
 	struct dn_error err = DN_ERROR_INIT;
-	int expected = 0;
 	int r = leaf_reader_init(&reader, &err);
 
 	while (r >= 0 && !atomic_load(&check->failed)) {
 		const uint64_t leaf = atomic_fetch_add(&check->next, 1);
 
-		if (leaf >= n_leaves(check->seal->bytes))
+		if (leaf >= check->end)
 			return NULL;
 		r = check_leaf(check, &reader, leaf, &err);
+		if (r >= 0 && atomic_fetch_sub(&check->left, 1) == 1)
+			tell_over(check);
 	}
-	if (r < 0 && atomic_compare_exchange_strong(&check->failed, &expected, -r))
-		check->error = err;
+	if (r < 0)
+		fail(check, r, &err);
 	return NULL;
+}
+
+/* Signals are for the threads of the program. */
+static int start_threads(struct dn_seal_check *check, uint32_t threads, struct dn_error *err)
+{
+	const uint32_t most = DN_MAX(DN_MIN(threads, THREADS_MAX), 1U);
+	sigset_t all, before;
+	int code = 0;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (check->n_threads < most && code == 0) {
+		code = pthread_create(&check->threads[check->n_threads], NULL, check_leaves, check);
+		check->n_threads += code == 0;
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	/* One that cannot be started is one less. */
+	return check->n_threads > 0 ? 0 : dn_error_errno(err, code, "start checking a seal");
+}
+
+int dn_seal_check_begin(int fd, const struct dn_seal *seal, uint64_t bytes, uint32_t threads,
+			struct dn_seal_check **ret_check, struct dn_error *err)
+{
+	struct dn_seal_check *check = calloc(1, sizeof(*check));
+	int r = 0;
+
+	if (!check)
+		return dn_error_memory(err, "checking a seal", sizeof(*check));
+	check->fd = fd;
+	check->seal = seal;
+	check->end = n_leaves(DN_MIN(bytes, seal->bytes));
+	atomic_init(&check->left, check->end);
+	check->over_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (check->over_fd < 0)
+		r = dn_error_errno(err, errno, "start checking a seal");
+	if (r >= 0 && check->end > 0)
+		r = start_threads(check, threads, err);
+	if (r < 0) {
+		(void)dn_seal_check_end(check, NULL);
+		return r;
+	}
+	if (check->end == 0)
+		tell_over(check);
+	*ret_check = check;
+	return 0;
+}
+
+int dn_seal_check_fd(const struct dn_seal_check *check)
+{
+	return check->over_fd;
+}
+
+int dn_seal_check_end(struct dn_seal_check *check, struct dn_error *err)
+{
+	int r;
+
+	if (atomic_load(&check->left) > 0) {
+		struct dn_error given_up = DN_ERROR_INIT;
+
+		fail(check, dn_error_set(&given_up, ECANCELED, "checking the seal was given up"),
+		     &given_up);
+	}
+	for (uint32_t i = 0; i < check->n_threads; i++)
+		(void)pthread_join(check->threads[i], NULL);
+	r = -atomic_load(&check->failed);
+	if (r < 0 && err)
+		*err = check->error;
+	if (check->over_fd >= 0)
+		close(check->over_fd);
+	free(check);
+	return r;
 }
 
 int dn_seal_check(int fd, const struct dn_seal *seal, uint32_t threads, struct dn_error *err)
 {
-	struct check check = { .fd = fd, .seal = seal };
-	pthread_t others[THREADS_MAX];
-	uint32_t started = 0;
-	int r;
+	struct dn_seal_check *check = NULL;
+	struct pollfd over;
+	int r = dn_seal_check_begin(fd, seal, seal->bytes, threads, &check, err);
 
-	/* A thread that cannot be started is one less. */
-	while (started + 1 < DN_MIN(threads, THREADS_MAX) &&
-	       pthread_create(&others[started], NULL, check_leaves, &check) == 0)
-		started++;
-	(void)check_leaves(&check);
-	for (uint32_t i = 0; i < started; i++)
-		(void)pthread_join(others[i], NULL);
-	r = -atomic_load(&check.failed);
-	if (r < 0 && err)
-		*err = check.error;
-	return r;
+	if (r < 0)
+		return r;
+	over = (struct pollfd){ .fd = dn_seal_check_fd(check), .events = POLLIN };
+	while (poll(&over, 1, -1) < 0 && errno == EINTR)
+		;
+	return dn_seal_check_end(check, err);
 }

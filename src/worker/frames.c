@@ -466,6 +466,7 @@ static const struct frame_kind from_worker[] = {
 	KIND(STEP, BODY(step), NOTHING, 1, 0, NULL),
 	KIND(ERROR, BODY(error), NOTHING, 1, 0, check_error),
 	KIND(EMBEDDED, BODY(embedded), REQUIRED, 4, ANY_ATTACHMENT_MAX, check_embedded),
+	KIND(PREPARED, BODY(prepared), NOTHING, 1, 0, NULL),
 };
 
 static const struct frame_kind *find_kind(uint32_t type)

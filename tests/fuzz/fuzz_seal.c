@@ -46,7 +46,7 @@ static size_t sealed(const struct dn_key *key, uint8_t *bytes, size_t size)
 
 	memset(bytes, 7, BODY);
 	MUST(write(fd, bytes, BODY) == BODY);
-	MUST(dn_seal_append(fd, key, &source, &err) == 0);
+	MUST(dn_seal_append(fd, key, &source, BODY, &err) == 0);
 	n = pread(fd, bytes, size, 0);
 	MUST(n > BODY);
 	close(fd);

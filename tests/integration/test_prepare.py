@@ -8,6 +8,7 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,14 @@ class Case(support.Case):
         self.env = environment(HOME=str(self.home))
         self.model = self.home / "tiny.gguf"
         shutil.copy(support.tiny_model(), self.model)
+
+    def larger_model(self):
+        """Some megabytes, so that something can happen while they are written."""
+        model = self.home / "larger.gguf"
+        script = ROOT / "scripts" / "make-test-model"
+        subprocess.run([sys.executable, str(script), "--shape", "smollm2-135m", "--layers", "2",
+                        "--type", "Q4_0", "--output", str(model)], check=True)
+        return model
 
     def run_verb(self, *words, **options):
         return dunlin(*words, env=self.env, **options)
@@ -157,6 +166,25 @@ class Cache(Case):
         self.assertEqual(tokens, plain)
         self.assertIn("made from another model", said)
 
+    def test_a_disk_that_fails(self):
+        """Whatever is wrong with the prepared form, the model's own file is there."""
+        plain, _ = self.answer(self.model)
+        path = pathlib.Path(self.prepare(self.model)["path"])
+        path.chmod(0o666)
+        tokens, said = self.answer(self.model)
+        self.assertEqual(tokens, plain)
+        self.assertIn("nobody else can write", said)
+        path.unlink()
+        path.mkdir()
+        tokens, said = self.answer(self.model)
+        self.assertEqual(tokens, plain)
+        self.assertIn("is not used: ", said)
+
+    def test_no_home(self):
+        """Who never prepared a model hears nothing of it."""
+        env = environment(HOME="/dev/null", XDG_CACHE_HOME="/dev/null/x")
+        self.good(dunlin("run", self.model, "x", "-n", "1", "--raw", env=env))
+
     def test_another_key(self):
         plain, _ = self.answer(self.model)
         self.prepare(self.model)
@@ -183,24 +211,71 @@ class Failures(Case):
     """What goes wrong leaves nothing."""
 
     def test_full_disk(self):
-        self.good(self.run_verb("prepare", self.model))
-        before = self.files()
+        """The model's bytes do not fit, nor do those of a file that is restored."""
         out = self.home / "x.dunlin"
-        done = self.run_verb("prepare", self.model, "--output", out, preexec_fn=small_files_only)
-        self.assertIn(done.returncode, (FAILED, WORKER), done.stderr)
+        self.prepare(self.model, "--output", out)
+        before = self.files()
+        done = self.run_verb("prepare", self.model, "--output", self.home / "y.dunlin",
+                             preexec_fn=small_files_only)
+        self.bad(done, FAILED, "File too large")
+        done = self.run_verb("restore", out, self.home / "y.gguf", preexec_fn=small_files_only)
+        self.bad(done, FAILED, "File too large")
         self.assertEqual(self.files(), before)
+        self.assertFalse((self.home / "y.gguf").exists())
 
     def test_killed(self):
-        for verb in ("prepare", self.model, "--output", self.home / "x.dunlin"), ("prepare", self.model):
-            child = support.start(*verb, env=self.env)
-            time.sleep(0.01)
-            child.kill()
-            child.communicate()
-        left = [f for f in self.files() if f.endswith(".dunlin") or ".new-" in f]
-        # Whole, where it was faster than the signal; never in part.
-        for name in left:
-            self.good(self.run_verb("restore", self.home / name, self.home / "back.gguf"))
-            (self.home / "back.gguf").unlink()
+        """In the middle of writing: nothing is left."""
+        model = self.larger_model()
+        child = support.start("prepare", model, "--output", self.home / "x.dunlin", env=self.env)
+        deadline = time.monotonic() + 60
+        while self.written(child.pid) < model.stat().st_size // 2:
+            self.assertIsNone(child.poll(), "it was faster than this test")
+            self.assertLess(time.monotonic(), deadline)
+        child.kill()
+        child.communicate()
+        # The worker ends with its parent.
+        time.sleep(0.2)
+        self.assertEqual([f for f in self.files() if ".dunlin" in f], [])
+
+    @staticmethod
+    def written(pid):
+        """Bytes of the file without a name that a process has open."""
+        try:
+            return max((os.stat(f"/proc/{pid}/fd/{fd}").st_size
+                        for fd in os.listdir(f"/proc/{pid}/fd")
+                        if "(deleted)" in os.readlink(f"/proc/{pid}/fd/{fd}")), default=0)
+        except FileNotFoundError:
+            return 0
+
+    def test_the_model_changes_meanwhile(self):
+        """What has the digest is not what was read."""
+        model = self.larger_model()
+        before = self.files()
+        child = support.start("prepare", model, env=self.env)
+        while self.written(child.pid) < 4096 and child.poll() is None:
+            pass
+        # The worker goes on; the parent, which looks at the file behind it, waits.
+        child.send_signal(signal.SIGSTOP)
+        with open(model, "r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(b"changed!")
+        child.send_signal(signal.SIGCONT)
+        _, said = child.communicate()
+        self.assertEqual(child.returncode, FAILED, said)
+        self.assertIn(b"changes while it is read", said)
+        self.assertEqual([f for f in self.files() if "dunlin/device.key" not in f], before)
+
+    def test_an_output_that_exists(self):
+        """Another's file is not replaced; the model's own is, where it is spoilt."""
+        out = self.home / "x.dunlin"
+        out.write_text("mine")
+        self.bad(self.run_verb("prepare", self.model, "-o", out), FAILED, "x.dunlin", "exists")
+        self.assertEqual(out.read_text(), "mine")
+        out.unlink()
+        self.assertTrue(self.prepare(self.model, "-o", out)["made"])
+        self.assertFalse(self.prepare(self.model, "-o", out)["made"])
+        self.spoil(out, out.stat().st_size // 2)
+        self.assertTrue(self.prepare(self.model, "-o", out)["made"])
 
     def test_refused(self):
         bad = self.home / "bad.gguf"
@@ -232,28 +307,46 @@ class Files(Case):
         shutil.move(self.prepared, models / "mine.dunlin")
         self.assertEqual(self.answer("mine"), (self.plain, ""))
         self.bad(self.run_verb("run", "yours", "x"), FAILED, "mine")
+        (self.home / ".local/state/dunlin/device.key").unlink()
+        self.bad(self.run_verb("run", "mine", "x"), FAILED, "prepared elsewhere")
+
+    @staticmethod
+    def umask():
+        mask = os.umask(0)
+        os.umask(mask)
+        return mask
+
+    def test_weights_that_others_changed(self):
+        """Those who do not read them need not look at them."""
+        self.spoil(self.prepared, self.prepared.stat().st_size // 2)
+        self.bad(self.run_verb("run", self.prepared, "x", "-n", "1"), FAILED, "tiny.dunlin",
+                 "changed")
+        self.bad(self.run_verb("restore", self.prepared, self.model), FAILED, "tiny.dunlin")
+        self.assertFalse(self.model.exists())
 
     def test_restore(self):
         self.good(self.run_verb("restore", self.prepared, self.model))
         self.assertEqual(self.model.read_bytes(), self.original)
-        self.bad(self.run_verb("restore", self.prepared, self.model), FAILED, "File exists")
+        self.assertEqual(self.model.stat().st_mode & 0o777, 0o666 & ~self.umask())
+        self.bad(self.run_verb("restore", self.prepared, self.model), FAILED, "exists")
         self.bad(self.run_verb("restore", self.model, self.home / "y.gguf"), FAILED, "not prepared")
         self.bad(self.run_verb("restore", self.prepared, self.home / "y.bin"), USAGE, ".gguf")
         self.bad(self.run_verb("prepare", self.prepared), FAILED, "prepared already")
 
     def test_size(self):
         """On flash it takes the place of the model: at most 1.1 of its size, for one of size."""
-        model = self.home / "larger.gguf"
-        script = ROOT / "scripts" / "make-test-model"
-        subprocess.run([sys.executable, str(script), "--shape", "smollm2-135m", "--layers", "2",
-                        "--type", "Q4_0", "--output", str(model)], check=True)
+        model = self.larger_model()
         out = self.home / "larger.dunlin"
         self.prepare(model, "--output", out)
         self.assertLess(out.stat().st_size, 1.1 * model.stat().st_size)
 
+    def test_others_could_change_it(self):
+        self.prepared.chmod(0o646)
+        self.bad(self.run_verb("run", self.prepared, "x"), FAILED, "nobody else can write")
+
     def test_not_trusted(self):
         """Without the model's file there is nothing to go on with."""
-        for at in (0, 300, self.prepared.stat().st_size // 2, -200, -1):
+        for at in (0, 300, -200, -1):
             self.spoil(self.prepared, at)
             for verb in (("run", self.prepared, "x", "-n", "1"), ("inspect", self.prepared),
                          ("restore", self.prepared, self.model)):
@@ -302,9 +395,25 @@ class Parts(Case):
         self.prepare(first)
         self.assertEqual(self.answer(first), (plain, ""))
         self.good(self.run_verb("restore", out, self.home / "again.gguf"))
+        done = self.run_verb("restore", out, self.home / "again.gguf")
+        self.bad(done, FAILED, "exists")
         for part in parts:
             again = self.home / part.name.replace("parts", "again")
             self.assertEqual(again.read_bytes(), part.read_bytes())
+
+
+class Encoders(Case):
+    """Models that embed."""
+
+    def test_same_vector(self):
+        for family in ("bert", "nomic-bert"):
+            model = self.home / f"{family}.gguf"
+            script = ROOT / "scripts" / "make-test-model"
+            subprocess.run([sys.executable, str(script), "--arch", family, "--output", str(model)],
+                           check=True)
+            plain = self.good(self.run_verb("embed", model, "some words"))
+            self.prepare(model)
+            self.assertEqual(self.good(self.run_verb("embed", model, "some words")), plain)
 
 
 if __name__ == "__main__":

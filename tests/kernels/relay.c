@@ -10,7 +10,7 @@
 #include "kernels/half.h"
 #include "kernels/relay.h"
 
-enum { PLACE_FILE, PLACE_GROUP, PLACE_ROW, PLACE_BLOCK };
+enum { PLACE_FILE, PLACE_GROUP, PLACE_ROW, PLACE_BLOCK, PLACE_BACK };
 
 /* Column @c of a row of the file; blocks.c knows whether that is what the format means. */
 static float plain(enum dn_type type, const uint8_t *row, uint32_t c)
@@ -66,6 +66,7 @@ static void check_group(enum dn_type type, uint32_t columns, uint32_t n_rows)
 	const size_t group_bytes = dn_relay_group_bytes(type, columns);
 	uint8_t *file = place(PLACE_FILE, n_rows * row_bytes, 0);
 	uint8_t *group = place(PLACE_GROUP, group_bytes, 0);
+	uint8_t *back = place(PLACE_BACK, n_rows * row_bytes, 0);
 	const struct dn_matrix matrix = { type, n_rows, columns, group_bytes, group };
 	int counts[256] = { 0 };
 	const char *damage;
@@ -85,6 +86,9 @@ static void check_group(enum dn_type type, uint32_t columns, uint32_t n_rows)
 		       (unsigned int)i, -counts[i]);
 	for (uint32_t r = 0; r < n_rows; r++)
 		check_row(&matrix, r, file + r * row_bytes);
+	dn_unrelay_group(type, columns, group, n_rows, back);
+	EXPECT(memcmp(back, file, n_rows * row_bytes) == 0, "%s %ux%u: other rows come back", name,
+	       n_rows, columns);
 	damage = places_intact();
 	EXPECT(!damage, "%s %ux%u: %s", name, n_rows, columns, damage);
 }

@@ -105,9 +105,10 @@ static void check_file(int fd)
 	int prepared_fd = memory_fd();
 	float *expected, *found;
 	size_t n_expected, n_found;
+	uint64_t head_bytes = 0;
 
 	assert_int_equal(dn_model_open(&fd, 1, &plain, &err), 0);
-	if (dn_model_prepare(plain, prepared_fd, &err) < 0 ||
+	if (dn_model_prepare(plain, prepared_fd, &head_bytes, &err) < 0 ||
 	    dn_model_open_prepared(prepared_fd, &prepared, &err) < 0)
 		fail_msg("%s", err.message);
 	/* Before the weights are mapped, and after. */
@@ -169,15 +170,17 @@ static int prepared_of(const struct tiny_model *tiny)
 	struct dn_model *model = NULL;
 	int fd = tiny_model_fd(tiny);
 	int prepared = memory_fd();
+	uint64_t head_bytes = 0;
 
 	assert_int_equal(dn_model_open(&fd, 1, &model, &err), 0);
-	assert_int_equal(dn_model_prepare(model, prepared, &err), 0);
+	assert_int_equal(dn_model_prepare(model, prepared, &head_bytes, &err), 0);
+	assert_true(head_bytes > sizeof(struct dn_prepared_head));
 	dn_model_free(model);
 	close(fd);
 	return prepared;
 }
 
-/* Bytes behind the last tensor, and a tensor that nobody runs, are given back too. */
+/* On flash it may take the place of the model. */
 static void test_size(void **state)
 {
 	struct tiny_model tiny = tiny_model_default(DN_TYPE_Q4_0);
@@ -194,6 +197,41 @@ static void test_size(void **state)
 	/* The form itself: 1 % and what alignment takes. */
 	assert_true(st.st_size < original.st_size + original.st_size / 100 + (192 << 10));
 	close(prepared);
+	close(fd);
+}
+
+/* Bytes behind the last tensor are given back too. */
+static void test_trailing(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q4_0);
+	int fd = tiny_model_fd(&tiny);
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(pwrite(fd, "behind all", 10, st.st_size + 3), 10);
+	check_file(fd);
+	close(fd);
+}
+
+/* Files that are larger than what the form has of them. */
+static void test_rest_that_is_not_there(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q4_0);
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_model *model = NULL;
+	int fd = prepared_of(&tiny);
+	int sink = memory_fd();
+	struct dn_prepared_head head;
+
+	(void)state;
+	assert_int_equal(pread(fd, &head, sizeof(head), 0), (ssize_t)sizeof(head));
+	head.images[0].file_bytes += 200000;
+	assert_int_equal(pwrite(fd, &head, sizeof(head), 0), (ssize_t)sizeof(head));
+	assert_int_equal(dn_model_open_prepared(fd, &model, &err), 0);
+	assert_int_equal(dn_model_give_back(model, 0, sink, &err), -EBADMSG);
+	dn_model_free(model);
+	close(sink);
 	close(fd);
 }
 
@@ -289,16 +327,17 @@ static void test_refused(void **state)
 	int fd = tiny_model_fd(&tiny);
 	int prepared = prepared_of(&tiny);
 	int sink = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	uint64_t head_bytes = 0;
 
 	(void)state;
 	assert_int_equal(dn_model_open(&fd, 1, &model, &err), 0);
 	assert_int_equal(dn_model_give_back(model, 0, sink, &err), -EINVAL);
-	assert_int_equal(dn_model_prepare(model, sink, &err), -ENOSPC);
+	assert_int_equal(dn_model_prepare(model, sink, &head_bytes, &err), -ENOSPC);
 	dn_model_free(model);
 	assert_int_equal(dn_model_open_prepared(fd, &model, &err), -EINVAL);
 	assert_int_equal(dn_model_open(&prepared, 1, &model, &err), -ENOTSUP);
 	assert_int_equal(dn_model_open_prepared(prepared, &model, &err), 0);
-	assert_int_equal(dn_model_prepare(model, sink, &err), -EALREADY);
+	assert_int_equal(dn_model_prepare(model, sink, &head_bytes, &err), -EALREADY);
 	assert_int_equal(dn_model_give_back(model, 1, sink, &err), -EINVAL);
 	assert_int_equal(dn_model_give_back(model, 0, sink, &err), -ENOSPC);
 	dn_model_free(model);
@@ -340,6 +379,8 @@ int main(void)
 		cmocka_unit_test(test_types),
 		cmocka_unit_test(test_families),
 		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_trailing),
+		cmocka_unit_test(test_rest_that_is_not_there),
 		cmocka_unit_test(test_spoilt_head),
 		cmocka_unit_test(test_head_words),
 		cmocka_unit_test(test_refused),

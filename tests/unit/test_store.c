@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,6 +144,61 @@ static void test_new_file_nowhere(void **state)
 	assert_true(err.message[0] != '\0');
 }
 
+/* As on file systems that know no files without a name, and what a killed process leaves there. */
+static void test_new_file_named(void **state)
+{
+	const char *path = in_folder("file");
+	struct dn_new_file file = DN_NEW_FILE_INIT;
+	struct dn_new_file other = DN_NEW_FILE_INIT;
+	struct dn_error err = DN_ERROR_INIT;
+
+	(void)state;
+	write_file(in_folder("file.new"), "of one that was killed, and longer", 0600);
+	assert_int_equal(dn_new_file_begin_named(&file, path, &err), 0);
+	assert_int_equal(dn_write_whole(file.fd, "first", 5, "it", &err), 0);
+	assert_int_equal(dn_new_file_begin_named(&other, path, &err), -EBUSY);
+	dn_new_file_done(&other);
+	assert_int_equal(dn_new_file_commit(&file, false, &err), 0);
+	dn_new_file_done(&file);
+	expect_file(path, "first");
+
+	assert_int_equal(dn_new_file_begin_named(&file, path, &err), 0);
+	assert_int_equal(dn_write_whole(file.fd, "second", 6, "it", &err), 0);
+	assert_int_equal(dn_new_file_commit(&file, false, &err), -EEXIST);
+	expect_file(path, "first");
+	assert_int_equal(dn_new_file_commit(&file, true, &err), 0);
+	dn_new_file_done(&file);
+	expect_file(path, "second");
+
+	assert_int_equal(dn_new_file_begin_named(&file, path, &err), 0);
+	dn_new_file_done(&file);
+	expect_file(path, "second");
+	assert_int_equal(entries(), 1);
+}
+
+/* Forms of the same files in other layouts go, those of others stay. */
+static void test_drop_others(void **state)
+{
+	const struct dn_key key = { { 1 } };
+	const struct dn_prepared_store store = { folder, &key, 2 };
+	const struct dn_digest digest = { { 3 } };
+	const struct dn_digest other = { { 4 } };
+	const struct dn_prepared_store old = { folder, &key, 1 };
+	struct dn_error err = DN_ERROR_INIT;
+	char path[PATH_MAX];
+
+	(void)state;
+	assert_int_equal(dn_prepared_path(&old, &digest, path, &err), 0);
+	write_file(path, "old", 0600);
+	assert_int_equal(dn_prepared_path(&old, &other, path, &err), 0);
+	write_file(path, "another's", 0600);
+	assert_int_equal(dn_prepared_path(&store, &digest, path, &err), 0);
+	write_file(path, "new", 0600);
+	dn_prepared_drop_others(&store, &digest);
+	assert_int_equal(entries(), 2);
+	expect_file(path, "new");
+}
+
 static void test_key(void **state)
 {
 	const char *path = in_folder("keys/device.key");
@@ -224,7 +280,7 @@ static int sealed_fd(size_t size, const struct dn_key *key)
 	assert_true(fd >= 0);
 	assert_int_equal(dn_write_whole(fd, bytes, size, "it", &err), 0);
 	free(bytes);
-	assert_int_equal(dn_seal_append(fd, key, &source, &err), 0);
+	assert_int_equal(dn_seal_append(fd, key, &source, size / 2, &err), 0);
 	return fd;
 }
 
@@ -239,6 +295,21 @@ static int check(int fd, const struct dn_key *key, uint32_t threads)
 	assert_int_equal(err.code, -r);
 	assert_true(r == 0 || err.message[0] != '\0');
 	return r;
+}
+
+/* The leaves of the head alone; one that is changed behind them is not seen. */
+static int check_head(int fd, const struct dn_key *key)
+{
+	DN_AUTO_SEAL struct dn_seal seal = DN_SEAL_INIT;
+	struct dn_seal_check *check = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+	struct pollfd over;
+
+	assert_int_equal(dn_seal_open(fd, key, &seal, &err), 0);
+	assert_int_equal(dn_seal_check_begin(fd, &seal, seal.head_bytes, 2, &check, &err), 0);
+	over = (struct pollfd){ .fd = dn_seal_check_fd(check), .events = POLLIN };
+	assert_int_equal(poll(&over, 1, 10000), 1);
+	return dn_seal_check_end(check, &err);
 }
 
 static void flip(int fd, off_t at)
@@ -322,6 +393,46 @@ static void test_seal_moved(void **state)
 	close(fd);
 }
 
+static void test_seal_head(void **state)
+{
+	const struct dn_key key = { { 1 } };
+	int fd = sealed_fd(4 * LEAF, &key);
+
+	(void)state;
+	assert_int_equal(check_head(fd, &key), 0);
+	flip(fd, (off_t)(3 * LEAF));
+	assert_int_equal(check_head(fd, &key), 0);
+	assert_int_equal(check(fd, &key, 1), -EBADMSG);
+	flip(fd, (off_t)LEAF);
+	assert_int_equal(check_head(fd, &key), -EBADMSG);
+	close(fd);
+}
+
+/* Ended before it is over, it is no success. */
+static void test_seal_given_up(void **state)
+{
+	const struct dn_key key = { { 1 } };
+	int fd = sealed_fd(8 * LEAF, &key);
+	DN_AUTO_SEAL struct dn_seal seal = DN_SEAL_INIT;
+	int given_up = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct dn_error err = DN_ERROR_INIT;
+		struct dn_seal_check *check = NULL;
+		int r;
+
+		dn_seal_done(&seal);
+		assert_int_equal(dn_seal_open(fd, &key, &seal, &err), 0);
+		assert_int_equal(dn_seal_check_begin(fd, &seal, seal.bytes, 1, &check, &err), 0);
+		r = dn_seal_check_end(check, &err);
+		assert_true(r == 0 || r == -ECANCELED);
+		given_up += r == -ECANCELED;
+	}
+	assert_true(given_up > 0);
+	close(fd);
+}
+
 /* A file that is cut short between opening and checking. */
 static void test_seal_shrinks(void **state)
 {
@@ -382,6 +493,10 @@ int main(void)
 		cmocka_unit_test(test_seal_changed),
 		cmocka_unit_test(test_seal_moved),
 		cmocka_unit_test(test_seal_shrinks),
+		cmocka_unit_test(test_seal_head),
+		cmocka_unit_test(test_seal_given_up),
+		cmocka_unit_test_setup_teardown(test_new_file_named, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_drop_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_records, set_up, tear_down),
 	};
 

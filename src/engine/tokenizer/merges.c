@@ -135,6 +135,21 @@ static void find_bytes(struct dn_bpe *bpe, const struct dn_vocabulary *vocabular
 	}
 }
 
+/* That they name tokens was checked (tables.c); text must not become one that is guarded. */
+static bool kept_are_usable(const struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary)
+{
+	for (uint32_t i = 0; i < bpe->n_merges; i++) {
+		const struct dn_merge *merge = &bpe->kept_merges[i];
+		const bool unused = !merge->left && !merge->right && !merge->result;
+
+		if (!unused &&
+		    !(is_usable(vocabulary, merge->left) && is_usable(vocabulary, merge->right) &&
+		      is_usable(vocabulary, merge->result)))
+			return false;
+	}
+	return true;
+}
+
 static int build(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary, const uint8_t *cursor,
 		 struct dn_error *err)
 {
@@ -175,6 +190,8 @@ int dn_merges_read(struct dn_bpe *bpe, const struct dn_vocabulary *vocabulary,
 				    (unsigned long long)array.count, DN_MERGES_MAX);
 
 	bpe->n_merges = (uint32_t)array.count;
+	if (bpe->kept_merges && !kept_are_usable(bpe, vocabulary))
+		bpe->kept_merges = NULL;
 	if (bpe->kept_merges) {
 		bpe->merges = bpe->kept_merges;
 		dn_index_of(&bpe->index, bpe->kept_slots, bpe->n_merges);

@@ -49,7 +49,7 @@ size_t dn_tokenizer_tables_size(const struct dn_tokenizer *t)
 	return size_of(t->vocabulary.n_tokens, t->bpe.n_merges);
 }
 
-/* Those that do nothing name tokens that need not exist; no index leads to them. */
+/* Those that no index leads to, since they do nothing, may name what is no token. */
 static int put_merges(const struct dn_tokenizer *t, dn_tables_put *put, void *data,
 		      struct dn_error *err)
 {
@@ -61,11 +61,10 @@ static int put_merges(const struct dn_tokenizer *t, dn_tables_put *put, void *da
 
 		for (uint32_t i = 0; i < n; i++) {
 			const struct dn_merge *merge = &t->bpe.merges[base + i];
-			const bool whole = merge->left != DN_TOKEN_NONE &&
-					   merge->right != DN_TOKEN_NONE &&
-					   merge->result != DN_TOKEN_NONE;
 
-			block[i] = whole ? *merge : (struct dn_merge){ 0, 0, 0 };
+			block[i] = dn_merge_find(&t->bpe, merge->left, merge->right) == base + i
+					   ? *merge
+					   : (struct dn_merge){ 0, 0, 0 };
 		}
 		r = put(data, block, n * sizeof(block[0]), err);
 	}
