@@ -24,6 +24,7 @@ static const struct dn_option options[] = {
 	  "runs, after one that does not count (default: 5)" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "as one JSON object" },
 	DN_OPTION_THREADS(struct dn_bench_options),
+	DN_OPTION_REALTIME(struct dn_bench_options),
 	DN_OPTION_KV(struct dn_bench_options),
 	DN_OPTION_MEMORY(struct dn_bench_options),
 	DN_OPTION_LORA(struct dn_bench_options),
@@ -220,6 +221,7 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	r = dn_client_open(&client, invocation->args[0], &model, &load, err);
 	if (r < 0)
 		return r;
+	dn_client_note_unlocked(&client, invocation->verb);
 	result->start_ms = (double)(dn_cli_now() - begin) / 1e6;
 	result->loaded = client.loaded;
 	result->threads = load.threads;

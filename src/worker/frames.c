@@ -92,6 +92,11 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "report_steps");
 	if (!good_text(load->level, sizeof(load->level)))
 		return wrong(err, frame, "level");
+	if (load->realtime > 1 || (load->realtime && load->threads == 0))
+		return wrong(err, frame, "realtime");
+	for (uint32_t i = 0; i < DN_LOAD_THREADS_MAX; i++)
+		if (load->cpus[i] >= (load->realtime && i < load->threads ? DN_LOAD_CPUS_MAX : 1))
+			return wrong(err, frame, "cpus");
 	return 0;
 }
 
@@ -289,6 +294,10 @@ static int check_loaded(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "pooling");
 	if (loaded->embed_context > loaded->context)
 		return wrong(err, frame, "embed_context");
+	if (loaded->unlocked > 4095)
+		return wrong(err, frame, "unlocked");
+	if (loaded->reserved != 0)
+		return wrong(err, frame, "reserved");
 	if (!good_text(loaded->level, sizeof(loaded->level)) ||
 	    !good_text(loaded->architecture, sizeof(loaded->architecture)) ||
 	    !good_text(loaded->quantisation, sizeof(loaded->quantisation)) ||
