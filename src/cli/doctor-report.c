@@ -116,9 +116,9 @@ static void print_kernel(const struct dn_findings *f)
 	print_limit("locked memory", kernel->limits.locked_memory);
 	print_limit("address space", kernel->limits.address_space);
 	print_limit("processes", kernel->limits.processes);
-	printf("\nreal time      %s; memory that can be locked",
+	printf("\nreal time      %s; lockable",
 	       f->realtime.scheduling ? "granted" : f->realtime.reason);
-	print_limit("", f->realtime.lockable);
+	print_limit("memory", f->realtime.lockable);
 	printf("\naccelerators  ");
 	for (uint32_t i = 0; i < kernel->accelerator_count; i++)
 		printf(" %s (%s)", kernel->accelerators[i].device, kernel->accelerators[i].name);
