@@ -140,6 +140,27 @@ class Granted(support.Case):
         self.assertEqual(result["memory_locked"], done.stderr == b"")
         self.assertEqual(result["decode_page_faults"], {"minor": 0, "major": 0})
 
+    def faults(self, *words):
+        """Page faults of a worker in the middle of a long answer, by the kernel's own count."""
+        process = support.start("run", support.tiny_model(), "x", "--ignore-eos", "--context",
+                                "30000", "--threads", "1", *words)
+        try:
+            counts = []
+            for size in (2000, 20000):
+                self.assertEqual(len(process.stdout.read(size)), size)
+                worker = support.children(process.pid)[0]
+                fields = pathlib.Path(f"/proc/{worker}/stat").read_text().rpartition(") ")[2]
+                counts.append(int(fields.split()[7]))
+            return counts[1] - counts[0]
+        finally:
+            process.kill()
+            process.communicate()
+
+    @unittest.skipIf(SANITIZED, "a sanitizer touches memory of its own")
+    def test_cache_is_there_beforehand(self):
+        self.assertGreater(self.faults(), 0)
+        self.assertEqual(self.faults("--realtime"), 0)
+
     def test_embeds(self):
         self.notes(dunlin("embed", support.tiny_model(), "a text", "--realtime"))
 
