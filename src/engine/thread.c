@@ -13,6 +13,9 @@
  *   caller sets claim and then looks at sleepers. Both orders are sequentially consistent, so one
  *   of the two sees the other (Dekker): no wake-up is lost, and none is sent to who is awake.
  *
+ * Real-time threads that share a core get on too, although none is taken off it for another of its
+ * priority: a wait spins for a bounded time, then sleeps, and so lets run who holds the piece.
+ *
  * C11 atomic operations alone, no fences, so that ThreadSanitizer understands the whole.
  */
 

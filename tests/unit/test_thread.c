@@ -196,6 +196,48 @@ static void test_threads_stay_on_their_cpus(void **unused)
 	}
 }
 
+enum { DONE, NOT_HERE };
+
+static int run_on_one_core(void)
+{
+	struct sched_param lowest = { .sched_priority = sched_get_priority_min(SCHED_FIFO) };
+	uint16_t cpus[3];
+	struct dn_pool *pool;
+
+	for (int i = 0; i < 3; i++)
+		cpus[i] = (uint16_t)sched_getcpu();
+	if (sched_setscheduler(0, SCHED_FIFO, &lowest) < 0)
+		return NOT_HERE;
+	(void)alarm(60);
+	assert_int_equal(dn_pool_new(3, cpus, &pool, NULL), 0);
+	for (uint32_t i = 0; i < 500; i++) {
+		struct job job = { .threads = 3 };
+
+		dn_pool_run(pool, do_piece, &job, 7);
+		for (int j = 0; j < 7; j++)
+			assert_int_equal(job.done[j], 1);
+	}
+	dn_pool_free(pool);
+	return DONE;
+}
+
+/* None is taken off the core for another of its priority: who waited by spinning alone would hang. */
+static void test_real_time_threads_on_one_core_get_on(void **unused)
+{
+	pid_t child = fork();
+	int status;
+
+	(void)unused;
+	if (child == 0)
+		_exit(run_on_one_core());
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == NOT_HERE)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), DONE);
+}
+
 static int64_t process_cpu_ns(void)
 {
 	struct timespec t;
@@ -282,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_many_pools),
 		cmocka_unit_test(test_helpers_are_named_and_leave_signals_alone),
 		cmocka_unit_test(test_threads_stay_on_their_cpus),
+		cmocka_unit_test(test_real_time_threads_on_one_core_get_on),
 		cmocka_unit_test(test_rests_cost_nothing),
 		cmocka_unit_test(test_refuses_bad_counts),
 		cmocka_unit_test(test_a_thread_too_many_names_the_limits),
