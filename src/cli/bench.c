@@ -249,15 +249,23 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	return 0;
 }
 
-/* Makes room for the times, and says beforehand where they will be too few. */
+/*
+ * Makes room for the times and opens the picture's file, so that nothing is measured in vain; says
+ * where the times will be too few.
+ */
 static int prepare_latency(const struct dn_verb *verb, const struct dn_bench_options *bench,
-			   struct dn_bench_result *result, struct dn_error *err)
+			   struct dn_bench_result *result, FILE **picture, struct dn_error *err)
 {
 	const size_t needed = dn_latency_needed(99.9);
 	int r;
 
 	if (!bench->latency)
 		return 0;
+	if (bench->svg) {
+		*picture = fopen(bench->svg, "we");
+		if (!*picture)
+			return dn_error_errno(err, errno, "write '%s'", bench->svg);
+	}
 	r = dn_latency_init(&result->latency, bench->repetitions, bench->generate, err);
 	if (r >= 0 && bench->generate > 0 && result->latency.capacity < needed)
 		dn_cli_note(verb,
@@ -268,16 +276,14 @@ static int prepare_latency(const struct dn_verb *verb, const struct dn_bench_opt
 	return r;
 }
 
+/* Closes the file in any case. */
 static int draw(const struct dn_bench_options *bench, const char *model,
-		const struct dn_bench_result *result, struct dn_error *err)
+		const struct dn_bench_result *result, FILE *out, struct dn_error *err)
 {
 	char title[256];
 	char name[96];
-	FILE *out = fopen(bench->svg, "we");
 	bool failed;
 
-	if (!out)
-		return dn_error_errno(err, errno, "write '%s'", bench->svg);
 	(void)dn_text_printable(model, strlen(model), name, sizeof(name));
 	(void)snprintf(title, sizeof(title), "%s, %s, %u threads%s: %zu times between tokens", name,
 		       result->loaded.level, result->threads,
@@ -293,6 +299,7 @@ static int run(struct dn_invocation *invocation)
 {
 	const struct dn_bench_options *bench = invocation->values;
 	struct dn_bench_result result = { 0 };
+	FILE *picture = NULL;
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
@@ -305,12 +312,14 @@ static int run(struct dn_invocation *invocation)
 				      "first token comes with the prompt; take 0, or 2 and more\n");
 		return DN_EXIT_USAGE;
 	}
-	r = prepare_latency(invocation->verb, bench, &result, &err);
+	r = prepare_latency(invocation->verb, bench, &result, &picture, &err);
 	if (r >= 0)
 		r = bench_model(invocation, &result, &err);
 	dn_latency_sort(&result.latency);
-	if (r >= 0 && bench->svg)
-		r = draw(bench, invocation->args[0], &result, &err);
+	if (r >= 0 && picture)
+		r = draw(bench, invocation->args[0], &result, picture, &err);
+	else if (picture)
+		(void)fclose(picture);
 	/* The machine's own limits, once the worker is gone and the cores are free. */
 	if (r >= 0)
 		r = dn_bench_machine(&result, &err);
