@@ -151,7 +151,7 @@ int main(int argc, char **argv)
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_pool *pool;
 
-	if (dn_pool_new(threads, &pool, &err) < 0) {
+	if (dn_pool_new(threads, NULL, &pool, &err) < 0) {
 		(void)fprintf(stderr, "%s\n", err.message);
 		return 1;
 	}

@@ -10,9 +10,9 @@ _dunlin()
 		return
 	fi
 	case ${COMP_WORDS[1]} in
-	run) words='--help --max-tokens --system --file --raw --ignore-eos --stop --logprobs --json --stats --threads --context --kv --memory --lora --no-verify --no-sandbox --temperature --dynatemp-range --dynatemp-exp --seed --logit-bias --top-n-sigma --top-k --typical-p --top-p --min-p --xtc-probability --xtc-threshold --mirostat --mirostat-ent --mirostat-lr --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker' ;;
-	embed) words='--help --prefix --pooling --dimensions --no-normalise --truncate --jsonl --json --raw --threads --context --kv --memory --lora --no-sandbox' ;;
-	rerank) words='--help --top --truncate --jsonl --json --threads --context --kv --memory --lora --no-sandbox' ;;
+	run) words='--help --max-tokens --system --file --raw --ignore-eos --stop --logprobs --json --stats --threads --realtime --context --kv --memory --lora --no-verify --no-sandbox --temperature --dynatemp-range --dynatemp-exp --seed --logit-bias --top-n-sigma --top-k --typical-p --top-p --min-p --xtc-probability --xtc-threshold --mirostat --mirostat-ent --mirostat-lr --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker' ;;
+	embed) words='--help --prefix --pooling --dimensions --no-normalise --truncate --jsonl --json --raw --threads --realtime --context --kv --memory --lora --no-sandbox' ;;
+	rerank) words='--help --top --truncate --jsonl --json --threads --realtime --context --kv --memory --lora --no-sandbox' ;;
 	inspect) words='--help --json --all --context --threads --kv --memory --lora --no-sandbox' ;;
 	prepare) words='--help --output --json --no-sandbox' ;;
 	restore) words='--help --no-sandbox' ;;
@@ -20,7 +20,7 @@ _dunlin()
 	template) words='--help --file --now --no-sandbox' ;;
 	logits) words='--help --tokens --output --threads --context --kv --memory --lora --no-sandbox' ;;
 	perplexity) words='--help --context --chunks --json --threads --kv --memory --lora --no-sandbox' ;;
-	bench) words='--help --prompt --generate --repetitions --json --threads --kv --memory --lora --no-verify --no-sandbox' ;;
+	bench) words='--help --prompt --generate --repetitions --latency --svg --json --threads --realtime --kv --memory --lora --no-verify --no-sandbox' ;;
 	doctor) words='--help --json' ;;
 	help) words='run embed rerank inspect prepare restore tokenize template logits perplexity bench doctor ' ;;
 	esac

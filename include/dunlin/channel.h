@@ -100,6 +100,7 @@ enum dn_load_depth {
 #define DN_LOAD_SEQUENCES_MAX 64
 #define DN_LOAD_BATCH_MAX     4096
 #define DN_LOAD_OUTPUTS_MAX   4096
+#define DN_LOAD_CPUS_MAX      4096
 
 struct dn_frame_load {
 	uint32_t depth;
@@ -110,10 +111,15 @@ struct dn_frame_load {
 	uint32_t outputs;   /* 0: default */
 	uint32_t kv;	    /* enum dn_kv_type */
 	uint32_t report_steps;
-	uint64_t memory;   /* bytes; 0: unbounded */
-	char level[16];	   /* empty: the best */
+	uint64_t memory; /* bytes; 0: unbounded */
+	char level[16];	 /* empty: the best */
+	/*
+	 * The worker was started with real-time scheduling: its threads stay on a CPU each, memory
+	 * is locked, and a little time is left to others.
+	 */
+	uint32_t realtime;
+	uint16_t cpus[DN_LOAD_THREADS_MAX]; /* with @realtime, one for each of @threads; else 0 */
 	uint32_t prepared; /* the file is a model's prepared form, whose seal the parent checks */
-	uint32_t reserved;
 };
 
 struct dn_frame_hello {
@@ -139,7 +145,7 @@ struct dn_frame_loaded {
 	uint32_t scores;  /* that a pair of texts gets; 0: the model is no reranker */
 	uint32_t embed_context; /* tokens that an embedded text may have; 0 as @context */
 	uint32_t n_files;	/* that the model is made of, or was before it was prepared */
-	uint32_t reserved;
+	uint32_t unlocked;	/* with @realtime, the errno that kept memory from being locked */
 	uint64_t load_ns;
 	uint64_t planned_bytes;
 	uint64_t bytes_per_token;
@@ -253,6 +259,8 @@ struct dn_frame_done {
 	uint64_t decode_ns;	 /* from the first token to the last */
 	uint64_t prefill_cpu_ns; /* CPU time of the worker in these, all its threads and requests */
 	uint64_t decode_cpu_ns;
+	uint32_t minor_faults; /* page faults of the worker, from the first token to the last */
+	uint32_t major_faults; /* those that waited for a disk */
 };
 
 struct dn_frame_score {

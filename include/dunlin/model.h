@@ -141,6 +141,8 @@ DN_API void dn_model_get_adapter(const struct dn_model *model, uint32_t index,
  * @outputs: most rows of logits one step gives; 0: 8; encoders have none
  * @kv: element type of the cache
  * @memory: bytes that all may take, 0: unbounded; a @context of 0 shrinks to fit
+ * @cpus: uint16[@threads]: each thread stays on a CPU of its own, the calling one, which is the
+ *	first, among them; NULL: the kernel places them
  */
 struct dn_context_options {
 	size_t struct_size;
@@ -152,6 +154,7 @@ struct dn_context_options {
 	uint32_t outputs;
 	enum dn_kv_type kv;
 	uint64_t memory;
+	const uint16_t *cpus;
 };
 
 /**
@@ -197,6 +200,12 @@ DN_API struct dn_context *dn_context_free(struct dn_context *context);
 DN_API const char *dn_context_level(const struct dn_context *context);
 DN_API uint32_t dn_context_length(const struct dn_context *context);
 DN_API uint32_t dn_context_batch(const struct dn_context *context);
+
+/*
+ * Touches what steps will need, so that they wait for no page: without it, cache and workspace take
+ * their memory as they fill. What the kernel may take back (swap), only mlock(2) keeps.
+ */
+DN_API void dn_context_populate(struct dn_context *context);
 
 /**
  * dn_sequence_new() - an empty sequence

@@ -77,6 +77,13 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 		       1e3 * bench->prompt / result->prefill.median, bench->prompt);
 	if (result->decodes)
 		printf("CPU             %.6f CPU-seconds a token\n", result->cpu_per_token.median);
+	if (result->decodes)
+		printf("page faults     %llu, %llu of them from a disk, while it decoded\n",
+		       (unsigned long long)result->minor_faults +
+			       (unsigned long long)result->major_faults,
+		       (unsigned long long)result->major_faults);
+	if (result->latency.n)
+		dn_latency_print(&result->latency);
 	printf("memory          %.1f MiB at most (planned: %.1f MiB)\n",
 	       (double)result->peak_bytes / 0x1p20, (double)result->loaded.planned_bytes / 0x1p20);
 	if (result->decodes) {
@@ -103,6 +110,8 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	json_t *decode = NULL;
 	json_t *cpu = NULL;
 	json_t *first = NULL;
+	json_t *faults = NULL;
+	json_t *latency = NULL;
 	json_t *json;
 	int failed = 0;
 	int r;
@@ -116,21 +125,30 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 		failed |= json_object_set_new(decode, "bytes_per_second",
 					      json_real(bytes_rate(result)));
 		cpu = json_real(result->cpu_per_token.median);
+		faults = json_pack("{s:I, s:I}", "minor", (json_int_t)result->minor_faults, "major",
+				   (json_int_t)result->major_faults);
+	}
+	if (result->latency.n) {
+		latency = dn_latency_json(&result->latency);
+		failed |= latency ? 0 : -1;
 	}
 	if (result->loaded.generates)
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
-	json = json_pack("{s:o, s:o*, s:o*, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, "
-			 "s:i, s:s, s:s}",
-			 "prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu,
-			 "load_ms", (double)result->loaded.load_ns / 1e6, "start_ms",
-			 result->start_ms, "verify_ms", result->verify_ms, "first_token_ms", first,
-			 "peak_rss_bytes", (json_int_t)result->peak_bytes, "planned_bytes",
-			 (json_int_t)result->loaded.planned_bytes,
-			 "read_bandwidth_bytes_per_second", result->read_bandwidth,
-			 "int8_peak_operations_per_second", result->int8_peak, "level",
-			 result->loaded.level, "threads", (int)result->threads, "repetitions",
-			 (int)bench->repetitions, "architecture", result->loaded.architecture,
-			 "quantisation", result->loaded.quantisation);
+	json = json_pack(
+		"{s:o, s:o*, s:o*, s:o*, s:o*, s:b, s:b, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, "
+		"s:f, s:s, s:i, "
+		"s:i, s:s, s:s}",
+		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu,
+		"decode_page_faults", faults, "latency", latency, "realtime", bench->model.realtime,
+		"memory_locked", bench->model.realtime && result->loaded.unlocked == 0, "load_ms",
+		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms, "verify_ms",
+		result->verify_ms, "first_token_ms", first, "peak_rss_bytes",
+		(json_int_t)result->peak_bytes, "planned_bytes",
+		(json_int_t)result->loaded.planned_bytes, "read_bandwidth_bytes_per_second",
+		result->read_bandwidth, "int8_peak_operations_per_second", result->int8_peak,
+		"level", result->loaded.level, "threads", (int)result->threads, "repetitions",
+		(int)bench->repetitions, "architecture", result->loaded.architecture,
+		"quantisation", result->loaded.quantisation);
 	r = json && failed == 0 ? dn_cli_write_json(json, JSON_INDENT(2), err)
 				: dn_error_memory(err, "JSON output", 0);
 	json_decref(json);

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include <dunlin/model.h>
+#include <dunlin/tokenizer.h>
 
+#include "base/text.h"
 #include "cli/bench.h"
 #include "worker/frames.h"
 
@@ -22,8 +24,12 @@ static const struct dn_option options[] = {
 	  "tokens of the answer; 0: prefill alone (default: 64)" },
 	{ "repetitions", 'r', DN_OPTION_U32, FIELD(repetitions), 1, DN_BENCH_REPETITIONS_MAX, "N",
 	  "runs, after one that does not count (default: 5)" },
+	{ "latency", 0, DN_OPTION_FLAG, FIELD(latency), 0, 0, NULL,
+	  "the times between tokens too: median, 99th and 99.9th percentile" },
+	{ "svg", 0, DN_OPTION_TEXT, FIELD(svg), 0, 0, "FILE", "with --latency: draw them" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "as one JSON object" },
 	DN_OPTION_THREADS(struct dn_bench_options),
+	DN_OPTION_REALTIME(struct dn_bench_options),
 	DN_OPTION_KV(struct dn_bench_options),
 	DN_OPTION_MEMORY(struct dn_bench_options),
 	DN_OPTION_LORA(struct dn_bench_options),
@@ -99,7 +105,8 @@ static int embed_once(struct dn_client *client, const struct dn_bench_options *b
 }
 
 static int generate_once(struct dn_client *client, const struct dn_bench_options *bench,
-			 const uint32_t *ids, struct dn_frame_done *ret_done, struct dn_error *err)
+			 const uint32_t *ids, struct dn_latency *latency,
+			 struct dn_frame_done *ret_done, struct dn_error *err)
 {
 	struct dn_frame frame;
 	uint64_t request;
@@ -113,6 +120,7 @@ static int generate_once(struct dn_client *client, const struct dn_bench_options
 	frame.u.submit.ignore_eos = 1;
 	frame.u.submit.top_p = 1;
 	frame.u.submit.repeat_penalty = 1;
+	dn_latency_ask(latency, dn_cli_now());
 	r = dn_client_send(client, &frame, ids, bench->prompt * sizeof(uint32_t), err);
 	while (r >= 0) {
 		DN_AUTO_FD int fd = -1;
@@ -124,6 +132,8 @@ static int generate_once(struct dn_client *client, const struct dn_bench_options
 			return dn_error_set(err, EPROTO, "the worker answered another request");
 		if (frame.type == DN_FRAME_ERROR)
 			return dn_client_failure(&frame, err);
+		if (frame.type == DN_FRAME_OUTPUT && frame.u.output.token != DN_TOKEN_NONE)
+			dn_latency_token(latency, dn_cli_now());
 		if (frame.type == DN_FRAME_DONE) {
 			*ret_done = frame.u.done;
 			return 0;
@@ -157,21 +167,29 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 	packed[0] = 1;
 	packed[1] = bench->prompt * (uint32_t)sizeof(uint32_t);
 	result->decodes = client->loaded.generates && bench->generate > 0;
+	if (bench->latency && !result->decodes)
+		return dn_error_set(err, ENOTSUP, "--latency: there are no tokens to wait for");
 	/* The first run, 0, warms caches and clocks. */
 	for (uint32_t run = 0; run <= bench->repetitions; run++) {
 		uint32_t at = run > 0 ? run - 1 : 0;
 		int r;
 
 		fill_prompt(packed + TEXT_WORDS, bench->prompt, client->loaded.vocabulary, run);
-		r = client->loaded.generates
-			    ? generate_once(client, bench, packed + TEXT_WORDS, &done, err)
-			    : embed_once(client, bench, packed, &done, err);
+		r = client->loaded.generates ? generate_once(client, bench, packed + TEXT_WORDS,
+							     &result->latency, &done, err)
+					     : embed_once(client, bench, packed, &done, err);
 		if (r < 0)
 			return r;
 		if (result->decodes && done.output_tokens < 2)
 			return dn_error_set(err, EINVAL, "the context of %u tokens ended the run",
 					    client->loaded.context);
 		fill_rates(&done, &prefill[at], &decode[at], &cpu[at]);
+		if (run == 0) {
+			dn_latency_reset(&result->latency);
+		} else {
+			result->minor_faults += done.minor_faults;
+			result->major_faults += done.major_faults;
+		}
 		if (dn_cli_fancy() && result->decodes)
 			(void)fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ",
 				      run, bench->repetitions, prefill[at], decode[at]);
@@ -221,6 +239,7 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	r = dn_client_open(&client, invocation->args[0], &model, &load, err);
 	if (r < 0)
 		return r;
+	dn_client_note_unlocked(&client, invocation->verb);
 	result->start_ms = (double)(dn_cli_now() - begin) / 1e6;
 	result->verify_ms = (double)client.verify_ns / 1e6;
 	result->loaded = client.loaded;
@@ -232,25 +251,84 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	return 0;
 }
 
+/*
+ * Makes room for the times and opens the picture's file, so that nothing is measured in vain; says
+ * where the times will be too few.
+ */
+static int prepare_latency(const struct dn_verb *verb, const struct dn_bench_options *bench,
+			   struct dn_bench_result *result, FILE **picture, struct dn_error *err)
+{
+	const size_t needed = dn_latency_needed(99.9);
+	int r;
+
+	if (!bench->latency)
+		return 0;
+	if (bench->svg) {
+		*picture = fopen(bench->svg, "we");
+		if (!*picture)
+			return dn_error_errno(err, errno, "write '%s'", bench->svg);
+	}
+	r = dn_latency_init(&result->latency, bench->repetitions, bench->generate, err);
+	if (r >= 0 && bench->generate > 0 && result->latency.capacity < needed)
+		dn_cli_note(verb,
+			    "%zu times between tokens are too few for the 99.9th percentile: "
+			    "take --generate %zu or more, or more --repetitions",
+			    result->latency.capacity,
+			    DN_DIV_ROUND_UP(needed, (size_t)bench->repetitions) + 1);
+	return r;
+}
+
+/* Closes the file in any case. */
+static int draw(const struct dn_bench_options *bench, const char *model,
+		const struct dn_bench_result *result, FILE *out, struct dn_error *err)
+{
+	char title[256];
+	char name[96];
+	bool failed;
+
+	(void)dn_text_printable(model, strlen(model), name, sizeof(name));
+	(void)snprintf(title, sizeof(title), "%s, %s, %u threads%s: %zu times between tokens", name,
+		       result->loaded.level, result->threads,
+		       bench->model.realtime ? ", real-time" : "", result->latency.n);
+	dn_latency_svg(&result->latency, title, out);
+	failed = ferror(out) != 0;
+	failed |= fclose(out) != 0;
+	return failed ? dn_error_set(err, EIO, "write '%s': not all of it could be", bench->svg)
+		      : 0;
+}
+
 static int run(struct dn_invocation *invocation)
 {
 	const struct dn_bench_options *bench = invocation->values;
 	struct dn_bench_result result = { 0 };
+	FILE *picture = NULL;
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
+	if (bench->svg && !bench->latency) {
+		(void)fprintf(stderr, "dunlin: bench: --svg takes --latency\n");
+		return DN_EXIT_USAGE;
+	}
 	if (bench->generate == 1) {
 		(void)fprintf(stderr, "dunlin: bench: --generate 1 leaves nothing to measure: the "
 				      "first token comes with the prompt; take 0, or 2 and more\n");
 		return DN_EXIT_USAGE;
 	}
-	r = bench_model(invocation, &result, &err);
+	r = prepare_latency(invocation->verb, bench, &result, &picture, &err);
+	if (r >= 0)
+		r = bench_model(invocation, &result, &err);
+	dn_latency_sort(&result.latency);
+	if (r >= 0 && picture)
+		r = draw(bench, invocation->args[0], &result, picture, &err);
+	else if (picture)
+		(void)fclose(picture);
 	/* The machine's own limits, once the worker is gone and the cores are free. */
 	if (r >= 0)
 		r = dn_bench_machine(&result, &err);
 	if (r >= 0)
 		r = bench->json ? dn_bench_print_json(bench, &result, &err)
 				: dn_bench_print(bench, &result);
+	dn_latency_done(&result.latency);
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;
 }
 

@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/latency.h"
 /* IWYU pragma: end_exports */
 
 #define DN_BENCH_REPETITIONS_MAX 100
@@ -19,6 +20,8 @@ struct dn_bench_options {
 	uint32_t generate;
 	uint32_t repetitions;
 	bool json;
+	bool latency;
+	const char *svg; /* a file for the picture of @latency */
 };
 
 struct dn_spread {
@@ -37,6 +40,9 @@ struct dn_bench_result {
 	bool decodes;		  /* else the next two say nothing */
 	struct dn_spread decode;
 	struct dn_spread cpu_per_token; /* seconds */
+	uint64_t minor_faults;		/* while it decoded, all runs together */
+	uint64_t major_faults;
+	struct dn_latency latency; /* empty without --latency; owned */
 	uint64_t peak_bytes;
 	double read_bandwidth; /* bytes a second, all threads; 0: not known */
 	double int8_peak;      /* operations a second, all threads; 0: not known */

@@ -13,6 +13,8 @@
 
 #include "cli/cli.h"
 #include "cli/prepared.h"
+#include "device/cpu.h"
+#include "device/realtime.h"
 #include "worker/frames.h"
 
 #define END_WAIT_MS 2000
@@ -310,6 +312,37 @@ static int add_adapters(struct dn_client *client, const struct dn_option_list *a
 	return 0;
 }
 
+/* A CPU for each thread. */
+static int place_threads(struct dn_frame_load *load, struct dn_error *err)
+{
+	uint32_t n = dn_cpu_spread("", load->cpus, load->threads);
+
+	if (n < load->threads)
+		return dn_error_set(
+			err, EINVAL,
+			"--realtime gives each thread a CPU of its own: %u threads, and "
+			"%u CPUs that this process may use",
+			load->threads, n);
+	load->realtime = 1;
+	return 0;
+}
+
+void dn_client_note_unlocked(const struct dn_client *client, const struct dn_verb *verb)
+{
+	const uint64_t needed = client->loaded.planned_bytes;
+	const uint64_t lockable = dn_realtime_lockable();
+
+	if (client->loaded.unlocked == 0)
+		return;
+	dn_cli_note(
+		verb,
+		"memory is not locked (%s): where it gets short, answers may wait for pages. Up "
+		"to %llu MiB are needed, RLIMIT_MEMLOCK is %llu MiB: 'ulimit -l unlimited' "
+		"(limits.conf: memlock), or LimitMEMLOCK=infinity in a systemd unit",
+		strerror((int)client->loaded.unlocked), (unsigned long long)needed >> 20,
+		(unsigned long long)lockable >> 20);
+}
+
 /* The model runs all the same, more slowly at its start. */
 static void tell_unused(const char *model, const struct dn_error *why)
 {
@@ -321,14 +354,21 @@ static int start_and_open(struct dn_client *client, const char *model,
 			  const struct dn_model_options *options, struct dn_frame_load *load,
 			  struct dn_cli_model *ret_files, struct dn_error *err)
 {
-	/* First of all the process: it gets ready while file and machine are looked up. */
-	int r = dn_client_start(client, options->no_sandbox, err);
+	/* Before the worker is there, which inherits it. */
+	int r = options->realtime ? dn_realtime_enter(err) : 0;
 
+	/* First of all the process: it gets ready while file and machine are looked up. */
+	if (r >= 0)
+		r = dn_client_start(client, options->no_sandbox, err);
 	if (r < 0)
 		return r;
 	client->no_verify = options->no_verify;
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
+	if (options->realtime)
+		r = place_threads(load, err);
+	if (r < 0)
+		return r;
 	r = dn_cli_open_model(model, ret_files, err);
 	return r < 0 ? r : add_adapters(client, &options->lora, err);
 }

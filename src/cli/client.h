@@ -27,6 +27,7 @@ struct dn_model_options {
 	uint64_t memory;
 	bool no_sandbox;
 	bool no_verify;
+	bool realtime;
 	struct dn_option_list lora; /* FILE[:SCALE] each */
 };
 
@@ -40,6 +41,11 @@ struct dn_model_options {
 	  .kind = DN_OPTION_FLAG,                                                                  \
 	  .offset = offsetof(type, model.no_verify),                                               \
 	  .help = "trust a prepared model without reading all of it first" }
+#define DN_OPTION_REALTIME(type)                                                                   \
+	{ .name = "realtime",                                                                      \
+	  .kind = DN_OPTION_FLAG,                                                                  \
+	  .offset = offsetof(type, model.realtime),                                                \
+	  .help = "real-time scheduling, a CPU for each thread, memory locked" }
 #define DN_OPTION_THREADS(type)                                                                    \
 	{ .name = "threads",                                                                       \
 	  .letter = 't',                                                                           \
@@ -150,10 +156,14 @@ DN_MUST_CHECK int dn_client_load(struct dn_client *client, const struct dn_cli_m
 /*
  * Start, open, load, adapters too: what most verbs begin with. Sets @load's threads by the machine
  * where they are not given. Weights come from the model's prepared form where there is one that is
- * good, else from its files.
+ * good, else from its files. With @options->realtime this thread gets real-time scheduling too, so
+ * that it can pass on what the worker gives it; where that is refused, nothing is started.
  */
 DN_MUST_CHECK int dn_client_open(struct dn_client *client, const char *model,
 				 const struct dn_model_options *options, struct dn_frame_load *load,
 				 struct dn_error *err);
+
+/* With --realtime, a note where memory could not be locked, and what would allow it. */
+void dn_client_note_unlocked(const struct dn_client *client, const struct dn_verb *verb);
 
 #endif /* DUNLIN_CLI_CLIENT_H */

@@ -116,6 +116,9 @@ static void print_kernel(const struct dn_findings *f)
 	print_limit("locked memory", kernel->limits.locked_memory);
 	print_limit("address space", kernel->limits.address_space);
 	print_limit("processes", kernel->limits.processes);
+	printf("\nreal time      %s; lockable",
+	       f->realtime.scheduling ? "granted" : f->realtime.reason);
+	print_limit("memory", f->realtime.lockable);
 	printf("\naccelerators  ");
 	for (uint32_t i = 0; i < kernel->accelerator_count; i++)
 		printf(" %s (%s)", kernel->accelerators[i].device, kernel->accelerators[i].name);
@@ -206,6 +209,13 @@ static json_t *kernel_json(const struct dn_kernel *kernel)
 		"realtime_priority", limit_json(limits->realtime_priority));
 }
 
+static json_t *realtime_json(const struct dn_realtime *realtime)
+{
+	return json_pack("{s:b, s:s?, s:o}", "scheduling", realtime->scheduling, "reason",
+			 realtime->scheduling ? NULL : realtime->reason, "lockable_bytes",
+			 limit_json(realtime->lockable));
+}
+
 static json_t *jail_json(const struct dn_findings *f)
 {
 	json_t *jail = json_object();
@@ -238,11 +248,11 @@ static json_t *advice_json(const struct dn_findings *f)
 
 int dn_doctor_print_json(const struct dn_findings *f, struct dn_error *err)
 {
-	json_t *json = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s?, s:o}", "version", DN_VERSION,
-				 "cpu", cpu_json(f), "memory", memory_json(&f->memory), "kernel",
-				 kernel_json(&f->kernel), "sandbox", jail_json(f), "worker_error",
-				 f->jail_error[0] != '\0' ? f->jail_error : NULL, "advice",
-				 advice_json(f));
+	json_t *json = json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:o}", "version", DN_VERSION, "cpu",
+		cpu_json(f), "memory", memory_json(&f->memory), "kernel", kernel_json(&f->kernel),
+		"realtime", realtime_json(&f->realtime), "sandbox", jail_json(f), "worker_error",
+		f->jail_error[0] != '\0' ? f->jail_error : NULL, "advice", advice_json(f));
 	int r = json ? dn_cli_write_json(json, JSON_INDENT(2), err)
 		     : dn_error_memory(err, "JSON output", 0);
 

@@ -79,6 +79,7 @@ static int look(struct dn_findings *findings, struct dn_error *err)
 		r = dn_kernel_read("", &findings->kernel, err);
 	if (r < 0)
 		return r;
+	dn_realtime_probe(&findings->realtime);
 	if (dn_kernels_select(NULL, &kernels, &reason) < 0)
 		memcpy(findings->level_error, reason.message, sizeof(findings->level_error));
 	else

@@ -8,6 +8,7 @@
 #include "device/cpu.h"
 #include "device/kernel.h"
 #include "device/memory.h"
+#include "device/realtime.h"
 #include "sandbox/jail.h"
 /* IWYU pragma: end_exports */
 
@@ -24,6 +25,7 @@ struct dn_findings {
 	struct dn_cpu cpu;
 	struct dn_memory memory;
 	struct dn_kernel kernel;
+	struct dn_realtime realtime;
 	const char *level;
 	char level_error[DN_ERROR_MESSAGE_MAX];
 	struct dn_jail_report jail;

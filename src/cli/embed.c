@@ -65,6 +65,7 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, raw),
 	  .help = "as float32, row behind row" },
 	DN_OPTION_THREADS(struct values),
+	DN_OPTION_REALTIME(struct values),
 	DN_OPTION_CONTEXT(struct values),
 	DN_OPTION_KV(struct values),
 	DN_OPTION_MEMORY(struct values),
@@ -271,6 +272,8 @@ static int embed(const struct dn_invocation *invocation, struct writer *w, struc
 		return r;
 	dn_client_load_options(&values->model, &load);
 	r = dn_client_open(&client, invocation->args[0], &values->model, &load, err);
+	if (r >= 0)
+		dn_client_note_unlocked(&client, invocation->verb);
 	if (r >= 0)
 		r = choose(&client, values, w, err);
 	how.pooling = values->pooling;

@@ -40,6 +40,7 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, json),
 	  .help = "as one JSON object, like Jina's" },
 	DN_OPTION_THREADS(struct values),
+	DN_OPTION_REALTIME(struct values),
 	DN_OPTION_CONTEXT(struct values),
 	DN_OPTION_KV(struct values),
 	DN_OPTION_MEMORY(struct values),
@@ -111,6 +112,8 @@ static int rerank(const struct dn_invocation *invocation, struct result *result,
 		return r;
 	dn_client_load_options(&values->model, &load);
 	r = dn_client_open(&client, invocation->args[0], &values->model, &load, err);
+	if (r >= 0)
+		dn_client_note_unlocked(&client, invocation->verb);
 	if (r >= 0)
 		r = dn_texts_embed(&client, &result->texts, &how, take_scores, result, err);
 	if (r < 0)

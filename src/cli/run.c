@@ -31,6 +31,7 @@ static const struct dn_option options[] = {
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "the answer as one JSON object" },
 	{ "stats", 0, DN_OPTION_FLAG, FIELD(stats), 0, 0, NULL, "figures on stderr" },
 	DN_OPTION_THREADS(struct dn_run_options),
+	DN_OPTION_REALTIME(struct dn_run_options),
 	DN_OPTION_CONTEXT(struct dn_run_options),
 	DN_OPTION_KV(struct dn_run_options),
 	DN_OPTION_MEMORY(struct dn_run_options),
@@ -227,6 +228,8 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 
 	dn_client_load_options(&run->model, &load);
 	r = dn_client_open(client, invocation->args[0], &run->model, &load, err);
+	if (r >= 0)
+		dn_client_note_unlocked(client, invocation->verb);
 	if (r >= 0 && !client->loaded.generates)
 		return dn_error_set(err, ENOTSUP,
 				    "model '%.128s' generates no text: it is made for 'dunlin %s'",

@@ -16,7 +16,8 @@
 #include "device/cpu-list.h"
 #include "device/source.h"
 
-#define THREADS_MAX 64
+#define THREADS_MAX   64
+#define BEST_CAPACITY 1024U
 
 /* Our names, which are the kernels' levels, and those of /proc/cpuinfo. */
 static const struct {
@@ -281,27 +282,87 @@ static uint32_t default_threads(const struct dn_cpu *cpu)
 	return DN_MIN(threads, (uint32_t)THREADS_MAX);
 }
 
+static void read_usable(const char *root, struct dn_cpu_list *ret_online,
+			struct dn_cpu_list *ret_allowed)
+{
+	char line[1024];
+
+	if (dn_source_line(root, "/sys/devices/system/cpu/online", line, sizeof(line)) < 0 ||
+	    !dn_cpu_list_parse(line, ret_online))
+		memset(ret_online, 0, sizeof(*ret_online));
+	if (!read_allowed(root, ret_allowed))
+		*ret_allowed = *ret_online;
+	/* Cpus_allowed_list may name CPUs that could be plugged in. */
+	if (dn_cpu_list_count(ret_online))
+		dn_cpu_list_intersect(ret_allowed, ret_online);
+	else
+		*ret_online = *ret_allowed;
+}
+
+/* How many of the allowed hardware threads of the same core come before this one. */
+static uint32_t rank_in_core(const char *root, uint32_t cpu, const struct dn_cpu_list *allowed)
+{
+	struct dn_cpu_list siblings;
+	uint32_t rank = 0;
+
+	if (!read_list(root, cpu, "topology/thread_siblings_list", &siblings))
+		return 0;
+	for (uint32_t i = 0; i < cpu; i++)
+		rank += dn_cpu_list_has(&siblings, i) && dn_cpu_list_has(allowed, i);
+	return rank;
+}
+
+/* What the kernel thinks a CPU can do, 1024 for the best; all alike where it does not say. */
+static uint32_t capacity_of(const char *root, uint32_t cpu)
+{
+	char path[128];
+	uint64_t capacity;
+
+	(void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/cpu_capacity", cpu);
+	if (dn_source_number(root, path, &capacity) < 0)
+		return BEST_CAPACITY;
+	return (uint32_t)DN_MIN(capacity, (uint64_t)BEST_CAPACITY);
+}
+
+uint32_t dn_cpu_spread(const char *root, uint16_t *ret_cpus, uint32_t max)
+{
+	uint32_t keys[DN_CPU_SPREAD_MAX];
+	struct dn_cpu_list online, allowed;
+	uint32_t n = 0;
+
+	max = DN_MIN(max, (uint32_t)DN_CPU_SPREAD_MAX);
+	read_usable(root, &online, &allowed);
+	for (uint32_t i = 0; i < DN_CPU_LIST_MAX; i++) {
+		uint32_t key, at;
+
+		if (!dn_cpu_list_has(&allowed, i))
+			continue;
+		key = rank_in_core(root, i, &allowed) * (BEST_CAPACITY + 1) + BEST_CAPACITY -
+		      capacity_of(root, i);
+		/* Into its place behind those that are as good: insertion keeps their order. */
+		for (at = n; at > 0 && keys[at - 1] > key; at--)
+			;
+		if (at == max)
+			continue;
+		n = DN_MIN(n + 1, max);
+		memmove(&keys[at + 1], &keys[at], (n - 1 - at) * sizeof(keys[0]));
+		memmove(&ret_cpus[at + 1], &ret_cpus[at], (n - 1 - at) * sizeof(ret_cpus[0]));
+		keys[at] = key;
+		ret_cpus[at] = (uint16_t)i;
+	}
+	return n;
+}
+
 int dn_cpu_read(const char *root, struct dn_cpu *ret_cpu, struct dn_error *err)
 {
 	struct dn_cpu cpu = { .model = "" };
 	struct dn_cpu_list online, allowed;
-	char line[1024];
 	uint64_t khz;
 	int r = read_cpuinfo(root, &cpu, err);
 
 	if (r < 0)
 		return r;
-	if (dn_source_line(root, "/sys/devices/system/cpu/online", line, sizeof(line)) < 0 ||
-	    !dn_cpu_list_parse(line, &online))
-		memset(&online, 0, sizeof(online));
-	if (!read_allowed(root, &allowed))
-		allowed = online;
-	/* Cpus_allowed_list may name CPUs that could be plugged in. */
-	if (dn_cpu_list_count(&online))
-		dn_cpu_list_intersect(&allowed, &online);
-	else
-		online = allowed;
-
+	read_usable(root, &online, &allowed);
 	cpu.online = dn_cpu_list_count(&online);
 	cpu.allowed = dn_cpu_list_count(&allowed);
 	cpu.cores = count_cores(root, &allowed);

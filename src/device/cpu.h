@@ -8,7 +8,8 @@
 
 #include <dunlin/error.h>
 
-#define DN_CPU_MODEL_MAX 96
+#define DN_CPU_MODEL_MAX  96
+#define DN_CPU_SPREAD_MAX 64
 
 /* What matters to the kernels; bits of dn_cpu.features. */
 enum dn_cpu_feature {
@@ -71,6 +72,17 @@ struct dn_cpu {
  * Return: 0 or -ENOMEM.
  */
 DN_MUST_CHECK int dn_cpu_read(const char *root, struct dn_cpu *ret_cpu, struct dn_error *err);
+
+/**
+ * dn_cpu_spread() - the allowed CPUs in the order in which threads that stay on one want them
+ * @ret_cpus: room for @max, of which at most DN_CPU_SPREAD_MAX are used
+ *
+ * One hardware thread of each physical core before any second one; of these the strongest first,
+ * where the kernel tells them apart (cpu_capacity).
+ *
+ * Return: how many there are; 0 where nothing can be read.
+ */
+uint32_t dn_cpu_spread(const char *root, uint16_t *ret_cpus, uint32_t max);
 
 /* "avx2" and the like. */
 const char *dn_cpu_feature_name(enum dn_cpu_feature feature);

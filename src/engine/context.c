@@ -41,7 +41,7 @@ static int set_up(struct dn_context *c, const struct dn_context_options *o, stru
 
 	r = dn_kernels_select(o->level, &c->kernels, err);
 	if (r >= 0)
-		r = dn_pool_new(o->threads, &c->pool, err);
+		r = dn_pool_new(o->threads, o->cpus, &c->pool, err);
 	if (r >= 0)
 		r = dn_model_load_weights(c->model, c->pool, err);
 	if (r >= 0)
@@ -117,6 +117,26 @@ uint32_t dn_context_length(const struct dn_context *c)
 uint32_t dn_context_batch(const struct dn_context *c)
 {
 	return c->batch;
+}
+
+/* A write to each page: a mere read would map the page of zeros that all share. */
+static void touch(uint8_t *memory, size_t bytes)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; i < bytes; i += page) {
+		volatile uint8_t *at = memory + i;
+
+		*at = *at;
+	}
+}
+
+void dn_context_populate(struct dn_context *c)
+{
+	touch(c->workspace, c->workspace_bytes);
+	for (int p = 0; p < DN_POOL_COUNT; p++)
+		touch(c->kv.pools[p].memory, c->kv.pools[p].block_bytes * c->kv.pools[p].n_blocks);
+	dn_gguf_populate(c->model->gguf);
 }
 
 void dn_context_rest(struct dn_context *c)

@@ -13,6 +13,9 @@
  *   caller sets claim and then looks at sleepers. Both orders are sequentially consistent, so one
  *   of the two sees the other (Dekker): no wake-up is lost, and none is sent to who is awake.
  *
+ * Real-time threads that share a core get on too, although none is taken off it for another of its
+ * priority: a wait spins for a bounded time, then sleeps, and so lets run who holds the piece.
+ *
  * C11 atomic operations alone, no fences, so that ThreadSanitizer understands the whole.
  */
 
@@ -21,6 +24,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,6 +39,8 @@
 
 #define THREADS_MAX 64
 #define STACK_BYTES ((size_t)256 * 1024)
+#define STACK_TOUCH ((size_t)128 * 1024) /* more than any piece takes */
+#define CPUS_MAX    4096
 
 /* In claim, above the count of pieces. */
 #define CLAIM_STOP  0x80000000u
@@ -62,6 +68,7 @@ struct helper {
 	struct dn_pool *pool;
 	pthread_t thread;
 	uint32_t index; /* 1 to threads - 1 */
+	int cpu;	/* it stays there; -1: anywhere */
 	int64_t patience;
 	atomic_uint awake; /* futex: 0 while the bit in sleepers is set */
 	struct padding padding;
@@ -224,6 +231,31 @@ static void sleep_for_work(struct helper *helper)
 	wake(pool, DN_MIN(atomic_load(&pool->claim) & CLAIM_COUNT, 2));
 }
 
+static void pin(uint32_t cpu)
+{
+	cpu_set_t set[DN_DIV_ROUND_UP(CPUS_MAX, CPU_SETSIZE)];
+
+	CPU_ZERO_S(sizeof(set), set);
+	CPU_SET_S(cpu, sizeof(set), set);
+	/* 0 is the calling thread; a jailed worker may place no other. */
+	(void)sched_setaffinity(0, sizeof(set), set);
+}
+
+/* No page of it is made while a token is waited for. */
+static __attribute__((noinline)) void touch_stack(void)
+{
+	volatile uint8_t bytes[STACK_TOUCH];
+
+	for (size_t i = 0; i < sizeof(bytes); i += 4096)
+		bytes[i] = 0;
+}
+
+static void settle(uint32_t cpu)
+{
+	pin(cpu);
+	touch_stack();
+}
+
 static void *helper_main(void *argument)
 {
 	struct helper *helper = argument;
@@ -232,6 +264,8 @@ static void *helper_main(void *argument)
 
 	(void)snprintf(name, sizeof(name), "dunlin-%u", helper->index);
 	(void)prctl(PR_SET_NAME, name, 0, 0, 0);
+	if (helper->cpu >= 0)
+		settle((uint32_t)helper->cpu);
 	while (!(atomic_load_explicit(&pool->claim, memory_order_acquire) & CLAIM_STOP)) {
 		work(pool, helper->index);
 		if (!spin_for_work(helper))
@@ -255,13 +289,14 @@ static int start_error(struct dn_error *err, int code, uint32_t index, uint32_t 
 		index + 1, threads, value);
 }
 
-static int start_helper(struct dn_pool *pool, const pthread_attr_t *attr, uint32_t index)
+static int start_helper(struct dn_pool *pool, const pthread_attr_t *attr, uint32_t index, int cpu)
 {
 	struct helper *helper = &pool->helpers[index - 1];
 	int r;
 
 	helper->pool = pool;
 	helper->index = index;
+	helper->cpu = cpu;
 	helper->patience = SPIN_MAX_NS;
 	atomic_init(&helper->awake, 1);
 	r = pthread_create(&helper->thread, attr, helper_main, helper);
@@ -270,7 +305,7 @@ static int start_helper(struct dn_pool *pool, const pthread_attr_t *attr, uint32
 	return r;
 }
 
-static int start_helpers(struct dn_pool *pool, struct dn_error *err)
+static int start_helpers(struct dn_pool *pool, const uint16_t *cpus, struct dn_error *err)
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
@@ -284,7 +319,7 @@ static int start_helpers(struct dn_pool *pool, struct dn_error *err)
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (uint32_t i = 1; i < pool->threads && r == 0; i++) {
-		r = start_helper(pool, &attr, i);
+		r = start_helper(pool, &attr, i, cpus ? cpus[i] : -1);
 		if (r)
 			r = -start_error(err, r, i, pool->threads);
 	}
@@ -293,7 +328,8 @@ static int start_helpers(struct dn_pool *pool, struct dn_error *err)
 	return -r;
 }
 
-int dn_pool_new(uint32_t threads, struct dn_pool **ret_pool, struct dn_error *err)
+int dn_pool_new(uint32_t threads, const uint16_t *cpus, struct dn_pool **ret_pool,
+		struct dn_error *err)
 {
 	struct dn_pool *pool;
 	size_t size;
@@ -311,11 +347,13 @@ int dn_pool_new(uint32_t threads, struct dn_pool **ret_pool, struct dn_error *er
 	atomic_init(&pool->claim, 0);
 	atomic_init(&pool->unfinished, 0);
 	atomic_init(&pool->sleepers, 0);
-	r = start_helpers(pool, err);
+	r = start_helpers(pool, cpus, err);
 	if (r < 0) {
 		dn_pool_free(pool);
 		return r;
 	}
+	if (cpus)
+		settle(cpus[0]);
 	*ret_pool = pool;
 	return 0;
 }

@@ -17,8 +17,14 @@ typedef void dn_piece_function(void *job, uint32_t piece, uint32_t thread);
 /**
  * dn_pool_new() - a pool of @threads, the caller's among them
  * @threads: 1 to 64; 1 makes no thread
+ * @cpus: uint16[@threads]: thread i, the caller being 0, stays on CPU cpus[i], and touches its
+ *	stack beforehand; NULL: the kernel places them. Borrowed for the call
+ *
+ * The helpers have the caller's scheduling policy. A CPU that went away leaves its thread to the
+ * kernel.
  */
-DN_MUST_CHECK int dn_pool_new(uint32_t threads, struct dn_pool **ret_pool, struct dn_error *err);
+DN_MUST_CHECK int dn_pool_new(uint32_t threads, const uint16_t *cpus, struct dn_pool **ret_pool,
+			      struct dn_error *err);
 struct dn_pool *dn_pool_free(struct dn_pool *pool);
 uint32_t dn_pool_threads(const struct dn_pool *pool);
 

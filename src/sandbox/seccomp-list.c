@@ -33,12 +33,10 @@
 	}
 
 static const struct dn_seccomp_rule memory[] = {
-	WHERE("mmap", 2, PROT_EXEC, 0),
-	WHERE("mprotect", 2, PROT_EXEC, 0),
-	ALLOW("munmap"),
-	ALLOW("mremap"),
-	ALLOW("madvise"),
-	ALLOW("brk"),
+	WHERE("mmap", 2, PROT_EXEC, 0), WHERE("mprotect", 2, PROT_EXEC, 0), ALLOW("munmap"),
+	ALLOW("mremap"), ALLOW("madvise"), ALLOW("brk"),
+	/* What is there when a model has been loaded; RLIMIT_MEMLOCK bounds it. */
+	WHERE("mlockall", 0, WORD, MCL_CURRENT),
 	ALLOW("sysinfo"), /* qsort() of glibc asks how much memory it may take */
 };
 

@@ -94,8 +94,11 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "level");
 	if (load->prepared > 1)
 		return wrong(err, frame, "prepared");
-	if (load->reserved != 0)
-		return wrong(err, frame, "reserved");
+	if (load->realtime > 1 || (load->realtime && load->threads == 0))
+		return wrong(err, frame, "realtime");
+	for (uint32_t i = 0; i < DN_LOAD_THREADS_MAX; i++)
+		if (load->cpus[i] >= (load->realtime && i < load->threads ? DN_LOAD_CPUS_MAX : 1))
+			return wrong(err, frame, "cpus");
 	return 0;
 }
 
@@ -302,8 +305,8 @@ static int check_loaded(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "embed_context");
 	if (loaded->n_files < 1 || loaded->n_files > DN_FILE_PARTS_MAX)
 		return wrong(err, frame, "n_files");
-	if (loaded->reserved != 0)
-		return wrong(err, frame, "reserved");
+	if (loaded->unlocked > 4095)
+		return wrong(err, frame, "unlocked");
 	if (!good_text(loaded->level, sizeof(loaded->level)) ||
 	    !good_text(loaded->architecture, sizeof(loaded->architecture)) ||
 	    !good_text(loaded->quantisation, sizeof(loaded->quantisation)) ||

@@ -99,6 +99,8 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		.decode_ns = place->n_output > 0 ? place->last_ns - place->first_ns : 0,
 		.prefill_cpu_ns = end_cpu - place->accepted_cpu_ns,
 		.decode_cpu_ns = place->n_output > 0 ? place->last_cpu_ns - place->first_cpu_ns : 0,
+		.minor_faults = (uint32_t)(place->last_faults.minor - place->first_faults.minor),
+		.major_faults = (uint32_t)(place->last_faults.major - place->first_faults.major),
 	};
 	if (place->keep) {
 		place->state = DN_PLACE_KEPT;
@@ -136,9 +138,11 @@ void dn_generate_row(struct dn_worker *worker, struct dn_place *place, const flo
 	place->state = DN_PLACE_DECODE;
 	place->last_ns = dn_worker_now();
 	place->last_cpu_ns = dn_worker_cpu();
+	place->last_faults = dn_worker_faults();
 	if (place->n_output == 0) {
 		place->first_ns = place->last_ns;
 		place->first_cpu_ns = place->last_cpu_ns;
+		place->first_faults = place->last_faults;
 	}
 	if (!place->ignore_eos && worker->tokenizer &&
 	    dn_tokenizer_ends(worker->tokenizer, sample.token)) {

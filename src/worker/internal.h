@@ -46,6 +46,12 @@ enum dn_place_kind {
 	DN_PLACE_TEXTS,
 };
 
+/* Page faults of the process up to now. */
+struct dn_faults {
+	uint64_t minor;
+	uint64_t major;
+};
+
 struct dn_embed_request;
 
 /**
@@ -88,6 +94,8 @@ struct dn_place {
 	uint64_t first_cpu_ns;
 	uint64_t last_ns;
 	uint64_t last_cpu_ns;
+	struct dn_faults first_faults;
+	struct dn_faults last_faults;
 };
 
 /* A special token that may be recognised in text of the template. */
@@ -118,7 +126,9 @@ struct dn_worker {
 	struct dn_channel *channel; /* borrowed */
 	bool broken;		    /* the channel cannot be written any more */
 	bool report_steps;
-	uint32_t depth; /* enum dn_load_depth */
+	bool realtime;
+	uint64_t owed_ns; /* of that, time to be left to others: see realtime.c */
+	uint32_t depth;	  /* enum dn_load_depth */
 	struct dn_worker_files files;
 	struct dn_model *model;
 	const struct dn_tokenizer *tokenizer; /* the model's; NULL without vocabulary */
@@ -166,7 +176,7 @@ typedef int dn_worker_handler(struct dn_worker *worker, const struct dn_frame *f
 dn_worker_handler dn_worker_load;
 dn_worker_handler dn_worker_file;
 void dn_worker_close_files(struct dn_worker_files *files);
-/* The engine's options from the frame's; @ret_options borrows the level's name. */
+/* The engine's options from the frame's; @ret_options borrows its level's name and its CPUs. */
 void dn_worker_context_options(const struct dn_frame_load *load,
 			       struct dn_context_options *ret_options);
 /* describe.c */
@@ -261,5 +271,11 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 
 uint64_t dn_worker_now(void);
 uint64_t dn_worker_cpu(void);
+struct dn_faults dn_worker_faults(void);
+
+/* realtime.c: everything in memory, for good where that is allowed: else the errno of why not. */
+int dn_worker_hold_memory(struct dn_worker *worker);
+/* Leaves some of @busy_ns, which a step took, to programs that are not real-time. */
+void dn_worker_breathe(struct dn_worker *worker, uint64_t busy_ns);
 
 #endif /* DUNLIN_WORKER_INTERNAL_H */

@@ -42,6 +42,7 @@ static int load_weights(struct dn_worker *worker, const struct dn_frame_load *lo
 	worker->batch = dn_context_batch(worker->context);
 	worker->outputs = options.outputs;
 	worker->report_steps = load->report_steps;
+	worker->realtime = load->realtime;
 	*ret_planned = plan.total;
 	return make_places(worker, load->sequences, err);
 }
@@ -59,6 +60,7 @@ void dn_worker_context_options(const struct dn_frame_load *load,
 		.outputs = load->outputs ? load->outputs : DN_WORKER_OUTPUTS_DEFAULT,
 		.kv = (enum dn_kv_type)load->kv,
 		.memory = load->memory,
+		.cpus = load->realtime ? load->cpus : NULL,
 	};
 }
 
@@ -77,7 +79,8 @@ static void copy_name(char *field, size_t size, const char *name)
 	dn_frame_set_text(field, size, name, name ? strlen(name) : 0);
 }
 
-static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned, uint64_t ns)
+static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned, int unlocked,
+		   uint64_t ns)
 {
 	struct dn_frame_loaded *loaded = &worker->out.u.loaded;
 	struct dn_model_info info;
@@ -96,6 +99,7 @@ static void answer(struct dn_worker *worker, uint64_t request, uint64_t planned,
 	loaded->pooling = info.pooling;
 	loaded->scores = info.scores;
 	loaded->n_files = (uint32_t)dn_gguf_n_files(worker->model->gguf);
+	loaded->unlocked = (uint32_t)unlocked;
 	loaded->load_ns = ns;
 	if (worker->context) {
 		loaded->context = worker->length;
@@ -166,6 +170,7 @@ int dn_worker_load(struct dn_worker *worker, const struct dn_frame *frame, int *
 {
 	uint64_t begin = dn_worker_now();
 	uint64_t planned = 0;
+	int unlocked = 0;
 	int r;
 
 	if (worker->files.loaded)
@@ -176,7 +181,9 @@ int dn_worker_load(struct dn_worker *worker, const struct dn_frame *frame, int *
 	r = load(worker, &frame->u.load, &planned, err);
 	if (r < 0)
 		return r;
-	answer(worker, frame->request, planned, dn_worker_now() - begin);
+	if (worker->realtime)
+		unlocked = dn_worker_hold_memory(worker);
+	answer(worker, frame->request, planned, unlocked, dn_worker_now() - begin);
 	return 0;
 }
 

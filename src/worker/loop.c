@@ -88,6 +88,7 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 
 	while (!worker->broken) {
 		bool busy = dn_worker_busy(worker);
+		uint64_t begin;
 		int r;
 
 		if (!busy && !rested && worker->context) {
@@ -101,7 +102,10 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 		}
 		if (r != -EAGAIN)
 			return r;
+		begin = dn_worker_now();
 		dn_worker_step(worker);
+		if (worker->realtime)
+			dn_worker_breathe(worker, dn_worker_now() - begin);
 		rested = false;
 		taken = 0;
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/internal.h"
 
@@ -65,6 +66,9 @@ int dn_place_new(struct dn_worker *worker, uint32_t capacity, struct dn_place **
 	place->tokens = malloc((size_t)capacity * sizeof(uint32_t));
 	if (!place->tokens)
 		return dn_error_memory(err, "tokens", (size_t)capacity * sizeof(uint32_t));
+	/* Not a page of them is made while an answer grows. */
+	if (worker->realtime)
+		memset(place->tokens, 0, (size_t)capacity * sizeof(uint32_t));
 	r = dn_sequence_new(worker->context, &place->sequence, err);
 	if (r < 0) {
 		place->sequence = NULL;

@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "worker/internal.h"
@@ -31,6 +32,14 @@ uint64_t dn_worker_cpu(void)
 
 	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
 	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+struct dn_faults dn_worker_faults(void)
+{
+	struct rusage usage = { 0 };
+
+	(void)getrusage(RUSAGE_SELF, &usage);
+	return (struct dn_faults){ (uint64_t)usage.ru_minflt, (uint64_t)usage.ru_majflt };
 }
 
 static bool runs(const struct dn_place *place)

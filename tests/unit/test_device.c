@@ -155,6 +155,56 @@ static void test_desktop(void **state)
 					       1U << DN_CPU_FMA | 1U << DN_CPU_F16C);
 }
 
+/* What @max of them are, as "0 1 4 "; and that no more is written. */
+static const char *spread(uint32_t max)
+{
+	static char text[256];
+	uint16_t cpus[DN_CPU_SPREAD_MAX + 1];
+	uint32_t n;
+
+	memset(cpus, 0xff, sizeof(cpus));
+	n = dn_cpu_spread(tree, cpus, max);
+	assert_true(n <= max);
+	assert_int_equal(cpus[n], 0xffff);
+	text[0] = '\0';
+	for (uint32_t i = 0; i < n; i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%u ", cpus[i]);
+	return text;
+}
+
+static void test_spread(void **state)
+{
+	char path[128];
+
+	(void)state;
+	assert_string_equal(spread(8), "");
+	put_desktop();
+	/* Each core once, then the second threads of those that have one left. */
+	assert_string_equal(spread(8), "0 1 2 3 4 5 ");
+	assert_string_equal(spread(5), "0 1 2 3 4 ");
+	assert_string_equal(spread(0), "");
+	/* Neighbours in number that share a core do not come one behind the other. */
+	for (int i = 0; i < 4; i++) {
+		char text[32];
+
+		(void)snprintf(path, sizeof(path),
+			       "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+		(void)snprintf(text, sizeof(text), "%d-%d\n", i / 2 * 2, i / 2 * 2 + 1);
+		put(path, text);
+	}
+	put("/proc/self/status", "Cpus_allowed_list:\t0-3\n");
+	assert_string_equal(spread(8), "0 2 1 3 ");
+	put("/proc/self/status", "Cpus_allowed_list:\t1-3\n");
+	assert_string_equal(spread(8), "1 2 3 ");
+	/* The strong cores of a big.LITTLE pair first. */
+	for (int i = 0; i < 8; i++) {
+		(void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/cpu_capacity", i);
+		put(path, i < 2 ? "414\n" : "1024\n");
+	}
+	put("/proc/self/status", "Cpus_allowed_list:\t0,2,5,7\n");
+	assert_string_equal(spread(8), "2 5 7 0 ");
+}
+
 static void test_arm_board(void **state)
 {
 	struct dn_cpu cpu;
@@ -426,6 +476,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_desktop),
+		CASE(test_spread),
 		CASE(test_arm_board),
 		CASE(test_quota),
 		CASE(test_memory),

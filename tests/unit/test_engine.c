@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <dunlin/model.h>
 
+#include "engine/context.h"
 #include "engine/model.h"
 #include "kernels/kernels.h"
 #include "unit/failing-malloc.h"
@@ -648,6 +649,45 @@ static void test_steps_allocate_nothing(void **state)
 	close_tiny(&f);
 }
 
+/* How many pages of a mapping are there; it begins with a page. */
+static size_t resident(uint8_t *memory, size_t bytes)
+{
+	const size_t pages = (bytes + 4095) / 4096;
+	unsigned char *marks = malloc(pages + 1);
+	size_t n = 0;
+
+	assert_non_null(marks);
+	assert_int_equal(mincore(memory, bytes, marks), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += marks[i] & 1;
+	free(marks);
+	return n;
+}
+
+static void test_populate_leaves_no_page_out(void **state)
+{
+	const struct tiny_model tiny = tiny_model_default(DN_TYPE_Q8_0);
+	struct fixture f;
+	struct dn_block_pool *cache;
+	size_t cache_bytes, pages;
+
+	(void)state;
+	if (sysconf(_SC_PAGESIZE) != 4096)
+		skip();
+	open_tiny(&f, &tiny, NULL, 2, DN_KV_F32);
+	cache = &f.context->kv.pools[0];
+	cache_bytes = cache->block_bytes * cache->n_blocks;
+	pages = (cache_bytes + 4095) / 4096 + (f.context->workspace_bytes + 4095) / 4096;
+	assert_true(resident(cache->memory, cache_bytes) +
+			    resident(f.context->workspace, f.context->workspace_bytes) <
+		    pages);
+	dn_context_populate(f.context);
+	assert_int_equal(resident(cache->memory, cache_bytes) +
+				 resident(f.context->workspace, f.context->workspace_bytes),
+			 pages);
+	close_tiny(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -665,6 +705,7 @@ int main(void)
 		cmocka_unit_test(test_models_that_do_not_fit_are_refused),
 		cmocka_unit_test(test_every_allocation_may_fail),
 		cmocka_unit_test(test_steps_allocate_nothing),
+		cmocka_unit_test(test_populate_leaves_no_page_out),
 	};
 
 	return cmocka_run_group_tests_name("engine", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* The pool: each piece once, results visible, no wake-up lost. Also run under ThreadSanitizer. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -68,7 +69,7 @@ static void torture(uint32_t threads, uint32_t jobs)
 	uint32_t state = threads;
 	struct dn_pool *pool;
 
-	assert_int_equal(dn_pool_new(threads, &pool, NULL), 0);
+	assert_int_equal(dn_pool_new(threads, NULL, &pool, NULL), 0);
 	assert_int_equal(dn_pool_threads(pool), threads);
 	for (uint32_t j = 0; j < jobs; j++) {
 		/* Each job in memory that dies with it: a late helper would be seen (ASan, TSan). */
@@ -106,7 +107,7 @@ static void test_many_pools(void **unused)
 	for (uint32_t i = 0; i < 500; i++) {
 		struct dn_pool *pool;
 
-		assert_int_equal(dn_pool_new(1 + i % 9, &pool, NULL), 0);
+		assert_int_equal(dn_pool_new(1 + i % 9, NULL, &pool, NULL), 0);
 		if (i % 3 == 0)
 			nap(100000);
 		assert_null(dn_pool_free(pool));
@@ -140,7 +141,7 @@ static void test_helpers_are_named_and_leave_signals_alone(void **unused)
 
 	(void)unused;
 	assert_int_equal(pthread_barrier_init(&observed.barrier, NULL, 3), 0);
-	assert_int_equal(dn_pool_new(3, &pool, NULL), 0);
+	assert_int_equal(dn_pool_new(3, NULL, &pool, NULL), 0);
 	dn_pool_run(pool, observe, &observed, 3);
 	dn_pool_free(pool);
 	(void)pthread_barrier_destroy(&observed.barrier);
@@ -148,6 +149,93 @@ static void test_helpers_are_named_and_leave_signals_alone(void **unused)
 	assert_string_equal(observed.names[2], "dunlin-2");
 	assert_true(observed.blocked[1] && observed.blocked[2]);
 	assert_false(observed.blocked[0]);
+}
+
+struct placed {
+	pthread_barrier_t barrier;
+	int count[2];
+	int cpu[2];
+};
+
+static void note_cpu(void *argument, uint32_t piece, uint32_t thread)
+{
+	struct placed *placed = argument;
+	cpu_set_t set;
+
+	(void)piece;
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	placed->count[thread] = CPU_COUNT(&set);
+	placed->cpu[thread] = sched_getcpu();
+	(void)pthread_barrier_wait(&placed->barrier);
+}
+
+static void test_threads_stay_on_their_cpus(void **unused)
+{
+	struct placed placed = { 0 };
+	uint16_t cpus[2];
+	uint32_t n = 0;
+	cpu_set_t before;
+	struct dn_pool *pool;
+
+	(void)unused;
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	for (uint16_t i = 0; i < CPU_SETSIZE && n < 2; i++)
+		if (CPU_ISSET(i, &before))
+			cpus[n++] = i;
+	if (n < 2)
+		skip();
+	assert_int_equal(pthread_barrier_init(&placed.barrier, NULL, 2), 0);
+	assert_int_equal(dn_pool_new(2, cpus, &pool, NULL), 0);
+	dn_pool_run(pool, note_cpu, &placed, 2);
+	dn_pool_free(pool);
+	(void)pthread_barrier_destroy(&placed.barrier);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(placed.count[i], 1);
+		assert_int_equal(placed.cpu[i], cpus[i]);
+	}
+}
+
+enum { DONE, NOT_HERE };
+
+static int run_on_one_core(void)
+{
+	struct sched_param lowest = { .sched_priority = sched_get_priority_min(SCHED_FIFO) };
+	uint16_t cpus[3];
+	struct dn_pool *pool;
+
+	for (int i = 0; i < 3; i++)
+		cpus[i] = (uint16_t)sched_getcpu();
+	if (sched_setscheduler(0, SCHED_FIFO, &lowest) < 0)
+		return NOT_HERE;
+	(void)alarm(60);
+	assert_int_equal(dn_pool_new(3, cpus, &pool, NULL), 0);
+	for (uint32_t i = 0; i < 500; i++) {
+		struct job job = { .threads = 3 };
+
+		dn_pool_run(pool, do_piece, &job, 7);
+		for (int j = 0; j < 7; j++)
+			assert_int_equal(job.done[j], 1);
+	}
+	dn_pool_free(pool);
+	return DONE;
+}
+
+/* None is taken off the core for another of its priority: who waited by spinning alone would hang. */
+static void test_real_time_threads_on_one_core_get_on(void **unused)
+{
+	pid_t child = fork();
+	int status;
+
+	(void)unused;
+	if (child == 0)
+		_exit(run_on_one_core());
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == NOT_HERE)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), DONE);
 }
 
 static int64_t process_cpu_ns(void)
@@ -165,7 +253,7 @@ static void test_rests_cost_nothing(void **unused)
 	int64_t before;
 
 	(void)unused;
-	assert_int_equal(dn_pool_new(4, &pool, NULL), 0);
+	assert_int_equal(dn_pool_new(4, NULL, &pool, NULL), 0);
 	dn_pool_run(pool, do_piece, &job, 4);
 	dn_pool_rest(pool);
 	nap(20000000);
@@ -184,13 +272,13 @@ static void test_refuses_bad_counts(void **unused)
 	struct dn_pool *pool = NULL;
 
 	(void)unused;
-	assert_int_equal(dn_pool_new(0, &pool, &err), -EINVAL);
-	assert_int_equal(dn_pool_new(65, &pool, &err), -EINVAL);
+	assert_int_equal(dn_pool_new(0, NULL, &pool, &err), -EINVAL);
+	assert_int_equal(dn_pool_new(65, NULL, &pool, &err), -EINVAL);
 	assert_non_null(strstr(err.message, "65"));
 	assert_non_null(strstr(err.message, "1 to 64"));
 	assert_null(pool);
 	fail_allocation = true;
-	assert_int_equal(dn_pool_new(2, &pool, &err), -ENOMEM);
+	assert_int_equal(dn_pool_new(2, NULL, &pool, &err), -ENOMEM);
 	fail_allocation = false;
 	assert_null(pool);
 }
@@ -217,7 +305,8 @@ static void test_a_thread_too_many_names_the_limits(void **unused)
 		/* Less address space than is in use already: no stack can be mapped. */
 		if (setrlimit(RLIMIT_AS, &limit) < 0)
 			_exit(2);
-		_exit(dn_pool_new(64, &pool, &err) < 0 && !pool && strstr(err.message, "of 64") &&
+		_exit(dn_pool_new(64, NULL, &pool, &err) < 0 && !pool &&
+				      strstr(err.message, "of 64") &&
 				      strstr(err.message, "RLIMIT_NPROC")
 			      ? 0
 			      : 1);
@@ -234,6 +323,8 @@ int main(void)
 		cmocka_unit_test(test_each_piece_once),
 		cmocka_unit_test(test_many_pools),
 		cmocka_unit_test(test_helpers_are_named_and_leave_signals_alone),
+		cmocka_unit_test(test_threads_stay_on_their_cpus),
+		cmocka_unit_test(test_real_time_threads_on_one_core_get_on),
 		cmocka_unit_test(test_rests_cost_nothing),
 		cmocka_unit_test(test_refuses_bad_counts),
 		cmocka_unit_test(test_a_thread_too_many_names_the_limits),

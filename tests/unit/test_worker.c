@@ -597,6 +597,40 @@ static void test_frames_from_worker(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), 0);
 }
 
+static void good_load(struct dn_frame *frame)
+{
+	dn_frame_init(frame, DN_FRAME_LOAD, 1);
+	frame->u.load.threads = 2;
+	frame->u.load.realtime = 1;
+	frame->u.load.cpus[0] = 3;
+	frame->u.load.cpus[1] = DN_LOAD_CPUS_MAX - 1;
+}
+
+static void test_frame_realtime(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	good_load(&frame);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), 0);
+	frame.u.load.cpus[1] = DN_LOAD_CPUS_MAX;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+	/* One for a thread that is not there; any at all without @realtime. */
+	good_load(&frame);
+	frame.u.load.cpus[2] = 1;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+	good_load(&frame);
+	frame.u.load.realtime = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+	good_load(&frame);
+	frame.u.load.realtime = 2;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+	good_load(&frame);
+	frame.u.load.threads = 0;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
+}
+
 static int check_file(uint32_t kind, float scale, bool has_fd)
 {
 	struct dn_error err = DN_ERROR_INIT;
@@ -712,6 +746,7 @@ int main(void)
 		cmocka_unit_test(test_frame_lists),
 		cmocka_unit_test(test_frames_from_worker),
 		cmocka_unit_test(test_frame_prepare),
+		cmocka_unit_test(test_frame_realtime),
 		cmocka_unit_test(test_frame_file),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_requests_without_model),

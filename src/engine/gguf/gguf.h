@@ -177,5 +177,7 @@ DN_MUST_CHECK int dn_gguf_read(const struct dn_gguf *gguf, uint32_t file, void *
 
 /* Gives the kernel back the pages of the headers that were touched (the mappings stay valid). */
 void dn_gguf_drop_pages(const struct dn_gguf *gguf);
+/* Maps them all, so that none is waited for later. */
+void dn_gguf_populate(const struct dn_gguf *gguf);
 
 #endif /* DUNLIN_ENGINE_GGUF_H */

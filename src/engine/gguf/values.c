@@ -334,6 +334,14 @@ void dn_gguf_drop_pages(const struct dn_gguf *gguf)
 			      MADV_DONTNEED);
 }
 
+void dn_gguf_populate(const struct dn_gguf *gguf)
+{
+	/* Linux 5.14; advice too: an older kernel reads the pages when they are needed. */
+	for (size_t i = 0; i < gguf->n_files; i++)
+		(void)madvise((void *)(uintptr_t)gguf->files[i].map, gguf->files[i].map_size,
+			      MADV_POPULATE_READ);
+}
+
 uint64_t dn_gguf_header_size(const struct dn_gguf *gguf)
 {
 	uint64_t total = 0;
