@@ -179,6 +179,13 @@ enum dn_prompt_kind {
 	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
 };
 
+/* Whether tokens are guessed ahead, which changes how fast an answer comes and nothing in it. */
+enum dn_speculation_mode {
+	DN_SPECULATION_AUTO = 0, /* where it is measured to be faster */
+	DN_SPECULATION_OFF = 1,
+	DN_SPECULATION_ALWAYS = 2, /* wherever there is anything to guess: to test and to measure */
+};
+
 struct dn_frame_submit {
 	uint32_t prompt_kind;
 	uint32_t max_tokens; /* 0: as the context allows */
@@ -222,6 +229,7 @@ struct dn_frame_submit {
 	float mirostat_eta;
 	uint32_t n_breaker;
 	char breaker[DN_FRAME_BREAKER_MAX][DN_FRAME_BREAKER_BYTES]; /* NUL-terminated */
+	uint32_t speculation;					    /* enum dn_speculation_mode */
 };
 
 struct dn_frame_accepted {
@@ -259,8 +267,10 @@ struct dn_frame_done {
 	uint64_t decode_ns;	 /* from the first token to the last */
 	uint64_t prefill_cpu_ns; /* CPU time of the worker in these, all its threads and requests */
 	uint64_t decode_cpu_ns;
-	uint32_t minor_faults; /* page faults of the worker, from the first token to the last */
-	uint32_t major_faults; /* those that waited for a disk */
+	uint32_t minor_faults;	  /* page faults of the worker, from the first token to the last */
+	uint32_t major_faults;	  /* those that waited for a disk */
+	uint32_t drafted_tokens;  /* guessed ahead and computed */
+	uint32_t accepted_tokens; /* of these, the right ones, which @output_tokens has too */
 };
 
 struct dn_frame_score {
@@ -331,7 +341,7 @@ struct dn_frame_scored {
 
 struct dn_frame_step {
 	uint32_t prefill_tokens;
-	uint32_t decode_tokens;
+	uint32_t decode_tokens; /* drafted ones too, whether right or wrong */
 	uint64_t step_ns;
 };
 

@@ -228,6 +228,17 @@ DN_API uint32_t dn_sequence_length(const struct dn_sequence *sequence);
  * Return: the tokens that are left, at most @length; what is behind them is to be computed again.
  */
 DN_API uint32_t dn_sequence_cut(struct dn_sequence *sequence, uint32_t length);
+/**
+ * dn_sequence_drafts() - how many guessed tokens may follow the next token in its step
+ *
+ * After a step of the next token and so many more, dn_sequence_cut() takes back any of those that
+ * turn out wrong, and the sequence is as if they had never been there: it can be cut back to the
+ * same places. A draft must not reach over the border of a block of 32 where layers see a window.
+ *
+ * Return: tokens; 0 where the context ends, and always in models with recurrent layers, whose state
+ * does not go back.
+ */
+DN_API uint32_t dn_sequence_drafts(const struct dn_sequence *sequence);
 /*
  * Make @to (empty) begin with the first @length tokens of @from, or somewhat fewer, as
  * dn_sequence_cut() has it: dn_sequence_length() tells. Their blocks are shared; whoever writes into

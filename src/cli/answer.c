@@ -32,6 +32,7 @@ void dn_run_submit(struct dn_client *client, const struct dn_run_options *option
 	dn_client_request(client, ret_frame, DN_FRAME_SUBMIT);
 	submit->max_tokens = options->max_tokens;
 	submit->ignore_eos = options->ignore_eos;
+	submit->speculation = options->speculation;
 	submit->logprobs = options->logprobs.given ? (uint32_t)options->logprobs.value + 1 : 0;
 	submit->n_stop = options->stops.count;
 	for (uint32_t i = 0; i < options->stops.count; i++)
@@ -177,6 +178,9 @@ void dn_run_print_stats(const struct dn_answer *answer, uint64_t begin_ns)
 		"first token %.1f ms; %.6f CPU-seconds/token; end: %s\n",
 		done->prompt_tokens, done->reused_tokens, f.prefill_rate, done->output_tokens,
 		f.decode_rate, f.first_ms, f.cpu_per_token, dn_finish_name(done->reason));
+	if (done->drafted_tokens > 0)
+		(void)fprintf(stderr, "speculation: %u of %u guessed tokens were right\n",
+			      done->accepted_tokens, done->drafted_tokens);
 }
 
 static json_t *ids_json(const struct dn_buffer *ids)
@@ -214,13 +218,14 @@ int dn_run_print_json(const struct dn_client *client, const struct dn_run_option
 {
 	const struct dn_frame_done *done = &answer->done;
 	json_t *json = json_pack(
-		"{s:s%, s:o, s:s, s:i, s:i, s:i, s:I, s:o, s:o*}", "text",
+		"{s:s%, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:o, s:o*}", "text",
 		answer->text.data ? answer->text.data : "", answer->text.size, "tokens",
 		ids_json(&answer->ids), "finish_reason", dn_finish_name(done->reason),
 		"prompt_tokens", (int)done->prompt_tokens, "reused_tokens",
-		(int)done->reused_tokens, "output_tokens", (int)done->output_tokens, "seed",
-		(json_int_t)options->seed.value, "timings", timings_json(client, answer, begin_ns),
-		"logprobs", json_incref(answer->logprobs));
+		(int)done->reused_tokens, "output_tokens", (int)done->output_tokens,
+		"drafted_tokens", (int)done->drafted_tokens, "accepted_tokens",
+		(int)done->accepted_tokens, "seed", (json_int_t)options->seed.value, "timings",
+		timings_json(client, answer, begin_ns), "logprobs", json_incref(answer->logprobs));
 	int r;
 
 	if (!json)

@@ -30,6 +30,8 @@ static const struct dn_option options[] = {
 	  "with --json: log-probabilities, and those of the N most likely tokens" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "the answer as one JSON object" },
 	{ "stats", 0, DN_OPTION_FLAG, FIELD(stats), 0, 0, NULL, "figures on stderr" },
+	{ "speculation", 0, DN_OPTION_CHOICE, FIELD(speculation), 0, 0, "auto|off|always",
+	  "guess what repeats, for speed; same answer (default: auto)" },
 	DN_OPTION_THREADS(struct dn_run_options),
 	DN_OPTION_REALTIME(struct dn_run_options),
 	DN_OPTION_CONTEXT(struct dn_run_options),

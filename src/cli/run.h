@@ -22,6 +22,7 @@ struct dn_run_options {
 	const char *system;
 	const char *file;
 	uint32_t max_tokens;
+	uint32_t speculation; /* enum dn_speculation_mode */
 	float temperature;
 	float dynatemp_range;
 	float dynatemp_exponent;

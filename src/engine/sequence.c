@@ -297,6 +297,25 @@ uint32_t dn_sequence_cut(struct dn_sequence *s, uint32_t length)
 	return kept;
 }
 
+uint32_t dn_sequence_drafts(const struct dn_sequence *s)
+{
+	const uint32_t window = s->context->kv.window;
+	const uint32_t next = s->length + 1;
+	uint32_t n;
+
+	if (next >= s->context->length || has(s, DN_POOL_STATE))
+		return 0;
+	n = s->context->length - next;
+	if (!has(s, DN_POOL_WINDOW))
+		return n;
+	/* No checkpoint that a cut would drop, in the place of one that was dropped for it. */
+	n = DN_MIN(n, DN_KV_BLOCK - 1 - next % DN_KV_BLOCK);
+	/* No block less that the token behind @next sees. */
+	if (next >= window)
+		n = DN_MIN(n, DN_KV_BLOCK - 1 - (next - window + 1) % DN_KV_BLOCK);
+	return n;
+}
+
 int dn_sequence_share(struct dn_sequence *to, const struct dn_sequence *from, uint32_t length,
 		      struct dn_error *err)
 {

@@ -255,6 +255,8 @@ static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "penalty_last");
 	if (submit->logprobs > DN_FRAME_TOP_MAX + 1)
 		return wrong(err, frame, "logprobs");
+	if (submit->speculation > DN_SPECULATION_ALWAYS)
+		return wrong(err, frame, "speculation");
 	r = check_samplers(frame, submit, err);
 	return r < 0 ? r : check_submit_lists(frame, submit, err);
 }
@@ -355,6 +357,8 @@ static int check_done(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "reason");
 	if (frame->u.done.output_tokens > DN_LOAD_CONTEXT_MAX + 1)
 		return wrong(err, frame, "output_tokens");
+	if (frame->u.done.accepted_tokens > frame->u.done.drafted_tokens)
+		return wrong(err, frame, "accepted_tokens");
 	return 0;
 }
 

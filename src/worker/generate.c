@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* From a row of logits to the answer's next piece of text, and to its end. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/internal.h"
@@ -81,6 +82,15 @@ static void flush(struct dn_worker *worker, struct dn_place *place, bool stopped
 		send_text(worker, held, held_size);
 }
 
+/* What was drafted and not confirmed is no part of the sequence. */
+static void drop_draft(struct dn_place *place)
+{
+	if (place->doubtful > 0)
+		(void)dn_sequence_cut(place->sequence,
+				      dn_sequence_length(place->sequence) - place->doubtful);
+	place->doubtful = 0;
+}
+
 void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 			enum dn_finish_reason reason)
 {
@@ -101,12 +111,17 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		.decode_cpu_ns = place->n_output > 0 ? place->last_cpu_ns - place->first_cpu_ns : 0,
 		.minor_faults = (uint32_t)(place->last_faults.minor - place->first_faults.minor),
 		.major_faults = (uint32_t)(place->last_faults.major - place->first_faults.major),
+		.drafted_tokens = place->drafted,
+		.accepted_tokens = place->accepted,
 	};
+	drop_draft(place);
 	if (place->keep) {
 		place->state = DN_PLACE_KEPT;
 		place->n_tokens = DN_MIN(place->n_tokens, dn_sequence_length(place->sequence));
 		place->sampler = dn_sampler_free(place->sampler);
 		place->stop = dn_stop_free(place->stop);
+		free(place->lookup);
+		place->lookup = NULL;
 	} else {
 		dn_place_free(place);
 	}
@@ -126,7 +141,7 @@ static void fill_logprobs(struct dn_frame_output *output, const struct dn_place 
 	}
 }
 
-void dn_generate_row(struct dn_worker *worker, struct dn_place *place, const float *logits)
+static void take_row(struct dn_worker *worker, struct dn_place *place, const float *logits)
 {
 	struct dn_sample sample;
 	bool stopped;
@@ -164,6 +179,31 @@ void dn_generate_row(struct dn_worker *worker, struct dn_place *place, const flo
 		dn_generate_finish(worker, place, DN_FINISH_STOP);
 	else if (place->n_output == place->max_output)
 		dn_generate_finish(worker, place, DN_FINISH_LENGTH);
-	else if (dn_sequence_length(place->sequence) >= worker->length)
+	else if (dn_sequence_length(place->sequence) - place->doubtful >= worker->length)
 		dn_generate_finish(worker, place, DN_FINISH_CONTEXT);
+}
+
+uint32_t dn_generate_rows(struct dn_worker *worker, struct dn_place *place, uint32_t row,
+			  uint32_t n_rows)
+{
+	uint32_t accepted = 0;
+
+	place->doubtful = n_rows - 1;
+	place->drafted += n_rows - 1;
+	for (;;) {
+		/* Where the draft has its token, what is chosen goes. */
+		const uint32_t draft = place->doubtful > 0 ? place->tokens[place->n_tokens] : 0;
+
+		take_row(worker, place, dn_context_logits(worker->context, row + accepted));
+		if (place->state != DN_PLACE_DECODE || place->doubtful == 0)
+			return accepted;
+		if (place->tokens[place->n_tokens - 1] != draft)
+			break;
+		/* The row behind it is that of the right text. */
+		place->doubtful--;
+		place->accepted++;
+		accepted++;
+	}
+	drop_draft(place);
+	return accepted;
 }

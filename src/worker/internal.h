@@ -24,6 +24,8 @@
 #include "sandbox/channel.h"
 #include "worker/attachment.h"
 #include "worker/frames.h"
+#include "worker/lookup.h"
+#include "worker/speculate.h"
 #include "worker/worker.h"
 /* IWYU pragma: end_exports */
 
@@ -62,6 +64,9 @@ struct dn_embed_request;
  * @target: how many of them are to be in the cache before the prompt is done
  * @rows: SCORE: predictions scored; LOGITS: rows sent
  * @embed: of EMBED alone: see embed.c; owned
+ * @lookup: of GENERATE, where tokens may be guessed ahead; owned
+ * @always: they are, whatever it costs
+ * @doubtful: tokens at the end of the sequence that are a draft not yet looked at; 0 between steps
  */
 struct dn_place {
 	enum dn_place_state state;
@@ -88,6 +93,11 @@ struct dn_place {
 	uint32_t rows;
 	double negative_log_likelihood;
 	struct dn_embed_request *embed;
+	struct dn_lookup *lookup;
+	bool always;
+	uint32_t doubtful;
+	uint32_t drafted;
+	uint32_t accepted;
 	uint64_t accepted_ns;
 	uint64_t accepted_cpu_ns;
 	uint64_t first_ns;
@@ -150,6 +160,7 @@ struct dn_worker {
 	uint32_t turn;	     /* which place has a token decoded first */
 	uint32_t embed_turn; /* which place's texts were the last */
 	uint64_t ages;
+	struct dn_speculation speculation;
 	char *text; /* of one token */
 	size_t text_size;
 	struct dn_frame out;
@@ -264,8 +275,13 @@ bool dn_worker_busy(const struct dn_worker *worker);
 uint32_t dn_worker_holders(const struct dn_worker *worker);
 void dn_worker_step(struct dn_worker *worker);
 
-/* generate.c: what a row of logits means for a request; its end. */
-void dn_generate_row(struct dn_worker *worker, struct dn_place *place, const float *logits);
+/*
+ * generate.c: what rows of logits mean for a request, the first @row of the last step's: behind one
+ * there are those of a draft, as far as it is right. Returns how many drafted tokens were.
+ */
+uint32_t dn_generate_rows(struct dn_worker *worker, struct dn_place *place, uint32_t row,
+			  uint32_t n_rows);
+/* The end of a request. */
 void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 			enum dn_finish_reason reason);
 

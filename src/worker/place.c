@@ -26,6 +26,7 @@ void dn_place_free(struct dn_place *place)
 	dn_stop_free(place->stop);
 	free(place->tokens);
 	dn_embed_request_free(place->embed);
+	free(place->lookup);
 	*place = (struct dn_place){ .state = DN_PLACE_FREE };
 }
 

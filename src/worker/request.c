@@ -153,6 +153,18 @@ static int make_stop(struct dn_place *place, const struct dn_frame_submit *submi
 	return dn_stop_new(strings, submit->n_stop, &place->stop, err);
 }
 
+/* Not where one cannot take a draft back, or where a step has no row for it. */
+static int make_lookup(struct dn_worker *worker, struct dn_place *place,
+		       const struct dn_frame_submit *submit, struct dn_error *err)
+{
+	if (submit->speculation == DN_SPECULATION_OFF || worker->outputs < 2 || worker->batch < 2 ||
+	    dn_sequence_drafts(place->sequence) == 0)
+		return 0;
+	place->always = submit->speculation == DN_SPECULATION_ALWAYS;
+	place->lookup = dn_lookup_new(place->capacity);
+	return place->lookup ? 0 : dn_error_memory(err, "an index of tokens", place->capacity);
+}
+
 /* Begins with what an earlier sequence has in the cache; at least one token is left to compute. */
 static int reuse(struct dn_worker *worker, struct dn_place *place, uint64_t continues, bool branch,
 		 struct dn_error *err)
@@ -199,6 +211,9 @@ static int prepare(struct dn_worker *worker, struct dn_place *place, const struc
 	if (r < 0)
 		return r;
 	r = make_stop(place, submit, err);
+	if (r < 0)
+		return r;
+	r = make_lookup(worker, place, submit, err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < place->n_tokens; i++)

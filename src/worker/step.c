@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One step: a token of each sequence that generates, then chunks of waiting prompts in their order
- * of arrival, up to the limits of tokens and of rows. Texts to be embedded have steps of their own.
+ * of arrival, up to the limits of tokens and of rows. Where no prompt waits, what is left of rows
+ * goes to tokens guessed ahead. Texts to be embedded have steps of their own.
  */
 
 #include <errno.h>
@@ -16,6 +17,7 @@ struct step {
 	uint32_t rows_left;
 	uint32_t prefill;
 	uint32_t decode;
+	uint32_t drafted;
 };
 
 uint64_t dn_worker_now(void)
@@ -149,6 +151,64 @@ static void add_prompts(struct dn_worker *worker, struct step *step)
 	}
 }
 
+/* What may be guessed of a sequence's next tokens: nothing behind the last that it may have. */
+static struct dn_draft draft_of(struct dn_place *place)
+{
+	const uint32_t left = place->max_output - place->n_output - 1;
+
+	if (!place->lookup)
+		return (struct dn_draft){ 0 };
+	dn_lookup_learn(place->lookup, place->tokens, place->n_tokens, place->n_prompt);
+	return (struct dn_draft){
+		.likely = (double)dn_lookup_likely(place->lookup),
+		.most = DN_MIN(dn_sequence_drafts(place->sequence), left),
+	};
+}
+
+static void set_draft(struct step *step, struct dn_batch_item *item, struct dn_place *place,
+		      uint32_t n)
+{
+	dn_lookup_draft(place->lookup, place->tokens, n);
+	item->n_tokens = 1 + n;
+	item->wanted = DN_LOGITS_ALL;
+	step->tokens_left -= n;
+	step->rows_left -= n;
+	step->decode += n;
+	step->drafted += n;
+}
+
+/* Tokens guessed ahead, as many as they are worth, where the step has nothing but decodes. */
+static void add_drafts(struct dn_worker *worker, struct step *step)
+{
+	struct dn_draft drafts[DN_SPECULATE_SEQUENCES];
+	const uint32_t n = (uint32_t)step->n_items;
+	uint32_t most = DN_MIN(step->tokens_left, step->rows_left);
+
+	if (n == 0 || n > DN_SPECULATE_SEQUENCES || step->prefill > 0)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		drafts[i] = draft_of(worker->chosen[i]);
+	dn_speculate_choose(&worker->speculation, n, drafts, n, most);
+	for (uint32_t i = 0; i < n; i++) {
+		if (worker->chosen[i]->always)
+			drafts[i].n = drafts[i].likely > 0 ? drafts[i].most : 0;
+		drafts[i].n = DN_MIN(drafts[i].n, most);
+		most -= drafts[i].n;
+		if (drafts[i].n > 0)
+			set_draft(step, &worker->items[i], worker->chosen[i], drafts[i].n);
+	}
+}
+
+static void drop_drafts(struct dn_worker *worker, struct step *step)
+{
+	for (size_t i = 0; i < step->n_items; i++) {
+		worker->items[i].n_tokens = 1;
+		worker->items[i].wanted = DN_LOGITS_LAST;
+	}
+	step->decode -= step->drafted;
+	step->drafted = 0;
+}
+
 static void fail(struct dn_worker *worker, struct dn_place *place, int r,
 		 const struct dn_error *err)
 {
@@ -193,16 +253,20 @@ static void drop_last(struct dn_worker *worker, struct step *step)
 }
 
 /*
- * The cache is full: what is kept goes first, then the last of the step waits for another. Where
- * even one alone finds no room, who came last gives back what it holds and computes it again
- * later, so that who came first gets on. Who has all of the cache and needs more has reached its
- * end. Returns whether the step is worth another try.
+ * The cache is full: drafts go first, then what is kept, then the last of the step waits for
+ * another. Where even one alone finds no room, who came last gives back what it holds and computes
+ * it again later, so that who came first gets on. Who has all of the cache and needs more has
+ * reached its end. Returns whether the step is worth another try.
  */
 static bool make_room(struct dn_worker *worker, struct step *step, int r, struct dn_error *err)
 {
 	struct dn_place *place = worker->chosen[0];
 	struct dn_place *victim;
 
+	if (step->drafted > 0) {
+		drop_drafts(worker, step);
+		return true;
+	}
 	if (dn_place_evict(worker))
 		return true;
 	if (step->n_items > 1) {
@@ -263,8 +327,10 @@ static void send_rows(struct dn_worker *worker, struct dn_place *place, uint32_t
 			     n_rows * row_size);
 }
 
-static void deliver(struct dn_worker *worker, const struct step *step)
+/* Returns how many drafted tokens were the right ones. */
+static uint32_t deliver(struct dn_worker *worker, const struct step *step)
 {
+	uint32_t accepted = 0;
 	uint32_t row = 0;
 
 	for (size_t i = 0; i < step->n_items && !worker->broken; i++) {
@@ -275,13 +341,14 @@ static void deliver(struct dn_worker *worker, const struct step *step)
 								: item->wanted == DN_LOGITS_LAST;
 
 		if (n_rows > 0 && place->kind == DN_PLACE_GENERATE)
-			dn_generate_row(worker, place, dn_context_logits(worker->context, row));
+			accepted += dn_generate_rows(worker, place, row, n_rows);
 		else if (n_rows > 0 && place->kind == DN_PLACE_SCORE)
 			score_rows(worker, place, first, n_rows, row);
 		else if (n_rows > 0)
 			send_rows(worker, place, first, n_rows, row);
 		row += n_rows;
 	}
+	return accepted;
 }
 
 static void report(struct dn_worker *worker, const struct step *step, uint64_t ns)
@@ -302,15 +369,19 @@ void dn_worker_step(struct dn_worker *worker)
 		.rows_left = worker->outputs,
 	};
 	struct dn_error err = DN_ERROR_INIT;
-	uint64_t begin = dn_worker_now();
+	uint64_t begin;
+	uint64_t ns;
+	uint32_t accepted;
 	int r;
 
 	dn_worker_embed_step(worker);
 	add_decodes(worker, &step);
 	add_prompts(worker, &step);
+	add_drafts(worker, &step);
 	if (step.n_items == 0)
 		return;
 	for (;;) {
+		begin = dn_worker_now();
 		r = dn_context_step(worker->context, worker->items, step.n_items, &err);
 		if (r >= 0)
 			break;
@@ -324,7 +395,11 @@ void dn_worker_step(struct dn_worker *worker)
 			fail(worker, worker->chosen[i], r, &err);
 		return;
 	}
+	ns = dn_worker_now() - begin;
 	if (worker->report_steps)
-		report(worker, &step, dn_worker_now() - begin);
-	deliver(worker, &step);
+		report(worker, &step, ns);
+	accepted = deliver(worker, &step);
+	if (step.prefill == 0)
+		dn_speculate_measured(&worker->speculation, (uint32_t)step.n_items, step.drafted,
+				      accepted, (double)ns);
 }

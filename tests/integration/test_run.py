@@ -10,7 +10,7 @@ import time
 
 import ggufs
 import support
-from support import FAILED, INTERRUPTED, OK, WORKER, dunlin
+from support import FAILED, INTERRUPTED, OK, USAGE, WORKER, dunlin
 
 
 def answer(*words, model=None, stdin=b"", **options):
@@ -46,6 +46,26 @@ class Run(support.Case):
         self.assertEqual(first["finish_reason"], "length")
         self.assertEqual(first["output_tokens"], 20)
         self.assertEqual(len(first["tokens"]), 20)
+
+    def test_speculation_changes_no_answer(self):
+        """Guessed tokens are counted, and the answer is the same without them."""
+        words = ["la la la la la la", "-n", "60", "--ignore-eos", "--seed", "3",
+                 *(word for i in range(4) for word in ("--logit-bias", f"{60 + i}=60"))]
+        answers = {mode: answer(*words, "--speculation", mode, "--logprobs", "2")
+                   for mode in ("off", "auto", "always")}
+        for key in ("text", "tokens", "logprobs", "finish_reason", "output_tokens"):
+            self.assertEqual(answers["auto"][key], answers["off"][key])
+            self.assertEqual(answers["always"][key], answers["off"][key])
+        self.assertEqual(answers["off"]["drafted_tokens"], 0)
+        self.assertGreater(answers["always"]["accepted_tokens"], 0)
+        self.assertGreater(answers["always"]["drafted_tokens"],
+                           answers["always"]["accepted_tokens"])
+        done = dunlin("run", support.tiny_model(), *words, "--speculation", "always", "--stats")
+        self.assertIn(f"{answers['always']['accepted_tokens']} of "
+                      f"{answers['always']['drafted_tokens']} guessed tokens were right",
+                      done.stderr.decode())
+        self.bad(dunlin("run", support.tiny_model(), *words, "--speculation", "maybe"), USAGE,
+                 "--speculation", "always")
 
     def test_a_seed_is_told_when_none_is_given(self):
         first = answer("hello", "-n", "20", "--ignore-eos")

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sequences against a plain model of them. Thousands of random steps, cuts, shares, snapshots and
- * endings over more sequences than the cache has room for; a sequence is known by the tokens that it
- * must hold, every logit by the table of what each text gives when it is computed at once. In
- * between, every reference to a block of the cache is counted.
+ * Sequences against a plain model of them. Thousands of random steps, drafts, cuts, shares,
+ * snapshots and endings over more sequences than the cache has room for; a sequence is known by the
+ * tokens that it must hold, every logit by the table of what each text gives when it is computed at
+ * once. In between, every reference to a block of the cache is counted.
  *
  * The models come from DUNLIN_FAMILIES, as in test_families.c.
  */
@@ -54,7 +54,8 @@ struct fixture {
 	struct slot slots[SLOTS];
 	uint64_t random;
 	uint32_t operation;
-	uint32_t full; /* times that the cache had no room */
+	uint32_t full;	  /* times that the cache had no room */
+	uint32_t drafted; /* tokens that were cut off again */
 };
 
 /* xorshift64* (Vigna 2014), so that every run is the same. */
@@ -259,6 +260,49 @@ static void step(struct fixture *f)
 		assert_length(f, slots[i]);
 }
 
+/* The next token and a draft behind it; what of that is wrong can be cut off, and no more goes. */
+static void draft(struct fixture *f)
+{
+	struct slot *slot = pick(f, false);
+	struct dn_batch_item item = { .wanted = DN_LOGITS_ALL };
+	uint32_t tokens[8];
+	uint32_t right;
+	uint32_t most;
+	int r;
+
+	if (!slot)
+		return;
+	most = dn_sequence_drafts(slot->sequence);
+	if (f->context->kv.pools[DN_POOL_STATE].block_bytes || slot->length + 1 >= CONTEXT)
+		assert_int_equal(most, 0);
+	else
+		assert_in_range(most, 0, CONTEXT - 1 - slot->length);
+	/* A checkpoint made for a draft could take another's place. */
+	if (f->context->kv.pools[DN_POOL_WINDOW].block_bytes)
+		assert_int_equal((slot->length + 1) / DN_KV_BLOCK,
+				 (slot->length + 1 + most) / DN_KV_BLOCK);
+	if (most == 0)
+		return;
+	item.sequence = slot->sequence;
+	item.tokens = tokens;
+	item.n_tokens = 2 + draw(f, DN_MIN(most, 7U));
+	right = 1 + draw(f, item.n_tokens);
+	for (uint32_t i = 0; i < item.n_tokens; i++)
+		tokens[i] = i < right ? f->tokens[slot->text][slot->length + i] : 0;
+	r = dn_context_step(f->context, &item, 1, NULL);
+	if (r < 0) {
+		assert_int_equal(r, -ENOSPC);
+		f->full++;
+		return;
+	}
+	for (uint32_t i = 0; i < right; i++)
+		check_logits(f, slot, slot->length + i, i);
+	slot->length += right;
+	f->drafted += item.n_tokens - right;
+	assert_int_equal(dn_sequence_cut(slot->sequence, slot->length), slot->length);
+	assert_length(f, slot);
+}
+
 static void cut(struct fixture *f)
 {
 	struct slot *slot = pick(f, false);
@@ -407,9 +451,11 @@ static void test_random(void **state)
 
 	open_family(&f, *state);
 	for (f.operation = 0; f.operation < OPERATIONS; f.operation++) {
-		const uint32_t which = draw(&f, 20);
+		const uint32_t which = draw(&f, 24);
 
-		if (which < 11)
+		if (which >= 20)
+			draft(&f);
+		else if (which < 11)
 			step(&f);
 		else if (which < 13)
 			new_sequence(&f);
@@ -426,6 +472,7 @@ static void test_random(void **state)
 	}
 	/* A cache that always has room has not been tried. */
 	assert_true(f.full > 10);
+	assert_int_equal(f.drafted > 100, !f.context->kv.pools[DN_POOL_STATE].block_bytes);
 	for (uint32_t i = 0; i < SLOTS; i++)
 		end_sequence(&f.slots[i]);
 	count_references(&f);

@@ -152,6 +152,23 @@ void peer_submit(struct peer *peer, struct dn_frame *frame, uint64_t seed, uint3
 	frame->u.submit.repeat_penalty = 1;
 }
 
+static void take_output(struct answer *answer, const struct dn_frame_output *output)
+{
+	const uint8_t *bytes = (const uint8_t *)output;
+	const uint32_t left = PEER_TEXT_MAX - 1 - answer->text_size;
+	const uint32_t size = output->text_size < left ? output->text_size : left;
+
+	if (output->token != UINT32_MAX) {
+		assert_in_range(answer->n, 0, PEER_TOKENS_MAX - 1);
+		answer->tokens[answer->n++] = output->token;
+	}
+	memcpy(answer->text + answer->text_size, output->text, size);
+	answer->text_size += size;
+	/* FNV-1a. */
+	for (size_t i = 0; i < sizeof(*output); i++)
+		answer->hash = (answer->hash ^ bytes[i]) * 0x100000001b3U;
+}
+
 void peer_collect(struct peer *peer, uint64_t first, struct answer *answers, size_t n)
 {
 	size_t open = n;
@@ -169,10 +186,7 @@ void peer_collect(struct peer *peer, uint64_t first, struct answer *answers, siz
 		if (frame.type == DN_FRAME_ACCEPTED) {
 			answer->accepted = frame.u.accepted;
 		} else if (frame.type == DN_FRAME_OUTPUT) {
-			if (frame.u.output.token != UINT32_MAX) {
-				assert_in_range(answer->n, 0, PEER_TOKENS_MAX - 1);
-				answer->tokens[answer->n++] = frame.u.output.token;
-			}
+			take_output(answer, &frame.u.output);
 		} else {
 			answer->ended = true;
 			open--;

@@ -14,7 +14,8 @@
 #include "sandbox/channel.h"
 
 #define PEER_CONTEXT	96
-#define PEER_TOKENS_MAX 128
+#define PEER_TOKENS_MAX 256
+#define PEER_TEXT_MAX	4096
 
 struct peer {
 	struct dn_channel ours;
@@ -27,10 +28,17 @@ struct peer {
 	uint32_t context;
 };
 
-/* What a SUBMIT gave. */
+/**
+ * struct answer - what a SUBMIT gave
+ * @text: cut at its end
+ * @hash: of all that was said of tokens: ids, log-probabilities, texts
+ */
 struct answer {
 	uint32_t tokens[PEER_TOKENS_MAX];
 	uint32_t n;
+	char text[PEER_TEXT_MAX];
+	uint32_t text_size;
+	uint64_t hash;
 	struct dn_frame_accepted accepted;
 	struct dn_frame_done done;
 	struct dn_frame_error error; /* code 0: none */
