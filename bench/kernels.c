@@ -26,7 +26,7 @@
 #define ROUNDS	  9
 #define MIN_TIME  2e-3
 #define HEAD_DIM  64
-#define POSITIONS 1024
+#define POSITIONS 4096
 
 /* One thing to time; its figure is @work / seconds / @unit. */
 struct task {
@@ -194,35 +194,42 @@ static void run_attention(const struct dn_kernels *kernels, void *data)
 	kernels->attend(data);
 }
 
-static void bench_attention(struct bench *b, uint32_t n_rows, bool half)
+/* A decode step's heads, or a tile of prefill's, over a cache of a long conversation. */
+static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type type)
 {
+	static const char *const names[] = {
+		[DN_KV_F16] = "F16", [DN_KV_F32] = "F32", [DN_KV_Q8_0] = "Q8_0"
+	};
 	static _Alignas(64) float scratch[DN_ATTENTION_ROWS * (DN_KV_BLOCK + HEAD_DIM)];
 	static const uint8_t *blocks[POSITIONS / DN_KV_BLOCK];
-	const size_t part = (size_t)DN_KV_BLOCK * HEAD_DIM * (half ? 2 : 4);
+	const size_t part = dn_kv_head_bytes(HEAD_DIM, type);
+	const bool few = n_rows < DN_ATTENTION_ROWS;
 	struct dn_attention a = { .blocks = blocks,
 				  .values = part,
-				  .half = half,
+				  .type = type,
 				  .head_dim = HEAD_DIM,
 				  .scale = 0.125f,
 				  .n_rows = n_rows,
 				  .scratch = scratch };
 	char name[64];
 	struct task task = { .name = name,
-			     .unit_name = "GFLOP/s",
+			     .unit_name = few ? "GB/s" : "GFLOP/s",
 			     .unit = 1e9,
-			     .work = 4.0 * n_rows * POSITIONS * HEAD_DIM,
+			     .work = few ? 2.0 * (double)part * DN_ARRAY_SIZE(blocks)
+					 : 4.0 * n_rows * POSITIONS * HEAD_DIM,
 			     .run = run_attention,
 			     .data = &a };
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
 		blocks[i] = b->cache + i * 2 * part;
-	fill_weights(b->cache, half ? DN_TYPE_F16 : DN_TYPE_F32, 2 * part * DN_ARRAY_SIZE(blocks));
+	fill_weights(b->cache, type == DN_KV_F32 ? DN_TYPE_F32 : DN_TYPE_F16,
+		     2 * part * DN_ARRAY_SIZE(blocks));
 	for (uint32_t r = 0; r < n_rows; r++) {
 		a.q[r] = b->values + (size_t)r * HEAD_DIM;
 		a.out[r] = b->y + (size_t)r * HEAD_DIM;
 		a.end[r] = POSITIONS;
 	}
-	(void)snprintf(name, sizeof(name), "attention %s rows=%u", half ? "F16" : "F32", n_rows);
+	(void)snprintf(name, sizeof(name), "attention %s rows=%u", names[type], n_rows);
 	measure(b, &task);
 }
 
@@ -268,6 +275,7 @@ int main(int argc, char **argv)
 {
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
 	char *const *names = argv + 1 + b.json;
+	const enum dn_kv_type cached[] = { DN_KV_F32, DN_KV_F16, DN_KV_Q8_0 };
 	const struct task quantise = {
 		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
 	};
@@ -293,10 +301,10 @@ int main(int argc, char **argv)
 	r = bench_types(&b, names);
 	if (!*names) {
 		measure(&b, &quantise);
-		for (int half = 0; half < 2; half++) {
-			bench_attention(&b, 1, half);
-			bench_attention(&b, 3, half);
-			bench_attention(&b, DN_ATTENTION_ROWS, half);
+		for (size_t i = 0; i < DN_ARRAY_SIZE(cached); i++) {
+			bench_attention(&b, 1, cached[i]);
+			bench_attention(&b, 3, cached[i]);
+			bench_attention(&b, DN_ATTENTION_ROWS, cached[i]);
 		}
 	}
 	if (b.json)
