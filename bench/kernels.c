@@ -48,6 +48,7 @@ struct bench {
 	float *scales;
 	float *sums;
 	int32_t *biases;
+	int16_t *pairs;
 	float *y;
 };
 
@@ -149,8 +150,8 @@ static void fill_weights(uint8_t *weights, enum dn_type type, size_t bytes)
 static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
 {
 	static const uint32_t ns[] = { 1, 24, 256 };
-	struct dn_activations x = { columns, b->values, columns, b->quants,
-				    columns, b->scales, b->sums, b->biases };
+	struct dn_activations x = { columns,   b->values, columns,   b->quants, columns,
+				    b->scales, b->sums,	  b->biases, b->pairs };
 	struct dn_matrix w = { .type = type, .rows = ROWS, .columns = columns, .data = b->weights };
 	struct product_task large = { .product = { &w, &x, 1, b->y, 0 } };
 	struct product_task product = { .n_groups = ROWS / DN_GROUP };
@@ -186,7 +187,8 @@ static void run_quantise(const struct dn_kernels *kernels, void *data)
 {
 	struct bench *b = data;
 
-	kernels->quantise(b->values, COLUMNS * 16, b->quants, b->scales, b->sums, b->biases);
+	kernels->quantise(b->values, COLUMNS * 16, b->quants, b->scales, b->sums, b->biases,
+			  b->pairs);
 }
 
 static void run_attention(const struct dn_kernels *kernels, void *data)
@@ -292,10 +294,11 @@ int main(int argc, char **argv)
 	b.scales = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
 	b.sums = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
 	b.biases = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(int32_t));
+	b.pairs = memory((size_t)N_MAX * 1024 / DN_BLOCK * 2 * sizeof(int16_t));
 	b.y = memory(LARGE / 64); /* the most rows, and N_MAX times ROWS */
 	fill_weights((void *)b.values, DN_TYPE_F32, (size_t)N_MAX * 1024 * sizeof(float));
 	dn_kernels_at(DN_LEVEL_SCALAR)
-		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases);
+		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases, b.pairs);
 	if (b.json)
 		(void)printf("{\n  \"kernels\": [");
 	r = bench_types(&b, names);

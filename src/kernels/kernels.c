@@ -113,6 +113,7 @@ double dn_kernels_int8_peak(const struct dn_kernels *kernels)
 	static _Alignas(64) int8_t quants[PEAK_N * PEAK_COLUMNS];
 	static float scales[PEAK_N * PEAK_COLUMNS / DN_BLOCK];
 	static int32_t biases[PEAK_N * PEAK_COLUMNS / DN_BLOCK];
+	static int16_t pairs[2 * PEAK_N * PEAK_COLUMNS / DN_BLOCK];
 	static float values[PEAK_N * PEAK_COLUMNS];
 	float y[PEAK_N * DN_GROUP];
 	const struct dn_matrix w = { .type = DN_TYPE_Q4_0,
@@ -127,7 +128,8 @@ double dn_kernels_int8_peak(const struct dn_kernels *kernels)
 					  .quants_stride = PEAK_COLUMNS,
 					  .scales = scales,
 					  .sums = scales,
-					  .biases = biases };
+					  .biases = biases,
+					  .pairs = pairs };
 	const struct dn_product p = { .w = &w, .x = &x, .n = PEAK_N, .y = y, .y_stride = DN_GROUP };
 	const uint32_t repeats =
 		kernels->level <= DN_LEVEL_SCALAR ? PEAK_REPEATS / 100 : PEAK_REPEATS;

@@ -59,7 +59,8 @@ struct dn_matrix {
  *	quantised product reads them
  * @scales: of each block of each row: value = scale * quant
  * @sums: scale * sum of the block's quants, for types with a minimum
- * @biases: -8 * sum of the block's quants, for types with an offset
+ * @biases: -8 * sum of the block's quants, for types with that offset
+ * @pairs: the sums of the block's first and of its last sixteen quants
  */
 struct dn_activations {
 	uint32_t columns;
@@ -70,6 +71,7 @@ struct dn_activations {
 	const float *scales;
 	const float *sums;
 	const int32_t *biases;
+	const int16_t *pairs;
 };
 
 /**
@@ -190,7 +192,7 @@ struct dn_kernels {
 
 	/* Quantises a row; @columns a multiple of DN_BLOCK. scale = max |x| / 127, to nearest even. */
 	void (*quantise)(const float *x, uint32_t columns, int8_t *quants, float *scales,
-			 float *sums, int32_t *biases);
+			 float *sums, int32_t *biases, int16_t *pairs);
 	/* Groups [first, first + count) of a product; all element types. */
 	void (*product)(const struct dn_product *product, uint32_t first, uint32_t count);
 	void (*attend)(const struct dn_attention *attention);

@@ -10,7 +10,7 @@
 #include "kernels/relay.h"
 
 static void quantise(const float *x, uint32_t columns, int8_t *quants, float *scales, float *sums,
-		     int32_t *biases)
+		     int32_t *biases, int16_t *pairs)
 {
 	/* Products of this level read the float32 values. */
 	(void)x;
@@ -19,6 +19,7 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 	(void)scales;
 	(void)sums;
 	(void)biases;
+	(void)pairs;
 }
 
 /* Columns a stretch: a group's rows are dequantised into it, then used by every row of X. */
