@@ -74,6 +74,27 @@ static double time_once(const struct task *task, const struct dn_kernels *kernel
 	return seconds / n;
 }
 
+/* What a level's instruction for products of bytes makes without loads, scales or conversions. */
+static void measure_peaks(struct bench *bench)
+{
+	for (int i = DN_LEVEL_SCALAR + 1; i < DN_LEVEL_COUNT; i++) {
+		const struct dn_kernels *kernels = dn_kernels_at((enum dn_level)i);
+		double peak;
+
+		if (!kernels)
+			continue;
+		peak = dn_kernels_int8_peak(kernels) / 1e12;
+		if (bench->json)
+			(void)printf("%s\n    {\"task\": \"int8 alone\", \"level\": \"%s\", "
+				     "\"rate\": %.5g, \"unit\": \"TOP/s\"}",
+				     bench->first ? "" : ",", kernels->name, peak);
+		else
+			(void)printf("%-24s %-11s %9.3f TOP/s\n", "int8 alone", kernels->name,
+				     peak);
+		bench->first = false;
+	}
+}
+
 static void measure(struct bench *bench, const struct task *task)
 {
 	double best[DN_LEVEL_COUNT];
@@ -301,6 +322,7 @@ int main(int argc, char **argv)
 		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases, b.pairs);
 	if (b.json)
 		(void)printf("{\n  \"kernels\": [");
+	measure_peaks(&b);
 	r = bench_types(&b, names);
 	if (!*names) {
 		measure(&b, &quantise);

@@ -195,6 +195,8 @@ struct dn_kernels {
 			 float *sums, int32_t *biases, int16_t *pairs);
 	/* Groups [first, first + count) of a product; all element types. */
 	void (*product)(const struct dn_product *product, uint32_t first, uint32_t count);
+	/* The level's dot products of bytes on registers alone; returns the operations: 0, none. */
+	uint64_t (*multiply_alone)(uint32_t rounds);
 	void (*attend)(const struct dn_attention *attention);
 	/* y = x / sqrt(mean(x²) + epsilon) * weight, or without a weight; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);
@@ -241,7 +243,12 @@ const struct dn_kernels *dn_kernels_at(enum dn_level level);
 /* Whether products can read weights of @type. */
 bool dn_type_computes(enum dn_type type);
 
-/* Operations a second (a multiply-add is 2) of the level's 8-bit dot product, on one thread. */
+/*
+ * Operations a second (a multiply-add is 2) on one thread: of the level's instruction for products
+ * of bytes, with nothing around it (0: it has none), and of its products of Q4_0 weights that
+ * are in the caches.
+ */
 double dn_kernels_int8_peak(const struct dn_kernels *kernels);
+double dn_kernels_product_rate(const struct dn_kernels *kernels);
 
 #endif /* DUNLIN_KERNELS_KERNELS_H */

@@ -15,6 +15,8 @@
  *     BYTES_OFFSET (0 or 128). With DOT_SIGNED 1, w may also be signed, of a magnitude below
  *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
  *   ivec ivec_pair(const int16_t *pair, a, b)	a * pair[0] + b * pair[1], of small a and b;
+ *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and ivec_hide(ivec *v),
+ *     after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
@@ -387,4 +389,29 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 	default: /* refused when the model was opened: dn_type_computes() */
 		break;
 	}
+}
+
+/* Twelve chains hide the latency of the instruction. */
+static uint64_t multiply_alone(uint32_t rounds)
+{
+	const uint64_t operations = 2 * (HAS_PAIR ? 8 : 4) * VEC;
+	ivec w = ivec_set1(0);
+	ivec x = ivec_set1(0);
+	ivec sums[12];
+
+#pragma GCC unroll 12
+	for (uint32_t i = 0; i < 12; i++)
+		sums[i] = ivec_set1(0);
+	for (uint32_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 12
+		for (uint32_t i = 0; i < 12; i++) {
+			ivec_hide(&w);
+			ivec_hide(&x);
+			sums[i] = dot_alone(sums[i], w, x);
+		}
+	}
+#pragma GCC unroll 12
+	for (uint32_t i = 0; i < 12; i++)
+		ivec_hide(&sums[i]);
+	return operations * 12 * rounds;
 }

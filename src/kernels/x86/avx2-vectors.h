@@ -160,6 +160,10 @@ static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
 	return _mm256_madd_epi16(_mm256_set1_epi32(both),
 				 _mm256_set1_epi32((int32_t)((uint32_t)b << 16 | (uint16_t)a)));
 }
+static inline void ivec_hide(ivec *v)
+{
+	__asm__ volatile("" : "+x"(*v));
+}
 static inline ivec ivec_four(const int8_t *x)
 {
 	int32_t four;

@@ -16,6 +16,12 @@ static inline ivec ivec_iq4(ivec places)
 	return _mm256_shuffle_epi8(ivec_iq4_values(), places);
 }
 
+/* Sums of 16 bits, which those of 4-bit weights fit. */
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+}
+
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127, which just fits 16 bits. */
 static inline ivec dot_signed(const ivec *w, const int8_t *x, ivec start, const uint32_t words)
 {

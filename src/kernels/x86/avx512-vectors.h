@@ -185,6 +185,14 @@ static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_
 	return start;
 }
 
+static inline void ivec_hide(ivec *v)
+{
+	__asm__ volatile("" : "+v"(*v));
+}
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return _mm512_dpbusd_epi32(sum, w, x);
+}
 static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
 {
 	int32_t both;
