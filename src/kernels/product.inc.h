@@ -35,9 +35,7 @@
 #define PREFETCH_AHEAD 8192
 
 /* Blocks of 32 columns that are decoded at once: with their rows of X they fit the first cache. */
-#ifndef STRIP
-#define STRIP 24
-#endif
+#define DECODED_BLOCKS 24
 
 #ifndef HAS_PAIR
 #define HAS_PAIR 0
@@ -170,27 +168,37 @@ INLINE vec load_part(const struct dn_product *p, uint32_t row, uint32_t group, u
 	return load_some(p->y + row * p->y_stride + first, p->w->rows - first);
 }
 
-/* One row of X times a group, all its parts at once: then the weights are read in order. */
+/*
+ * One row of X times a group, all its parts at once: then the weights are read in order. The runs
+ * of a block are unrolled, so that shifts are constants and what runs share is loaded once.
+ */
 INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
 			const enum dn_type type)
 {
-	const size_t run_bytes = block_bytes(type) / dn_type_shape(type).runs;
+	const uint32_t runs = dn_type_shape(type).runs;
+	const size_t bytes = block_bytes(type);
+	const size_t run_bytes = bytes / runs;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * p->x->quants_stride;
+	const uint32_t blocks = p->x->columns / DN_BLOCK / runs;
 	size_t at = row * (p->x->quants_stride / DN_BLOCK);
 	vec acc[PARTS];
 
 	for (uint32_t part = 0; part < PARTS; part++)
 		acc[part] = vec_set1(0.0f);
-	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, at++, x += DN_BLOCK) {
-		for (uint32_t line = 0; line < run_bytes; line += 64)
-			__builtin_prefetch(weights + b * run_bytes + PREFETCH_AHEAD + line);
+	for (uint32_t b = 0; b < blocks; b++, weights += bytes) {
+#pragma GCC unroll 8
+		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
+			for (size_t line = 0; line < run_bytes; line += 64)
+				__builtin_prefetch(weights + run * run_bytes + PREFETCH_AHEAD +
+						   line);
 #pragma GCC unroll 4
-		for (uint32_t part = 0; part < PARTS; part++) {
-			struct weights w;
+			for (uint32_t part = 0; part < PARTS; part++) {
+				struct weights w;
 
-			load_weights(&w, weights, b, part, type);
-			acc[part] = add_row(acc[part], &w, x, p->x, at, type);
+				load_weights(&w, weights, run, part, type);
+				acc[part] = add_row(acc[part], &w, x, p->x, at, type);
+			}
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
@@ -198,15 +206,15 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 }
 
 /* Blocks [first, first + count) of a part of a group, decoded for all rows of X. */
-struct strip {
+struct decoded {
 	uint32_t group;
 	uint32_t part;
 	uint32_t first;
 	uint32_t count;
-	struct weights w[STRIP];
+	struct weights w[DECODED_BLOCKS];
 };
 
-INLINE void load_strip(struct strip *strip, const uint8_t *weights, const enum dn_type type)
+INLINE void load_decoded(struct decoded *strip, const uint8_t *weights, const enum dn_type type)
 {
 	for (uint32_t b = 0; b < strip->count; b++) {
 		struct weights w;
@@ -222,7 +230,7 @@ INLINE void load_strip(struct strip *strip, const uint8_t *weights, const enum d
  * Rows of X from `row`, `tile` of them, times a strip. Between the strips of a row its sums wait
  * in Y.
  */
-INLINE void product_tile(const struct dn_product *p, const struct strip *strip, uint32_t row,
+INLINE void product_tile(const struct dn_product *p, const struct decoded *strip, uint32_t row,
 			 const uint32_t tile, const enum dn_type type)
 {
 	const uint32_t step = HAS_PAIR ? 2 : 1;
@@ -259,8 +267,8 @@ INLINE void product_tile(const struct dn_product *p, const struct strip *strip, 
 }
 
 /* Rows of X up to `n`, a multiple of four, times a strip. */
-INLINE void product_strip(const struct dn_product *p, const struct strip *strip, uint32_t n,
-			  const enum dn_type type)
+INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip, uint32_t n,
+			    const enum dn_type type)
 {
 	uint32_t row = 0;
 
@@ -276,21 +284,20 @@ INLINE void product_strip(const struct dn_product *p, const struct strip *strip,
  * Rows of X up to `n` times some groups, a strip of columns after the other: what is read of X
  * for a strip stays in the second cache for all the groups.
  */
-INLINE void product_strips(const struct dn_product *p, uint32_t first, uint32_t count, uint32_t n,
-			   const enum dn_type type)
+INLINE void product_blocks(const struct dn_product *p, uint32_t first, uint32_t count, uint32_t n,
+			   struct decoded *strip, const enum dn_type type)
 {
 	const uint32_t parts = DN_DIV_ROUND_UP(p->w->rows, VEC);
 	const uint32_t end = DN_MIN((first + count) * PARTS, parts);
 	const uint32_t blocks = p->x->columns / DN_BLOCK;
-	struct strip strip;
 
-	for (strip.first = 0; strip.first < blocks; strip.first += STRIP) {
-		strip.count = DN_MIN(blocks - strip.first, (uint32_t)STRIP);
+	for (strip->first = 0; strip->first < blocks; strip->first += DECODED_BLOCKS) {
+		strip->count = DN_MIN(blocks - strip->first, (uint32_t)DECODED_BLOCKS);
 		for (uint32_t part = first * PARTS; part < end; part++) {
-			strip.group = part / PARTS;
-			strip.part = part % PARTS;
-			load_strip(&strip, p->w->data + strip.group * p->w->group_bytes, type);
-			product_strip(p, &strip, n, type);
+			strip->group = part / PARTS;
+			strip->part = part % PARTS;
+			load_decoded(strip, p->w->data + strip->group * p->w->group_bytes, type);
+			product_decoded(p, strip, n, type);
 		}
 	}
 }
@@ -348,13 +355,13 @@ INLINE void product_float_group(const struct dn_product *p, uint32_t group, cons
 }
 
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
-		       const enum dn_type type)
+		       struct decoded *strip, const enum dn_type type)
 {
 	const bool is_float = dn_type_shape(type).runs == 0;
 	const uint32_t tiled = p->n / 4 * 4;
 
 	if (!is_float && tiled)
-		product_strips(p, first, count, tiled, type);
+		product_blocks(p, first, count, tiled, strip, type);
 	for (uint32_t group = first; group < first + count; group++) {
 		if (is_float)
 			product_float_group(p, group, type);
@@ -365,11 +372,13 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 
 #define PRODUCT_CASE(type)                                                                         \
 	case (type):                                                                               \
-		product_of(p, first, count, (type));                                               \
+		product_of(p, first, count, &strip, (type));                                       \
 		break
 
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
+	struct decoded strip; /* one for all cases: compilers need not share their places */
+
 	switch (p->w->type) {
 		PRODUCT_CASE(DN_TYPE_F32);
 		PRODUCT_CASE(DN_TYPE_F16);
