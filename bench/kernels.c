@@ -26,7 +26,7 @@
 #define ROUNDS	  9
 #define MIN_TIME  2e-3
 #define HEAD_DIM  64
-#define POSITIONS 1024
+#define POSITIONS 4096
 
 /* One thing to time; its figure is @work / seconds / @unit. */
 struct task {
@@ -48,6 +48,7 @@ struct bench {
 	float *scales;
 	float *sums;
 	int32_t *biases;
+	int16_t *pairs;
 	float *y;
 };
 
@@ -71,6 +72,27 @@ static double time_once(const struct task *task, const struct dn_kernels *kernel
 		seconds = now() - from;
 	}
 	return seconds / n;
+}
+
+/* What a level's instruction for products of bytes makes without loads, scales or conversions. */
+static void measure_peaks(struct bench *bench)
+{
+	for (int i = DN_LEVEL_SCALAR + 1; i < DN_LEVEL_COUNT; i++) {
+		const struct dn_kernels *kernels = dn_kernels_at((enum dn_level)i);
+		double peak;
+
+		if (!kernels)
+			continue;
+		peak = dn_kernels_int8_peak(kernels) / 1e12;
+		if (bench->json)
+			(void)printf("%s\n    {\"task\": \"int8 alone\", \"level\": \"%s\", "
+				     "\"rate\": %.5g, \"unit\": \"TOP/s\"}",
+				     bench->first ? "" : ",", kernels->name, peak);
+		else
+			(void)printf("%-24s %-11s %9.3f TOP/s\n", "int8 alone", kernels->name,
+				     peak);
+		bench->first = false;
+	}
 }
 
 static void measure(struct bench *bench, const struct task *task)
@@ -149,8 +171,8 @@ static void fill_weights(uint8_t *weights, enum dn_type type, size_t bytes)
 static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
 {
 	static const uint32_t ns[] = { 1, 24, 256 };
-	struct dn_activations x = { columns, b->values, columns, b->quants,
-				    columns, b->scales, b->sums, b->biases };
+	struct dn_activations x = { columns,   b->values, columns,   b->quants, columns,
+				    b->scales, b->sums,	  b->biases, b->pairs };
 	struct dn_matrix w = { .type = type, .rows = ROWS, .columns = columns, .data = b->weights };
 	struct product_task large = { .product = { &w, &x, 1, b->y, 0 } };
 	struct product_task product = { .n_groups = ROWS / DN_GROUP };
@@ -186,7 +208,8 @@ static void run_quantise(const struct dn_kernels *kernels, void *data)
 {
 	struct bench *b = data;
 
-	kernels->quantise(b->values, COLUMNS * 16, b->quants, b->scales, b->sums, b->biases);
+	kernels->quantise(b->values, COLUMNS * 16, b->quants, b->scales, b->sums, b->biases,
+			  b->pairs);
 }
 
 static void run_attention(const struct dn_kernels *kernels, void *data)
@@ -194,35 +217,42 @@ static void run_attention(const struct dn_kernels *kernels, void *data)
 	kernels->attend(data);
 }
 
-static void bench_attention(struct bench *b, uint32_t n_rows, bool half)
+/* A decode step's heads, or a tile of prefill's, over a cache of a long conversation. */
+static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type type)
 {
+	static const char *const names[] = {
+		[DN_KV_F16] = "F16", [DN_KV_F32] = "F32", [DN_KV_Q8_0] = "Q8_0"
+	};
 	static _Alignas(64) float scratch[DN_ATTENTION_ROWS * (DN_KV_BLOCK + HEAD_DIM)];
 	static const uint8_t *blocks[POSITIONS / DN_KV_BLOCK];
-	const size_t part = (size_t)DN_KV_BLOCK * HEAD_DIM * (half ? 2 : 4);
+	const size_t part = dn_kv_head_bytes(HEAD_DIM, type);
+	const bool few = n_rows < DN_ATTENTION_ROWS;
 	struct dn_attention a = { .blocks = blocks,
 				  .values = part,
-				  .half = half,
+				  .type = type,
 				  .head_dim = HEAD_DIM,
 				  .scale = 0.125f,
 				  .n_rows = n_rows,
 				  .scratch = scratch };
 	char name[64];
 	struct task task = { .name = name,
-			     .unit_name = "GFLOP/s",
+			     .unit_name = few ? "GB/s" : "GFLOP/s",
 			     .unit = 1e9,
-			     .work = 4.0 * n_rows * POSITIONS * HEAD_DIM,
+			     .work = few ? 2.0 * (double)part * DN_ARRAY_SIZE(blocks)
+					 : 4.0 * n_rows * POSITIONS * HEAD_DIM,
 			     .run = run_attention,
 			     .data = &a };
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
 		blocks[i] = b->cache + i * 2 * part;
-	fill_weights(b->cache, half ? DN_TYPE_F16 : DN_TYPE_F32, 2 * part * DN_ARRAY_SIZE(blocks));
+	fill_weights(b->cache, type == DN_KV_F32 ? DN_TYPE_F32 : DN_TYPE_F16,
+		     2 * part * DN_ARRAY_SIZE(blocks));
 	for (uint32_t r = 0; r < n_rows; r++) {
 		a.q[r] = b->values + (size_t)r * HEAD_DIM;
 		a.out[r] = b->y + (size_t)r * HEAD_DIM;
 		a.end[r] = POSITIONS;
 	}
-	(void)snprintf(name, sizeof(name), "attention %s rows=%u", half ? "F16" : "F32", n_rows);
+	(void)snprintf(name, sizeof(name), "attention %s rows=%u", names[type], n_rows);
 	measure(b, &task);
 }
 
@@ -268,6 +298,7 @@ int main(int argc, char **argv)
 {
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
 	char *const *names = argv + 1 + b.json;
+	const enum dn_kv_type cached[] = { DN_KV_F32, DN_KV_F16, DN_KV_Q8_0 };
 	const struct task quantise = {
 		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
 	};
@@ -284,19 +315,21 @@ int main(int argc, char **argv)
 	b.scales = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
 	b.sums = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
 	b.biases = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(int32_t));
+	b.pairs = memory((size_t)N_MAX * 1024 / DN_BLOCK * 2 * sizeof(int16_t));
 	b.y = memory(LARGE / 64); /* the most rows, and N_MAX times ROWS */
 	fill_weights((void *)b.values, DN_TYPE_F32, (size_t)N_MAX * 1024 * sizeof(float));
 	dn_kernels_at(DN_LEVEL_SCALAR)
-		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases);
+		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases, b.pairs);
 	if (b.json)
 		(void)printf("{\n  \"kernels\": [");
+	measure_peaks(&b);
 	r = bench_types(&b, names);
 	if (!*names) {
 		measure(&b, &quantise);
-		for (int half = 0; half < 2; half++) {
-			bench_attention(&b, 1, half);
-			bench_attention(&b, 3, half);
-			bench_attention(&b, DN_ATTENTION_ROWS, half);
+		for (size_t i = 0; i < DN_ARRAY_SIZE(cached); i++) {
+			bench_attention(&b, 1, cached[i]);
+			bench_attention(&b, 3, cached[i]);
+			bench_attention(&b, DN_ATTENTION_ROWS, cached[i]);
 		}
 	}
 	if (b.json)

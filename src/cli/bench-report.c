@@ -23,6 +23,7 @@ int dn_bench_machine(struct dn_bench_result *result, struct dn_error *err)
 		return r;
 	/* Cores do not share their arithmetic, so one thread stands for all. */
 	result->int8_peak = dn_kernels_int8_peak(kernels) * result->threads;
+	result->product_rate = dn_kernels_product_rate(kernels) * result->threads;
 	/* Several times the caches; a quarter of a second is enough for a best pass. */
 	r = dn_cpu_read("", &cpu, err);
 	if (r < 0)
@@ -44,6 +45,15 @@ static double bytes_rate(const struct dn_bench_result *result)
 static double operations_rate(const struct dn_bench_result *result)
 {
 	return result->prefill.median * (double)result->loaded.operations_per_token;
+}
+
+static void print_operations(const char *name, double operations, double peak)
+{
+	printf("%-15s %.3f", name, operations / 1e12);
+	if (peak > 0)
+		printf(" of %.3f int8 TOP/s, %.0f %%\n", peak / 1e12, 100 * operations / peak);
+	else
+		printf(" TOP/s\n");
 }
 
 static void print_share(double part, double whole)
@@ -91,9 +101,8 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 		       result->read_bandwidth / 1e9);
 		print_share(bytes, result->read_bandwidth);
 	}
-	printf("prefill makes   %.3f of %.3f int8 TOP/s", operations / 1e12,
-	       result->int8_peak / 1e12);
-	print_share(operations, result->int8_peak);
+	print_operations("products alone", result->product_rate, result->int8_peak);
+	print_operations("prefill makes", operations, result->int8_peak);
 	return 0;
 }
 
@@ -136,7 +145,7 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
 	json = json_pack(
 		"{s:o, s:o*, s:o*, s:o*, s:o*, s:b, s:b, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, "
-		"s:f, s:s, s:i, "
+		"s:f, s:f, s:s, s:i, "
 		"s:i, s:s, s:s}",
 		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu,
 		"decode_page_faults", faults, "latency", latency, "realtime", bench->model.realtime,
@@ -146,7 +155,8 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 		(json_int_t)result->peak_bytes, "planned_bytes",
 		(json_int_t)result->loaded.planned_bytes, "read_bandwidth_bytes_per_second",
 		result->read_bandwidth, "int8_peak_operations_per_second", result->int8_peak,
-		"level", result->loaded.level, "threads", (int)result->threads, "repetitions",
+		"product_operations_per_second", result->product_rate, "level",
+		result->loaded.level, "threads", (int)result->threads, "repetitions",
 		(int)bench->repetitions, "architecture", result->loaded.architecture,
 		"quantisation", result->loaded.quantisation);
 	r = json && failed == 0 ? dn_cli_write_json(json, JSON_INDENT(2), err)

@@ -46,6 +46,7 @@ struct dn_bench_result {
 	uint64_t peak_bytes;
 	double read_bandwidth; /* bytes a second, all threads; 0: not known */
 	double int8_peak;      /* operations a second, all threads; 0: not known */
+	double product_rate;   /* of matrix products alone, likewise */
 };
 
 /* Measures what the machine can do, with as many threads. */

@@ -48,6 +48,7 @@ struct dn_rows {
 	float *scales;
 	float *sums;
 	int32_t *biases;
+	int16_t *pairs;
 	uint32_t padded;
 };
 

@@ -51,6 +51,7 @@ static void place_rows(struct layout *l, struct dn_rows *rows, uint64_t n, uint3
 	rows->scales = place(l, elements / DN_BLOCK, sizeof(float));
 	rows->sums = place(l, elements / DN_BLOCK, sizeof(float));
 	rows->biases = place(l, elements / DN_BLOCK, sizeof(int32_t));
+	rows->pairs = place(l, elements / DN_BLOCK, 2 * sizeof(int16_t));
 }
 
 static void widen(struct widths *w, const struct dn_layer *l)

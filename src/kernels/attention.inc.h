@@ -218,22 +218,27 @@ INLINE void value_tile(const void *values, uint32_t padded, uint32_t n_tokens, c
 static float block_weights(float *scores, uint32_t from, uint32_t to, float *maximum, float *sums,
 			   uint32_t padded, float total)
 {
+	vec high = vec_set1(*maximum);
 	float lanes[LANES];
 	float highest = *maximum;
-	float rescale;
 
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t++) {
-		if (t < from || t >= to)
-			scores[t] = -INFINITY;
-		else if (scores[t] > highest)
-			highest = scores[t];
-	}
-	rescale = exp_one(*maximum - highest);
+	for (uint32_t t = 0; t < from; t++)
+		scores[t] = -INFINITY;
+	for (uint32_t t = to; t < DN_KV_BLOCK; t++)
+		scores[t] = -INFINITY;
+	/* A maximum has no order to keep; a score that is no number is passed over. */
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
+		high = vec_max(vec_load(scores + t), high);
+	vec_store(lanes, high);
+	for (int i = 0; i < VEC; i++)
+		highest = lanes[i] > highest ? lanes[i] : highest;
 	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
 		vec_store(scores + t, vec_exp(vec_sub(vec_load(scores + t), vec_set1(highest))));
 	for (int i = 0; i < LANES; i++)
 		lanes[i] = scores[i] + scores[i + LANES];
 	if (*maximum != highest) {
+		const float rescale = exp_one(*maximum - highest);
+
 		for (uint32_t i = 0; i < padded; i += VEC)
 			vec_store(sums + i, vec_mul(vec_load(sums + i), vec_set1(rescale)));
 		total *= rescale;

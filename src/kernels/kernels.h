@@ -59,7 +59,8 @@ struct dn_matrix {
  *	quantised product reads them
  * @scales: of each block of each row: value = scale * quant
  * @sums: scale * sum of the block's quants, for types with a minimum
- * @biases: -8 * sum of the block's quants, for types with an offset
+ * @biases: -8 * sum of the block's quants, for types with that offset
+ * @pairs: the sums of the block's first and of its last sixteen quants
  */
 struct dn_activations {
 	uint32_t columns;
@@ -70,6 +71,7 @@ struct dn_activations {
 	const float *scales;
 	const float *sums;
 	const int32_t *biases;
+	const int16_t *pairs;
 };
 
 /**
@@ -190,9 +192,11 @@ struct dn_kernels {
 
 	/* Quantises a row; @columns a multiple of DN_BLOCK. scale = max |x| / 127, to nearest even. */
 	void (*quantise)(const float *x, uint32_t columns, int8_t *quants, float *scales,
-			 float *sums, int32_t *biases);
+			 float *sums, int32_t *biases, int16_t *pairs);
 	/* Groups [first, first + count) of a product; all element types. */
 	void (*product)(const struct dn_product *product, uint32_t first, uint32_t count);
+	/* The level's dot products of bytes on registers alone; returns the operations: 0, none. */
+	uint64_t (*multiply_alone)(uint32_t rounds);
 	void (*attend)(const struct dn_attention *attention);
 	/* y = x / sqrt(mean(x²) + epsilon) * weight, or without a weight; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);
@@ -239,7 +243,12 @@ const struct dn_kernels *dn_kernels_at(enum dn_level level);
 /* Whether products can read weights of @type. */
 bool dn_type_computes(enum dn_type type);
 
-/* Operations a second (a multiply-add is 2) of the level's 8-bit dot product, on one thread. */
+/*
+ * Operations a second (a multiply-add is 2) on one thread: of the level's instruction for products
+ * of bytes, with nothing around it (0: it has none), and of its products of Q4_0 weights that
+ * are in the caches.
+ */
 double dn_kernels_int8_peak(const struct dn_kernels *kernels);
+double dn_kernels_product_rate(const struct dn_kernels *kernels);
 
 #endif /* DUNLIN_KERNELS_KERNELS_H */

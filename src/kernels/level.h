@@ -31,6 +31,7 @@ extern const struct dn_kernels dn_kernels_i8mm;
 		.quantises = (quantises_),                                                         \
 		.quantise = quantise,                                                              \
 		.product = product,                                                                \
+		.multiply_alone = multiply_alone,                                                  \
 		.attend = attend,                                                                  \
 		.rms_norm = rms_norm,                                                              \
 		.layer_norm = layer_norm,                                                          \

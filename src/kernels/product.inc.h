@@ -14,7 +14,9 @@
  *     columns, word j holding four of VEC rows; w below 2^bits, or with 8 bits a signed byte plus
  *     BYTES_OFFSET (0 or 128). With DOT_SIGNED 1, w may also be signed, of a magnitude below
  *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
- *   ivec sum_half(const int8_t *x, factor)	factor times the sum of sixteen;
+ *   ivec ivec_pair(const int16_t *pair, a, b)	a * pair[0] + b * pair[1], of small a and b;
+ *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and ivec_hide(ivec *v),
+ *     after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
@@ -31,6 +33,9 @@
 
 /* Far enough ahead for the memory's latency at full bandwidth: see docs/performance.md. */
 #define PREFETCH_AHEAD 8192
+
+/* Blocks of 32 columns that are decoded at once: with their rows of X they fit the first cache. */
+#define DECODED_BLOCKS 24
 
 #ifndef HAS_PAIR
 #define HAS_PAIR 0
@@ -67,22 +72,25 @@ struct sums {
 };
 
 /* What the sums start from: minus the offset that load_weights() leaves. */
-INLINE void sums_start(struct sums *s, const int8_t *x, int32_t bias, const enum dn_type type)
+INLINE void sums_start(struct sums *s, const struct dn_activations *x, size_t at,
+		       const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const int32_t offset = quants_offset(type);
-	const ivec all = ivec_set1(offset % 8 ? bias / 8 * offset : bias * (offset / 8));
+	const int16_t *pair = x->pairs + 2 * at;
 
-	s->products[0] = s->products[1] = all;
+	s->products[0] = s->products[1] = ivec_set1(0);
 	if (shape.scales == 2 && offset) {
-		const ivec first = sum_half(x, offset);
-
-		s->products[0] = ivec_sub(ivec_set1(0), first);
-		s->products[1] = ivec_add(all, first);
+		s->products[0] = ivec_pair(pair, -offset, 0);
+		s->products[1] = ivec_pair(pair, 0, -offset);
+	} else if (offset == 8) {
+		s->products[0] = ivec_set1(x->biases[at]);
+	} else if (offset) {
+		s->products[0] = ivec_pair(pair, -offset, -offset);
 	}
 	if (shape.minima == 2) {
-		s->x[0] = sum_half(x, 1);
-		s->x[1] = ivec_sub(ivec_set1(bias / -8), s->x[0]);
+		s->x[0] = ivec_pair(pair, 1, 0);
+		s->x[1] = ivec_pair(pair, 0, 1);
 	}
 }
 
@@ -109,7 +117,7 @@ INLINE vec add_row(vec acc, const struct weights *w, const int8_t *x,
 	const uint32_t words = 8 / shape.scales;
 	struct sums s;
 
-	sums_start(&s, x, activations->biases[at], type);
+	sums_start(&s, activations, at, type);
 	for (uint32_t i = 0; i < shape.scales; i++)
 		s.products[i] = dot(w->q + words * i, x + (size_t)4 * words * i, s.products[i],
 				    words, shape.bits);
@@ -125,8 +133,8 @@ INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_
 	const uint32_t words = 8 / shape.scales;
 	struct sums s[2];
 
-	sums_start(&s[0], x, activations->biases[at], type);
-	sums_start(&s[1], x + stride, activations->biases[at + x_blocks], type);
+	sums_start(&s[0], activations, at, type);
+	sums_start(&s[1], activations, at + x_blocks, type);
 	for (uint32_t i = 0; i < shape.scales; i++) {
 		const int8_t *first = x + (size_t)4 * words * i;
 		ivec both[2] = { s[0].products[i], s[1].products[i] };
@@ -139,64 +147,108 @@ INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_
 	acc[1] = sums_add(acc[1], &s[1], w, activations, at + x_blocks, type);
 }
 
+INLINE uint32_t part_row(uint32_t group, uint32_t part)
+{
+	return group * DN_GROUP + part * VEC;
+}
+
 INLINE void store_part(const struct dn_product *p, uint32_t row, uint32_t group, uint32_t part,
 		       vec acc)
 {
-	const uint32_t first = group * DN_GROUP + part * VEC;
+	const uint32_t first = part_row(group, part);
 
 	if (first < p->w->rows)
 		store_some(p->y + row * p->y_stride + first, acc, p->w->rows - first);
 }
 
-/* One row of X times a group, all its parts at once: then the weights are read in order. */
+INLINE vec load_part(const struct dn_product *p, uint32_t row, uint32_t group, uint32_t part)
+{
+	const uint32_t first = part_row(group, part);
+
+	return load_some(p->y + row * p->y_stride + first, p->w->rows - first);
+}
+
+/*
+ * One row of X times a group, all its parts at once: then the weights are read in order. The runs
+ * of a block are unrolled, so that shifts are constants and what runs share is loaded once.
+ */
 INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
 			const enum dn_type type)
 {
-	const size_t run_bytes = block_bytes(type) / dn_type_shape(type).runs;
+	const uint32_t runs = dn_type_shape(type).runs;
+	const size_t bytes = block_bytes(type);
+	const size_t run_bytes = bytes / runs;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
 	const int8_t *x = p->x->quants + row * p->x->quants_stride;
+	const uint32_t blocks = p->x->columns / DN_BLOCK / runs;
 	size_t at = row * (p->x->quants_stride / DN_BLOCK);
 	vec acc[PARTS];
 
 	for (uint32_t part = 0; part < PARTS; part++)
 		acc[part] = vec_set1(0.0f);
-	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, at++, x += DN_BLOCK) {
-		for (uint32_t line = 0; line < run_bytes; line += 64)
-			__builtin_prefetch(weights + b * run_bytes + PREFETCH_AHEAD + line);
+	for (uint32_t b = 0; b < blocks; b++, weights += bytes) {
+#pragma GCC unroll 8
+		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
+			for (size_t line = 0; line < run_bytes; line += 64)
+				__builtin_prefetch(weights + run * run_bytes + PREFETCH_AHEAD +
+						   line);
 #pragma GCC unroll 4
-		for (uint32_t part = 0; part < PARTS; part++) {
-			struct weights w;
+			for (uint32_t part = 0; part < PARTS; part++) {
+				struct weights w;
 
-			load_weights(&w, weights, b, part, type);
-			acc[part] = add_row(acc[part], &w, x, p->x, at, type);
+				load_weights(&w, weights, run, part, type);
+				acc[part] = add_row(acc[part], &w, x, p->x, at, type);
+			}
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
 		store_part(p, row, group, part, acc[part]);
 }
 
-/* Rows of X from `row`, `tile` of them, times a part of a group. */
-INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t row, uint32_t part,
+/* Blocks [first, first + count) of a part of a group, decoded for all rows of X. */
+struct decoded {
+	uint32_t group;
+	uint32_t part;
+	uint32_t first;
+	uint32_t count;
+	struct weights w[DECODED_BLOCKS];
+};
+
+INLINE void load_decoded(struct decoded *strip, const uint8_t *weights, const enum dn_type type)
+{
+	for (uint32_t b = 0; b < strip->count; b++) {
+		struct weights w;
+
+		load_weights(&w, weights, strip->first + b, strip->part, type);
+		if (HAS_PAIR)
+			pair_weights(w.q);
+		strip->w[b] = w;
+	}
+}
+
+/*
+ * Rows of X from `row`, `tile` of them, times a strip. Between the strips of a row its sums wait
+ * in Y.
+ */
+INLINE void product_tile(const struct dn_product *p, const struct decoded *strip, uint32_t row,
 			 const uint32_t tile, const enum dn_type type)
 {
 	const uint32_t step = HAS_PAIR ? 2 : 1;
 	const size_t stride = p->x->quants_stride;
 	const size_t x_blocks = stride / DN_BLOCK;
-	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
-	const int8_t *x = p->x->quants + row * stride;
-	size_t first = row * x_blocks;
+	size_t first = row * x_blocks + strip->first;
+	const int8_t *x = p->x->quants + first * DN_BLOCK;
 	vec acc[TILE];
 
+#pragma GCC unroll 16
 	for (uint32_t t = 0; t < tile; t++)
-		acc[t] = vec_set1(0.0f);
-	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, first++, x += DN_BLOCK) {
+		acc[t] = strip->first ? load_part(p, row + t, strip->group, strip->part)
+				      : vec_set1(0.0f);
+	for (uint32_t b = 0; b < strip->count; b++, first++, x += DN_BLOCK) {
+		const struct weights w = strip->w[b];
 		const int8_t *xt = x;
 		size_t at = first;
-		struct weights w;
 
-		load_weights(&w, weights, b, part, type);
-		if (HAS_PAIR)
-			pair_weights(w.q);
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t += step) {
 			if (HAS_PAIR)
@@ -209,8 +261,45 @@ INLINE void product_tile(const struct dn_product *p, uint32_t group, uint32_t ro
 			__asm__("" : "+r"(xt), "+r"(at));
 		}
 	}
+#pragma GCC unroll 16
 	for (uint32_t t = 0; t < tile; t++)
-		store_part(p, row + t, group, part, acc[t]);
+		store_part(p, row + t, strip->group, strip->part, acc[t]);
+}
+
+/* Rows of X up to `n`, a multiple of four, times a strip. */
+INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip, uint32_t n,
+			    const enum dn_type type)
+{
+	uint32_t row = 0;
+
+	for (; row + TILE <= n; row += TILE)
+		product_tile(p, strip, row, TILE, type);
+	for (; TILE > 8 && row + 8 <= n; row += 8)
+		product_tile(p, strip, row, DN_MIN(8, TILE), type);
+	for (; row < n; row += 4)
+		product_tile(p, strip, row, 4, type);
+}
+
+/*
+ * Rows of X up to `n` times some groups, a strip of columns after the other: what is read of X
+ * for a strip stays in the second cache for all the groups.
+ */
+INLINE void product_blocks(const struct dn_product *p, uint32_t first, uint32_t count, uint32_t n,
+			   struct decoded *strip, const enum dn_type type)
+{
+	const uint32_t parts = DN_DIV_ROUND_UP(p->w->rows, VEC);
+	const uint32_t end = DN_MIN((first + count) * PARTS, parts);
+	const uint32_t blocks = p->x->columns / DN_BLOCK;
+
+	for (strip->first = 0; strip->first < blocks; strip->first += DECODED_BLOCKS) {
+		strip->count = DN_MIN(blocks - strip->first, (uint32_t)DECODED_BLOCKS);
+		for (uint32_t part = first * PARTS; part < end; part++) {
+			strip->group = part / PARTS;
+			strip->part = part % PARTS;
+			load_decoded(strip, p->w->data + strip->group * p->w->group_bytes, type);
+			product_decoded(p, strip, n, type);
+		}
+	}
 }
 
 /* Rows of X from `row`, `tile` of them, times one group in float32. */
@@ -249,46 +338,47 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 	}
 }
 
-/* All rows of X times a group. */
-INLINE void product_group(const struct dn_product *p, uint32_t group, const enum dn_type type)
+/* All rows of X times a group in float32. */
+INLINE void product_float_group(const struct dn_product *p, uint32_t group, const enum dn_type type)
 {
-	const bool is_float = dn_type_shape(type).runs == 0;
 	const uint32_t parts =
 		DN_MIN(DN_DIV_ROUND_UP(p->w->rows - group * DN_GROUP, VEC), (uint32_t)PARTS);
-	const uint32_t tiled = p->n / 4 * 4;
 
 	for (uint32_t part = 0; part < parts; part++) {
 		uint32_t row = 0;
 
-		for (; !is_float && row + TILE <= tiled; row += TILE)
-			product_tile(p, group, row, part, TILE, type);
-		for (; row < tiled; row += 4) {
-			if (is_float)
-				product_float(p, group, row, part, 4, type);
-			else
-				product_tile(p, group, row, part, 4, type);
-		}
-		for (; is_float && row < p->n; row++)
+		for (; row + 4 <= p->n; row += 4)
+			product_float(p, group, row, part, 4, type);
+		for (; row < p->n; row++)
 			product_float(p, group, row, part, 1, type);
 	}
-	for (uint32_t row = tiled; !is_float && row < p->n; row++)
-		product_row(p, group, row, type);
 }
 
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
-		       const enum dn_type type)
+		       struct decoded *strip, const enum dn_type type)
 {
-	for (uint32_t group = first; group < first + count; group++)
-		product_group(p, group, type);
+	const bool is_float = dn_type_shape(type).runs == 0;
+	const uint32_t tiled = p->n / 4 * 4;
+
+	if (!is_float && tiled)
+		product_blocks(p, first, count, tiled, strip, type);
+	for (uint32_t group = first; group < first + count; group++) {
+		if (is_float)
+			product_float_group(p, group, type);
+		for (uint32_t row = tiled; !is_float && row < p->n; row++)
+			product_row(p, group, row, type);
+	}
 }
 
 #define PRODUCT_CASE(type)                                                                         \
 	case (type):                                                                               \
-		product_of(p, first, count, (type));                                               \
+		product_of(p, first, count, &strip, (type));                                       \
 		break
 
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
+	struct decoded strip; /* one for all cases: compilers need not share their places */
+
 	switch (p->w->type) {
 		PRODUCT_CASE(DN_TYPE_F32);
 		PRODUCT_CASE(DN_TYPE_F16);
@@ -308,4 +398,29 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 	default: /* refused when the model was opened: dn_type_computes() */
 		break;
 	}
+}
+
+/* Twelve chains hide the latency of the instruction. */
+static uint64_t multiply_alone(uint32_t rounds)
+{
+	const uint64_t operations = 2 * (HAS_PAIR ? 8 : 4) * VEC;
+	ivec w = ivec_set1(0);
+	ivec x = ivec_set1(0);
+	ivec sums[12];
+
+#pragma GCC unroll 12
+	for (uint32_t i = 0; i < 12; i++)
+		sums[i] = ivec_set1(0);
+	for (uint32_t round = 0; round < rounds; round++) {
+#pragma GCC unroll 12
+		for (uint32_t i = 0; i < 12; i++) {
+			ivec_hide(&w);
+			ivec_hide(&x);
+			sums[i] = dot_alone(sums[i], w, x);
+		}
+	}
+#pragma GCC unroll 12
+	for (uint32_t i = 0; i < 12; i++)
+		ivec_hide(&sums[i]);
+	return operations * 12 * rounds;
 }

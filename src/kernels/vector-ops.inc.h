@@ -302,11 +302,12 @@ static void rope(float *x, uint32_t n_pairs, const float *cosines, const float *
 }
 
 static void quantise(const float *x, uint32_t columns, int8_t *quants, float *scales, float *sums,
-		     int32_t *biases)
+		     int32_t *biases, int16_t *pairs)
 {
 	for (uint32_t b = 0; b < columns / DN_BLOCK; b++, x += DN_BLOCK, quants += DN_BLOCK) {
 		uint32_t largest = 0;
-		int32_t sum = 0;
+		int32_t halves[2] = { 0, 0 };
+		int32_t sum;
 		float scale;
 		float inverse;
 
@@ -328,11 +329,14 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 
 			memcpy(&quant, &shifted, sizeof(quant));
 			quants[i] = (int8_t)(quant - 0x4b400000);
-			sum += quants[i];
+			halves[i / 16] += quants[i];
 		}
+		sum = halves[0] + halves[1];
 		scales[b] = scale;
 		sums[b] = scale * (float)sum;
 		biases[b] = -8 * sum;
+		pairs[2 * b] = (int16_t)halves[0];
+		pairs[2 * b + 1] = (int16_t)halves[1];
 	}
 }
 

@@ -85,6 +85,7 @@ class Bench(support.Case):
         self.assertGreater(result["cpu_seconds_per_token"], 0)
         self.assertGreater(result["read_bandwidth_bytes_per_second"], 1e8)
         self.assertGreater(result["int8_peak_operations_per_second"], 1e8)
+        self.assertGreater(result["product_operations_per_second"], 1e8)
         self.assertGreater(result["peak_rss_bytes"], 1 << 20)
         self.assertEqual(result["threads"], 1)
         self.assertEqual(result["repetitions"], 3)

@@ -39,6 +39,7 @@ struct product_case {
 	float scales[N * COLUMNS / DN_BLOCK];
 	float sums[N * COLUMNS / DN_BLOCK];
 	int32_t biases[N * COLUMNS / DN_BLOCK];
+	int16_t pairs[N * COLUMNS / DN_BLOCK * 2];
 	uint8_t file[DN_GROUP * COLUMNS * 4];
 	uint8_t data[3 * DN_GROUP * COLUMNS * 4];
 };
@@ -77,7 +78,8 @@ static void fill(struct product_case *c, enum dn_type type, struct dn_matrix *w)
 	}
 	for (size_t i = 0; i < N * COLUMNS; i++)
 		c->x[i] = random_unit() * (i % 97 ? 1.0f : 20.0f);
-	dn_kernels_scalar.quantise(c->x, N * COLUMNS, c->quants, c->scales, c->sums, c->biases);
+	dn_kernels_scalar.quantise(c->x, N * COLUMNS, c->quants, c->scales, c->sums, c->biases,
+				   c->pairs);
 }
 
 /*
@@ -107,8 +109,8 @@ static void check_products(enum dn_type type)
 	static struct product_case c;
 	const bool quantised = dn_type_shape(type).runs > 0;
 	struct dn_matrix matrix;
-	struct dn_activations x = { COLUMNS, c.x,      COLUMNS, c.quants,
-				    COLUMNS, c.scales, c.sums,	c.biases };
+	struct dn_activations x = { COLUMNS,  c.x,    COLUMNS,	c.quants, COLUMNS,
+				    c.scales, c.sums, c.biases, c.pairs };
 	float want[N * ROWS];
 	float *got = place(0, N * ROWS * sizeof(*got), 0);
 	struct dn_product p = { &matrix, &x, N, want, ROWS };

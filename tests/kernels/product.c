@@ -16,7 +16,16 @@
 
 #define N_MAX 29
 
-enum { PLACE_WEIGHTS, PLACE_X, PLACE_QUANTS, PLACE_SCALES, PLACE_SUMS, PLACE_BIASES, PLACE_Y };
+enum {
+	PLACE_WEIGHTS,
+	PLACE_X,
+	PLACE_QUANTS,
+	PLACE_SCALES,
+	PLACE_SUMS,
+	PLACE_BIASES,
+	PLACE_PAIRS,
+	PLACE_Y
+};
 
 static const uint16_t scale_fills[] = {
 	0x0000, /* zero */
@@ -134,6 +143,7 @@ static void fill_activations(struct input *in)
 	float *scales;
 	float *sums;
 	int32_t *biases;
+	int16_t *pairs;
 
 	for (uint32_t n = 0; n < N_MAX; n++)
 		for (uint32_t c = 0; c < in->columns; c++)
@@ -148,15 +158,18 @@ static void fill_activations(struct input *in)
 	scales = place(PLACE_SCALES, n_scales * sizeof(float), 0);
 	sums = place(PLACE_SUMS, n_scales * sizeof(float), 0);
 	biases = place(PLACE_BIASES, n_scales * sizeof(int32_t), 0);
+	pairs = place(PLACE_PAIRS, n_scales * 2 * sizeof(int16_t), 0);
 	for (uint32_t n = 0; n < N_MAX; n++)
 		dn_kernels_scalar.quantise(values + n * stride, in->columns,
 					   quants + n * quants_stride, scales + n * block_stride,
-					   sums + n * block_stride, biases + n * block_stride);
+					   sums + n * block_stride, biases + n * block_stride,
+					   pairs + n * block_stride * 2);
 	in->x.quants = quants;
 	in->x.quants_stride = quants_stride;
 	in->x.scales = scales;
 	in->x.sums = sums;
 	in->x.biases = biases;
+	in->x.pairs = pairs;
 }
 
 struct call {
@@ -245,7 +258,7 @@ static void check_shape(enum dn_type type, uint32_t rows, uint32_t columns, unsi
 void check_product(const char *type)
 {
 	static const uint32_t rows[] = { 1, 7, 15, 16, 17, 33 };
-	static const uint32_t columns[] = { 1, 3, 5, 33, 32, 64, 256, 512, 576, 768, 1056 };
+	static const uint32_t columns[] = { 1, 3, 5, 33, 32, 64, 256, 512, 576, 768, 1024, 1056 };
 
 	bool found = false;
 

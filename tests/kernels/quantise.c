@@ -11,13 +11,14 @@
 #define COLUMNS_MAX (67 * DN_BLOCK)
 #define BLOCKS_MAX  (COLUMNS_MAX / DN_BLOCK)
 
-enum { PLACE_X, PLACE_QUANTS, PLACE_SCALES, PLACE_SUMS, PLACE_BIASES };
+enum { PLACE_X, PLACE_QUANTS, PLACE_SCALES, PLACE_SUMS, PLACE_BIASES, PLACE_PAIRS };
 
 struct output {
 	int8_t *quants;
 	float *scales;
 	float *sums;
 	int32_t *biases;
+	int16_t *pairs;
 };
 
 struct call {
@@ -32,7 +33,7 @@ static void run(void *data)
 	const struct call *c = data;
 
 	c->kernels->quantise(c->x, c->columns, c->out.quants, c->out.scales, c->out.sums,
-			     c->out.biases);
+			     c->out.biases, c->out.pairs);
 }
 
 static float value(unsigned int round, uint32_t i)
@@ -65,14 +66,16 @@ static void check_promises(const struct call *c, const char *level, unsigned int
 		const int8_t *quants = c->out.quants + (size_t)b * DN_BLOCK;
 		const double scale = (double)c->out.scales[b];
 		double largest = 0.0;
-		int32_t sum = 0;
+		int32_t halves[2] = { 0, 0 };
+		int32_t sum;
 		bool finite = true;
 
 		for (uint32_t i = 0; i < DN_BLOCK; i++) {
 			finite = finite && isfinite(x[i]);
 			largest = fmax(largest, fabs((double)x[i]));
-			sum += quants[i];
+			halves[i / 16] += quants[i];
 		}
+		sum = halves[0] + halves[1];
 		for (uint32_t i = 0; finite && i < DN_BLOCK; i++) {
 			double error = fabs((double)x[i] - scale * quants[i]);
 
@@ -87,6 +90,8 @@ static void check_promises(const struct call *c, const char *level, unsigned int
 			       "%s round %u: scale %a of a maximum %a", level, round, scale,
 			       largest);
 		EXPECT(c->out.biases[b] == -8 * sum, "%s round %u: bias", level, round);
+		EXPECT(c->out.pairs[2 * b] == halves[0] && c->out.pairs[2 * b + 1] == halves[1],
+		       "%s round %u: pair", level, round);
 		EXPECT(c->out.sums[b] == c->out.scales[b] * (float)sum, "%s round %u: sum", level,
 		       round);
 	}
@@ -98,9 +103,12 @@ static void check_one(uint32_t columns, unsigned int round)
 	static float scales[BLOCKS_MAX];
 	static float sums[BLOCKS_MAX];
 	static int32_t biases[BLOCKS_MAX];
+	static int16_t pairs[2 * BLOCKS_MAX];
 	const uint32_t n_blocks = columns / DN_BLOCK;
 	float *x = place(PLACE_X, columns * sizeof(float), 0);
-	struct call want = { &dn_kernels_scalar, x, columns, { quants, scales, sums, biases } };
+	struct call want = {
+		&dn_kernels_scalar, x, columns, { quants, scales, sums, biases, pairs }
+	};
 
 	random_seed((uint64_t)columns << 16 | round);
 	for (uint32_t i = 0; i < columns; i++)
@@ -108,13 +116,14 @@ static void check_one(uint32_t columns, unsigned int round)
 	run(&want);
 	check_promises(&want, "scalar", round);
 	for (const struct level *level = levels(); level->name; level++) {
-		struct call got = { level->kernels, x, columns, { NULL, NULL, NULL, NULL } };
+		struct call got = { level->kernels, x, columns, { 0 } };
 		const char *damage;
 
 		got.out.quants = place(PLACE_QUANTS, columns, round % 3);
 		got.out.scales = place(PLACE_SCALES, n_blocks * sizeof(float), 0);
 		got.out.sums = place(PLACE_SUMS, n_blocks * sizeof(float), 0);
 		got.out.biases = place(PLACE_BIASES, n_blocks * sizeof(int32_t), 0);
+		got.out.pairs = place(PLACE_PAIRS, n_blocks * 2 * sizeof(int16_t), 0);
 		if (!survives(run, &got)) {
 			fail("%s columns %u: left its buffers", level->name, columns);
 			continue;
@@ -122,7 +131,8 @@ static void check_one(uint32_t columns, unsigned int round)
 		EXPECT(memcmp(got.out.quants, quants, columns) == 0 &&
 			       memcmp(got.out.scales, scales, n_blocks * sizeof(float)) == 0 &&
 			       memcmp(got.out.sums, sums, n_blocks * sizeof(float)) == 0 &&
-			       memcmp(got.out.biases, biases, n_blocks * sizeof(int32_t)) == 0,
+			       memcmp(got.out.biases, biases, n_blocks * sizeof(int32_t)) == 0 &&
+			       memcmp(got.out.pairs, pairs, n_blocks * 2 * sizeof(int16_t)) == 0,
 		       "%s columns %u round %u: not the bits of scalar", level->name, columns,
 		       round);
 		damage = places_intact();

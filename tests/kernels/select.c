@@ -45,6 +45,18 @@ static void refuse(const char *cap, const char *name, int want, const char *word
 	EXPECT(dn_kernels_select(name, &kernels, NULL) == want, "without an error to fill");
 }
 
+/* A product cannot make more than its instruction alone; a third covers busy machines. */
+static void check_rates(const struct dn_kernels *kernels)
+{
+	const bool vectors = kernels->level > DN_LEVEL_SCALAR;
+	const double peak = dn_kernels_int8_peak(kernels);
+	const double rate = dn_kernels_product_rate(kernels);
+
+	EXPECT((peak > 0.0) == vectors, "%s: a peak of %g", kernels->name, peak);
+	EXPECT(rate > 0.0 && (!vectors || rate < 1.33 * peak), "%s: a rate of %g, a peak of %g",
+	       kernels->name, rate, peak);
+}
+
 void check_select(const char *unused)
 {
 	const struct dn_kernels *best = dn_kernels_at(DN_LEVEL_SCALAR);
@@ -69,7 +81,7 @@ void check_select(const char *unused)
 		EXPECT(select_level(NULL, name) == kernels, "name %s", name);
 		EXPECT(select_level("scalar", name)->level <= DN_LEVEL_SCALAR,
 		       "%s was taken above the cap", name);
-		EXPECT(dn_kernels_int8_peak(kernels) > 0.0, "peak of %s", name);
+		check_rates(kernels);
 	}
 	EXPECT(select_level(NULL, NULL) == best, "not the strongest by default");
 	EXPECT(select_level("", "") == best, "empty is not unset");

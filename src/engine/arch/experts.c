@@ -80,6 +80,8 @@ static void gather_row(struct dn_step *s, const void *unused, uint32_t choice)
 	memcpy(to->sums + out / DN_BLOCK, from->sums + at / DN_BLOCK, blocks * sizeof(*to->sums));
 	memcpy(to->biases + out / DN_BLOCK, from->biases + at / DN_BLOCK,
 	       blocks * sizeof(*to->biases));
+	memcpy(to->pairs + out / DN_BLOCK * 2, from->pairs + at / DN_BLOCK * 2,
+	       blocks * 2 * sizeof(*to->pairs));
 }
 
 /* The matrix of one expert. */

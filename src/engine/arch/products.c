@@ -20,7 +20,7 @@ static void quantise(const struct dn_step *s, struct dn_rows *rows, const float 
 	const size_t block = at / DN_BLOCK;
 
 	s->kernels->quantise(x, columns, rows->quants + at, rows->scales + block,
-			     rows->sums + block, rows->biases + block);
+			     rows->sums + block, rows->biases + block, rows->pairs + 2 * block);
 }
 
 /* What the first part of a row, @at, has lost, a block at a time. */
@@ -81,7 +81,8 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		       .quants_stride = rows->padded,
 		       .scales = rows->scales + at / DN_BLOCK,
 		       .sums = rows->sums + at / DN_BLOCK,
-		       .biases = rows->biases + at / DN_BLOCK },
+		       .biases = rows->biases + at / DN_BLOCK,
+		       .pairs = rows->pairs + at / DN_BLOCK * 2 },
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
 		.groups_per_piece =
 			(uint32_t)DN_MIN(DN_MAX(bytes / w->group_bytes, (size_t)1), groups),

@@ -5,6 +5,11 @@
 
 #define TILE 8
 
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return vreinterpretq_s8_s32(vdotq_s32(vreinterpretq_s32_s8(sum), w, x));
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 

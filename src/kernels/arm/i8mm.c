@@ -39,6 +39,11 @@ static inline void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, i
 	s[1] = vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(s[1]), second));
 }
 
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return vreinterpretq_s8_s32(vmmlaq_s32(vreinterpretq_s32_s8(sum), w, x));
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 

@@ -168,9 +168,13 @@ static inline ivec ivec_load_short(const uint16_t *p)
 {
 	return vreinterpretq_s8_u32(vmovl_u16(vld1_u16(p)));
 }
-static inline ivec sum_half(const int8_t *x, const int32_t factor)
+static inline void ivec_hide(ivec *v)
 {
-	return ivec_set1(vaddlvq_s8(vld1q_s8(x)) * factor);
+	__asm__ volatile("" : "+w"(*v));
+}
+static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
+{
+	return ivec_set1(pair[0] * a + pair[1] * b);
 }
 
 #endif /* DUNLIN_KERNELS_NEON_VECTORS_H */

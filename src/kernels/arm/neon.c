@@ -37,6 +37,13 @@ static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_
 	return vreinterpretq_s8_s32(vaddq_s32(vreinterpretq_s32_s8(start), vpaddq_s32(low, high)));
 }
 
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	int16x8_t s = vmlal_s8(vreinterpretq_s16_s8(sum), vget_low_s8(w), vget_low_s8(x));
+
+	return vreinterpretq_s8_s16(vmlal_high_s8(s, w, x));
+}
+
 #include "kernels/vector-ops.inc.h"
 #include "kernels/product.inc.h"
 

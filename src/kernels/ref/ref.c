@@ -10,7 +10,7 @@
 #include "kernels/relay.h"
 
 static void quantise(const float *x, uint32_t columns, int8_t *quants, float *scales, float *sums,
-		     int32_t *biases)
+		     int32_t *biases, int16_t *pairs)
 {
 	/* Products of this level read the float32 values. */
 	(void)x;
@@ -19,6 +19,7 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 	(void)scales;
 	(void)sums;
 	(void)biases;
+	(void)pairs;
 }
 
 /* Columns a stretch: a group's rows are dequantised into it, then used by every row of X. */
@@ -269,6 +270,12 @@ static void store_value(void *values, uint32_t slot, const float *value, uint32_
 			enum dn_kv_type type)
 {
 	dn_kernels_scalar.store_value(values, slot, value, n, type);
+}
+
+static uint64_t multiply_alone(uint32_t rounds)
+{
+	(void)rounds;
+	return 0;
 }
 
 const struct dn_kernels dn_kernels_ref = DN_KERNELS_TABLE(DN_LEVEL_REF, "ref", false);

@@ -152,15 +152,17 @@ static inline ivec ivec_load_short(const uint16_t *p)
 {
 	return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
 }
-/* Bytes plus 128, added up by the instruction for sums of absolute differences. */
-static inline ivec sum_half(const int8_t *x, const int32_t factor)
+static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
 {
-	const __m128i bytes =
-		_mm_xor_si128(_mm_loadu_si128((const __m128i *)x), _mm_set1_epi8(-128));
-	const __m128i eights = _mm_sad_epu8(bytes, _mm_setzero_si128());
-	const int32_t sum = _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
+	int32_t both;
 
-	return _mm256_set1_epi32(sum * factor);
+	memcpy(&both, pair, sizeof(both));
+	return _mm256_madd_epi16(_mm256_set1_epi32(both),
+				 _mm256_set1_epi32((int32_t)((uint32_t)b << 16 | (uint16_t)a)));
+}
+static inline void ivec_hide(ivec *v)
+{
+	__asm__ volatile("" : "+x"(*v));
 }
 static inline ivec ivec_four(const int8_t *x)
 {

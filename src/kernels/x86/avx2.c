@@ -16,9 +16,16 @@ static inline ivec ivec_iq4(ivec places)
 	return _mm256_shuffle_epi8(ivec_iq4_values(), places);
 }
 
+/* Sums of 16 bits, which those of 4-bit weights fit. */
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+}
+
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127, which just fits 16 bits. */
 static inline ivec dot_signed(const ivec *w, const int8_t *x, ivec start, const uint32_t words)
 {
+#pragma GCC unroll 8
 	for (uint32_t j = 0; j < words; j++) {
 		ivec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[j]),
 						  _mm256_sign_epi8(ivec_four(x + 4 * j), w[j]));
@@ -29,16 +36,18 @@ static inline ivec dot_signed(const ivec *w, const int8_t *x, ivec start, const 
 }
 
 /* Sixteen bits hold the pairs of eight words of 4 bits, of four of 5 bits, of two of 6 bits. */
-static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
-		       const uint32_t bits)
+static inline __attribute__((always_inline)) ivec dot(const ivec *w, const int8_t *x, ivec start,
+						      const uint32_t words, const uint32_t bits)
 {
 	const uint32_t fit = bits <= 4 ? 8 : bits == 5 ? 4 : 2;
 
 	if (bits == 8)
 		return dot_signed(w, x, start, words);
+#pragma GCC unroll 8
 	for (uint32_t i = 0; i < words; i += fit) {
 		ivec pairs = _mm256_maddubs_epi16(w[i], ivec_four(x + 4 * i));
 
+#pragma GCC unroll 8
 		for (uint32_t j = i + 1; j < DN_MIN(words, i + fit); j++)
 			pairs = _mm256_add_epi16(pairs,
 						 _mm256_maddubs_epi16(w[j], ivec_four(x + 4 * j)));

@@ -30,6 +30,11 @@ static inline ivec ivec_iq4(ivec places)
 	return _mm256_shuffle_epi8(ivec_bytes(ivec_iq4_values()), places);
 }
 
+static inline ivec dot_alone(ivec sum, ivec w, ivec x)
+{
+	return DPBUSD(sum, w, x);
+}
+
 static inline ivec dot_four(const ivec *w, const int8_t *x, ivec sum)
 {
 	for (uint32_t j = 0; j < 4; j++)
