@@ -16,6 +16,9 @@
  *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
  *   ivec sum_half(const int8_t *x, factor)	factor times the sum of sixteen;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
+ * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
+ *   void product_tiles(p, first, count, type)	groups of a product with at least TILES_MIN rows
+ *	of X and less than two minima, to the same bits
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
  *   void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2], words)	added to s
@@ -55,6 +58,23 @@ INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
 {
 	(void)value;
 	return v;
+}
+#endif
+
+#ifndef HAS_TILES
+#define HAS_TILES 0
+#define TILES_MIN 1
+#endif
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+			  const enum dn_type type);
+#if !HAS_TILES
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+			  const enum dn_type type)
+{
+	(void)p;
+	(void)first;
+	(void)count;
+	(void)type;
 }
 #endif
 
@@ -278,6 +298,12 @@ INLINE void product_group(const struct dn_product *p, uint32_t group, const enum
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
 		       const enum dn_type type)
 {
+	const struct dn_shape shape = dn_type_shape(type);
+
+	if (HAS_TILES && shape.runs > 0 && shape.minima < 2 && p->n >= TILES_MIN) {
+		product_tiles(p, first, count, type);
+		return;
+	}
 	for (uint32_t group = first; group < first + count; group++)
 		product_group(p, group, type);
 }
