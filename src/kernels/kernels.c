@@ -19,6 +19,7 @@ static const char *const level_names[DN_LEVEL_COUNT] = {
 	[DN_LEVEL_AVX2] = "avx2",
 	[DN_LEVEL_AVXVNNI] = "avxvnni",
 	[DN_LEVEL_AVX512VNNI] = "avx512vnni",
+	[DN_LEVEL_AMX] = "amx",
 	[DN_LEVEL_NEON] = "neon",
 	[DN_LEVEL_DOTPROD] = "dotprod",
 	[DN_LEVEL_I8MM] = "i8mm",
@@ -29,6 +30,9 @@ static const struct dn_kernels *const tables[] = {
 	&dn_kernels_ref,  &dn_kernels_scalar,
 #ifdef DN_HAVE_X86
 	&dn_kernels_avx2, &dn_kernels_avxvnni, &dn_kernels_avx512vnni,
+#endif
+#ifdef DN_HAVE_AMX
+	&dn_kernels_amx,
 #endif
 #ifdef DN_HAVE_ARM
 	&dn_kernels_neon, &dn_kernels_dotprod, &dn_kernels_i8mm,
@@ -142,7 +146,7 @@ double dn_kernels_int8_peak(const struct dn_kernels *kernels)
 
 #define RATE_COLUMNS 1024U
 #define RATE_GROUPS  4U
-#define RATE_N	     32U
+#define RATE_N	     96U
 #define RATE_BLOCKS  (RATE_N * RATE_COLUMNS / DN_BLOCK)
 
 static uint64_t run_product(const struct dn_kernels *kernels, void *product)

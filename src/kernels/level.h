@@ -19,6 +19,7 @@ extern const struct dn_kernels dn_kernels_scalar;
 extern const struct dn_kernels dn_kernels_avx2;
 extern const struct dn_kernels dn_kernels_avxvnni;
 extern const struct dn_kernels dn_kernels_avx512vnni;
+extern const struct dn_kernels dn_kernels_amx;
 extern const struct dn_kernels dn_kernels_neon;
 extern const struct dn_kernels dn_kernels_dotprod;
 extern const struct dn_kernels dn_kernels_i8mm;

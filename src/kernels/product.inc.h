@@ -18,6 +18,10 @@
  *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and ivec_hide(ivec *v),
  *     after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
+ * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
+ *   void product_tiles(p, first, count, type)	groups of a product with at least TILES_MIN rows
+ *	of X and less than two minima, to the same bits
+ *   uint64_t multiply_alone(rounds)	see struct dn_kernels
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
  *   void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2], words)	added to s
@@ -60,6 +64,23 @@ INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
 {
 	(void)value;
 	return v;
+}
+#endif
+
+#ifndef HAS_TILES
+#define HAS_TILES 0
+#define TILES_MIN 1
+#endif
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+			  const enum dn_type type);
+#if !HAS_TILES
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+			  const enum dn_type type)
+{
+	(void)p;
+	(void)first;
+	(void)count;
+	(void)type;
 }
 #endif
 
@@ -357,9 +378,14 @@ INLINE void product_float_group(const struct dn_product *p, uint32_t group, cons
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
 		       struct decoded *strip, const enum dn_type type)
 {
-	const bool is_float = dn_type_shape(type).runs == 0;
+	const struct dn_shape shape = dn_type_shape(type);
+	const bool is_float = shape.runs == 0;
 	const uint32_t tiled = p->n / 4 * 4;
 
+	if (HAS_TILES && !is_float && shape.minima < 2 && p->n >= TILES_MIN) {
+		product_tiles(p, first, count, type);
+		return;
+	}
 	if (!is_float && tiled)
 		product_blocks(p, first, count, tiled, strip, type);
 	for (uint32_t group = first; group < first + count; group++) {
@@ -400,6 +426,7 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 	}
 }
 
+#if !HAS_TILES
 /* Twelve chains hide the latency of the instruction. */
 static uint64_t multiply_alone(uint32_t rounds)
 {
@@ -424,3 +451,4 @@ static uint64_t multiply_alone(uint32_t rounds)
 		ivec_hide(&sums[i]);
 	return operations * 12 * rounds;
 }
+#endif

@@ -104,6 +104,14 @@ static const struct dn_seccomp_rule process[] = {
 	ALLOW("getrandom"),
 };
 
+#ifdef __x86_64__
+#define ARCH_REQ_XCOMP_PERM 0x1023 /* <asm/prctl.h> of Linux 5.16 and later */
+
+static const struct dn_seccomp_rule tiles[] = {
+	WHERE("arch_prctl", 0, WORD, ARCH_REQ_XCOMP_PERM),
+};
+#endif
+
 /* Opening is still Landlock's to refuse; sockets, exec and new processes of their own are not here. */
 static const struct dn_seccomp_rule sanitizer[] = {
 	ALLOW("clone"), /* LeakSanitizer stops the threads from a task of its own */
@@ -132,6 +140,10 @@ const struct dn_seccomp_group dn_seccomp_groups[] = {
 	GROUP("channel", "frames on the socket that it was given", DN_JAIL_LIST_RELEASE, channel),
 	GROUP("process", "signals, abort() and the end of itself, random numbers",
 	      DN_JAIL_LIST_RELEASE, process),
+#ifdef __x86_64__
+	GROUP("tiles", "to have AMX's registers, which a process must ask for",
+	      DN_JAIL_LIST_RELEASE, tiles),
+#endif
 	GROUP("sanitizer", "reports and leak checks of test builds", DN_JAIL_LIST_SANITIZER,
 	      sanitizer),
 	{ .name = NULL },

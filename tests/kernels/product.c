@@ -14,7 +14,7 @@
 #include "kernels/relay.h"
 #include "kernels/shape.h"
 
-#define N_MAX 29
+#define N_MAX 70
 
 enum {
 	PLACE_WEIGHTS,

@@ -183,6 +183,14 @@ static int try_chmod(void)
 }
 
 #if defined(__x86_64__)
+/* ARCH_GET_FS: of arch_prctl(), only the request for tiles is allowed. */
+static int try_arch_prctl(void)
+{
+	unsigned long base;
+
+	return answer(syscall(SYS_arch_prctl, 0x1003, &base));
+}
+
 /* The same processor, another table of numbers: 41 is socket in the 64-bit one. */
 static int try_x32(void)
 {
@@ -193,10 +201,10 @@ static int try_x32(void)
 static void test_forbidden(void **state)
 {
 	static attempt *const attempts[] = {
-		try_socket, try_exec,  try_executable_mapping, try_io_uring, try_tgkill_other,
-		try_dup,    try_chmod, try_make_executable,
+		try_socket, try_exec,	    try_executable_mapping, try_io_uring, try_tgkill_other,
+		try_dup,    try_chmod,	    try_make_executable,
 #if defined(__x86_64__)
-		try_x32,
+		try_x32,    try_arch_prctl,
 #endif
 	};
 
@@ -392,10 +400,22 @@ static int use_cpu_set(void)
 	return sched_setaffinity(0, sizeof(set), &set) < 0 ? BROKEN : DID_IT;
 }
 
+#if defined(__x86_64__)
+/* ARCH_REQ_XCOMP_PERM for the data of AMX's tiles: a CPU without them refuses, nobody dies. */
+static int use_tiles(void)
+{
+	return syscall(SYS_arch_prctl, 0x1023, 18) < 0 && errno == ENOSYS ? BROKEN : DID_IT;
+}
+#endif
+
 static void test_needed(void **state)
 {
-	static attempt *const attempts[] = { use_threads, use_memory,  use_memfd,
-					     use_libc,	  use_signals, use_cpu_set };
+	static attempt *const attempts[] = {
+		use_threads, use_memory, use_memfd, use_libc, use_signals, use_cpu_set,
+#if defined(__x86_64__)
+		use_tiles,
+#endif
+	};
 
 	(void)state;
 	for (size_t i = 0; i < DN_ARRAY_SIZE(attempts); i++)
