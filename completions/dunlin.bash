@@ -18,7 +18,7 @@ _dunlin()
 	template) words='--help --file --now --no-sandbox' ;;
 	logits) words='--help --tokens --output --threads --context --kv --memory --lora --no-sandbox' ;;
 	perplexity) words='--help --context --chunks --json --threads --kv --memory --lora --no-sandbox' ;;
-	bench) words='--help --prompt --generate --repetitions --json --threads --kv --memory --lora --no-sandbox' ;;
+	bench) words='--help --prompt --generate --repetitions --depth --sequences --json --threads --kv --memory --lora --no-sandbox' ;;
 	doctor) words='--help --json' ;;
 	help) words='run embed rerank inspect tokenize template logits perplexity bench doctor ' ;;
 	esac

@@ -53,6 +53,23 @@ static void print_share(double part, double whole)
 	printf("\n");
 }
 
+static void print_decode(const struct dn_bench_options *bench, const struct dn_bench_result *result)
+{
+	char after[32] = "";
+
+	if (bench->depth > 0)
+		(void)snprintf(after, sizeof(after), ", after %u", bench->depth);
+	printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)%s\n", bench->generate,
+	       result->decode.median, result->decode.min, result->decode.max,
+	       100 * result->decode.spread, after);
+	if (bench->sequences > 1)
+		printf("%2u at once      %.1f tokens/s (%.1f to %.1f, spread %.1f %%), %.2f times "
+		       "one\n",
+		       bench->sequences, result->batched.median, result->batched.min,
+		       result->batched.max, 100 * result->batched.spread,
+		       result->batched.median / result->decode.median);
+}
+
 int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_result *result)
 {
 	double bytes = bytes_rate(result);
@@ -66,9 +83,7 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 	       result->prefill.median, result->prefill.min, result->prefill.max,
 	       100 * result->prefill.spread);
 	if (result->decodes)
-		printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n",
-		       bench->generate, result->decode.median, result->decode.min,
-		       result->decode.max, 100 * result->decode.spread);
+		print_decode(bench, result);
 	if (result->loaded.generates)
 		printf("first token     %.2f ms after a prompt of %u tokens\n",
 		       1e3 * bench->prompt / result->prefill.median, bench->prompt);
@@ -98,6 +113,7 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 {
 	json_t *prefill = spread_json(&result->prefill, "tokens_per_second");
 	json_t *decode = NULL;
+	json_t *batched = NULL;
 	json_t *cpu = NULL;
 	json_t *first = NULL;
 	json_t *json;
@@ -110,23 +126,30 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	if (result->decodes) {
 		decode = spread_json(&result->decode, "tokens_per_second");
 		failed |= json_object_set_new(decode, "tokens", json_integer(bench->generate));
+		failed |= json_object_set_new(
+			decode, "depth", json_integer(bench->depth ? bench->depth : bench->prompt));
 		failed |= json_object_set_new(decode, "bytes_per_second",
 					      json_real(bytes_rate(result)));
 		cpu = json_real(result->cpu_per_token.median);
 	}
+	if (result->decodes && bench->sequences > 1) {
+		batched = spread_json(&result->batched, "tokens_per_second");
+		failed |= json_object_set_new(batched, "sequences", json_integer(bench->sequences));
+	}
 	if (result->loaded.generates)
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
-	json = json_pack(
-		"{s:o, s:o*, s:o*, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, s:i, s:s, s:s}",
-		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu, "load_ms",
-		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
-		"first_token_ms", first, "peak_rss_bytes", (json_int_t)result->peak_bytes,
-		"planned_bytes", (json_int_t)result->loaded.planned_bytes,
-		"read_bandwidth_bytes_per_second", result->read_bandwidth,
-		"int8_peak_operations_per_second", result->int8_peak, "level", result->loaded.level,
-		"threads", (int)result->threads, "repetitions", (int)bench->repetitions,
-		"architecture", result->loaded.architecture, "quantisation",
-		result->loaded.quantisation);
+	json = json_pack("{s:o, s:o*, s:o*, s:o*, s:f, s:f, s:o*, s:I, s:I, s:f, s:f, s:s, s:i, "
+			 "s:i, s:s, s:s}",
+			 "prefill", prefill, "decode", decode, "batched", batched,
+			 "cpu_seconds_per_token", cpu, "load_ms",
+			 (double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms,
+			 "first_token_ms", first, "peak_rss_bytes", (json_int_t)result->peak_bytes,
+			 "planned_bytes", (json_int_t)result->loaded.planned_bytes,
+			 "read_bandwidth_bytes_per_second", result->read_bandwidth,
+			 "int8_peak_operations_per_second", result->int8_peak, "level",
+			 result->loaded.level, "threads", (int)result->threads, "repetitions",
+			 (int)bench->repetitions, "architecture", result->loaded.architecture,
+			 "quantisation", result->loaded.quantisation);
 	r = json && failed == 0 ? dn_cli_write_json(json, JSON_INDENT(2), err)
 				: dn_error_memory(err, "JSON output", 0);
 	json_decref(json);
