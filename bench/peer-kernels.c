@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What llama.cpp's kernels reach on one thread, as JSON; built and run by bench/compare-kernels.
+ * What llama.cpp's kernels reach on one thread, as JSON; built and run by bench/compare-kernels. With
+ * --count KIND TYPE N REPETITIONS, a product alone, for bench/arm-kernels; KIND counts the kinds of
+ * memory below from 0.
  *
  * The shapes are those of bench/kernels.c. A product is a graph of one operation, which quantises
  * its activations too. Weights lie in each kind of memory that the library has kernels for (plain,
@@ -9,9 +11,12 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include <ggml-alloc.h>
@@ -27,11 +32,18 @@
 #define KINDS_MAX 8
 #define TENSORS	  8
 
+static const enum ggml_type types[] = {
+	GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0,	  GGML_TYPE_Q5_1,
+	GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,	  GGML_TYPE_Q4_K,
+	GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
+};
+
 struct bench {
 	ggml_backend_t backend;
 	ggml_backend_buffer_type_t kinds[KINDS_MAX];
 	size_t n_kinds;
 	bool first;
+	unsigned long repetitions; /* 0: as many as it takes to know the time */
 };
 
 /* Of this thread: what others do on the core does not count. */
@@ -46,6 +58,12 @@ static double now(void)
 static double best_time(struct bench *bench, struct ggml_cgraph *graph)
 {
 	double best = (double)INFINITY;
+
+	for (unsigned long left = bench->repetitions; left > 0; left--)
+		if (ggml_backend_graph_compute(bench->backend, graph) != GGML_STATUS_SUCCESS)
+			exit(1);
+	if (bench->repetitions > 0)
+		return 0;
 
 	for (int round = 0; round < ROUNDS; round++) {
 		double from = now();
@@ -64,7 +82,8 @@ static double best_time(struct bench *bench, struct ggml_cgraph *graph)
 	return best;
 }
 
-static void fill(struct ggml_tensor *tensor)
+/* @quick: some bytes; quantising is a search for some types, and slow where instructions are counted. */
+static void fill(struct ggml_tensor *tensor, bool quick)
 {
 	const int64_t n = ggml_nelements(tensor);
 	const size_t bytes = ggml_nbytes(tensor);
@@ -80,7 +99,9 @@ static void fill(struct ggml_tensor *tensor)
 		state = state * 1664525 + 1013904223;
 		values[i] = (float)(int32_t)state * 0x1p-31f;
 	}
-	if (tensor->type == GGML_TYPE_F32)
+	if (quick)
+		memset(data, 0x11, bytes);
+	else if (tensor->type == GGML_TYPE_F32)
 		memcpy(data, values, bytes);
 	else
 		(void)ggml_quantize_chunk(tensor->type, values, data, 0, tensor->ne[1],
@@ -110,8 +131,8 @@ static double time_product(struct bench *bench, ggml_backend_buffer_type_t kind,
 
 	ggml_build_forward_expand(graph, y);
 	if (buffer && others && ggml_backend_supports_op(bench->backend, y)) {
-		fill(w);
-		fill(x);
+		fill(w, bench->repetitions > 0);
+		fill(x, bench->repetitions > 0);
 		seconds = best_time(bench, graph);
 	}
 	ggml_backend_buffer_free(buffer);
@@ -121,10 +142,15 @@ static double time_product(struct bench *bench, ggml_backend_buffer_type_t kind,
 	return seconds;
 }
 
+static int64_t columns_of(enum ggml_type type)
+{
+	return ggml_blck_size(type) > COLUMNS / 3 ? COLUMNS_K : COLUMNS;
+}
+
 static void bench_type(struct bench *bench, enum ggml_type type)
 {
 	static const int64_t ns[] = { 1, 24, 256 };
-	const int64_t columns = ggml_blck_size(type) > COLUMNS / 3 ? COLUMNS_K : COLUMNS;
+	const int64_t columns = columns_of(type);
 	char name[32];
 
 	(void)snprintf(name, sizeof(name), "%s", ggml_type_name(type));
@@ -165,19 +191,35 @@ static void find_kinds(struct bench *bench)
 		bench->kinds[bench->n_kinds++] = *more++;
 }
 
-int main(void)
+/* @words: KIND TYPE N REPETITIONS. Ends with 3 where the kind has no kernel for the type. */
+static int count_product(struct bench *bench, char *const *words)
 {
-	static const enum ggml_type types[] = {
-		GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0,	  GGML_TYPE_Q5_1,
-		GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,	  GGML_TYPE_Q4_K,
-		GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
-	};
+	const unsigned long kind = strtoul(words[0], NULL, 10);
+
+	bench->repetitions = strtoul(words[3], NULL, 10);
+	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+		if (strcasecmp(ggml_type_name(types[i]), words[1]) != 0)
+			continue;
+		return kind < bench->n_kinds &&
+				       isfinite(time_product(bench, bench->kinds[kind], types[i],
+							     columns_of(types[i]),
+							     strtol(words[2], NULL, 10)))
+			       ? 0
+			       : 3;
+	}
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
 	struct bench bench = { .backend = ggml_backend_cpu_init(), .first = true };
 
 	if (!bench.backend)
 		return 1;
 	ggml_backend_cpu_set_n_threads(bench.backend, 1);
 	find_kinds(&bench);
+	if (argc == 6 && strcmp(argv[1], "--count") == 0)
+		return count_product(&bench, argv + 2);
 	(void)printf("{\n  \"kernels\": [");
 	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
 		bench_type(&bench, types[i]);
