@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What the comparisons with other programs share: their builds, a run of each, figures of pairs.
 
-llama.cpp and ik_llama.cpp are built from source packages of PyPI, once for each level of instruction
-sets (minutes each on a small machine). On a machine that others use too, a figure alone says little: each pair is two
-runs next to each other, the one that begins changes with each pair, and what counts is the median
-of the pairs' ratios.
+llama.cpp and ik_llama.cpp are built from source packages of PyPI, once for each level of
+instruction sets (minutes each on a small machine). On a machine that others use too, a figure alone
+says little: each pair is two runs next to each other, the one that begins changes with each pair,
+and what counts is the median of the pairs' ratios.
 """
 
 import fcntl
