@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bench/compare: aims and plots from given figures, and a whole run of programs that answer at once."""
+"""bench/compare: aims and plots of given figures, a whole run of programs that answer at once."""
 
 import json
 import os
@@ -26,6 +26,7 @@ echo "$DUNLIN_CPU $*" >> "$(dirname "$0")/calls"
 case "$1 $*" in
 inspect*) echo '{"architecture": "llama", "layers": 2, "kv_heads": 1, "head_dim": 4,
 	"bytes_per_token": 100, "operations_per_token": 50}' ;;
+tokenize*) printf '1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n' ;;
 run*) echo Paris ;;
 *" -s "*) echo '{"batched": {"tokens_per_second": 90}, "decode": {"tokens_per_second": 15},
 	"read_bandwidth_bytes_per_second": 4000, "int8_peak_operations_per_second": 1000}' ;;
@@ -205,7 +206,7 @@ class Compare(unittest.TestCase):
         path = self.folder / "calls"
         text = path.read_text() if path.exists() else ""
         path.unlink(missing_ok=True)
-        return [line for line in text.splitlines() if "inspect" not in line]
+        return [line for line in text.splitlines() if not line.startswith((" inspect", " tokenize"))]
 
     def test_everything(self):
         done = self.run_it("--pairs", "2", "--json", "--svg", str(self.folder / "plot.svg"))
@@ -220,6 +221,10 @@ class Compare(unittest.TestCase):
         self.assertEqual(limits["one_sequence"], [15, 15])
         self.assertEqual(list(got["failures"].values()), ["no room for so many"])
         xml.etree.ElementTree.parse(self.folder / "plot.svg")
+        # Twelve tokens of the fake's are too many: half of the text remains.
+        prompts = {line.split("model.gguf ")[1].split(" --raw")[0] for line in self.calls()
+                   if line.startswith(" run ")}
+        self.assertIn("The capital of ", prompts)
 
     def test_it_goes_on_where_it_ended(self):
         self.run_it("--metrics", "decode", "--pairs", "1")
