@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE...].
+ * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE...]. With
+ * --count LEVEL TYPE N REPETITIONS, a product alone, for who counts its instructions.
  *
  * Levels are measured in turn, round after round, and the best round counts: on a machine that
  * others use too, a level's ratio to the next is worth more than its figure. Matrix-vector figures
@@ -52,11 +53,12 @@ struct bench {
 	float *y;
 };
 
+/* Of this thread: what others do on the core does not count. */
 static double now(void)
 {
 	struct timespec time;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
 	return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
@@ -120,9 +122,9 @@ static void measure(struct bench *bench, const struct task *task)
 		if (bench->json)
 			(void)printf(
 				"%s\n    {\"task\": \"%s\", \"level\": \"%s\", \"rate\": %.5g, "
-				"\"unit\": \"%s\", \"to_scalar\": %.4g}",
+				"\"unit\": \"%s\", \"seconds\": %.5g, \"to_scalar\": %.4g}",
 				bench->first ? "" : ",", task->name,
-				dn_level_name((enum dn_level)i), rate, task->unit_name,
+				dn_level_name((enum dn_level)i), rate, task->unit_name, best[i],
 				base / best[i]);
 		else
 			(void)printf("%-24s %-11s %9.3f %-7s %7.1f x scalar\n", task->name,
@@ -168,11 +170,21 @@ static void fill_weights(uint8_t *weights, enum dn_type type, size_t bytes)
 	}
 }
 
+static uint32_t columns_of(enum dn_type type)
+{
+	return dn_type_info(type)->columns > COLUMNS / 3 ? 512 : COLUMNS;
+}
+
+static struct dn_activations activations(const struct bench *b, uint32_t columns)
+{
+	return (struct dn_activations){ columns,   b->values, columns,	 b->quants, columns,
+					b->scales, b->sums,   b->biases, b->pairs };
+}
+
 static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
 {
 	static const uint32_t ns[] = { 1, 24, 256 };
-	struct dn_activations x = { columns,   b->values, columns,   b->quants, columns,
-				    b->scales, b->sums,	  b->biases, b->pairs };
+	const struct dn_activations x = activations(b, columns);
 	struct dn_matrix w = { .type = type, .rows = ROWS, .columns = columns, .data = b->weights };
 	struct product_task large = { .product = { &w, &x, 1, b->y, 0 } };
 	struct product_task product = { .n_groups = ROWS / DN_GROUP };
@@ -285,7 +297,7 @@ static int bench_types(struct bench *b, char *const *names)
 			wanted = wanted || strcmp(names[i], info->name) == 0;
 		if (!info || !wanted || !dn_type_computes((enum dn_type)type))
 			continue;
-		bench_products(b, (enum dn_type)type, info->columns > COLUMNS / 3 ? 512 : COLUMNS);
+		bench_products(b, (enum dn_type)type, columns_of((enum dn_type)type));
 		n_found++;
 	}
 	if (n_found >= n_names)
@@ -294,9 +306,44 @@ static int bench_types(struct bench *b, char *const *names)
 	return 2;
 }
 
+/* @words: LEVEL TYPE N REPETITIONS */
+static int count_product(struct bench *b, char *const *words)
+{
+	const struct dn_kernels *kernels = NULL;
+	const unsigned long n = strtoul(words[2], NULL, 10);
+	enum dn_type type = DN_TYPE_F32;
+	struct product_task task = { .n_groups = ROWS / DN_GROUP };
+	struct dn_matrix w = { .rows = ROWS, .data = b->weights };
+	struct dn_activations x;
+	uint32_t columns;
+
+	for (int i = 0; i < DN_LEVEL_COUNT; i++)
+		if (strcmp(dn_level_name((enum dn_level)i), words[0]) == 0)
+			kernels = dn_kernels_at((enum dn_level)i);
+	for (uint32_t i = 0; i < DN_TYPE_COUNT; i++)
+		if (dn_type_info((enum dn_type)i) &&
+		    strcmp(dn_type_info((enum dn_type)i)->name, words[1]) == 0)
+			type = (enum dn_type)i;
+	if (!kernels || type == DN_TYPE_F32 || n == 0 || n > N_MAX) {
+		(void)fprintf(stderr, "bench-kernels: no such level here, type or number\n");
+		return 2;
+	}
+	columns = columns_of(type);
+	w.type = type;
+	w.columns = columns;
+	w.group_bytes = dn_relay_group_bytes(type, columns);
+	fill_weights(b->weights, type, w.group_bytes * task.n_groups);
+	x = activations(b, columns);
+	task.product = (struct dn_product){ &w, &x, (uint32_t)n, b->y, ROWS };
+	for (unsigned long left = strtoul(words[3], NULL, 10); left > 0; left--)
+		run_product(kernels, &task);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
+	const bool counts = argc == 6 && strcmp(argv[1], "--count") == 0;
 	char *const *names = argv + 1 + b.json;
 	const enum dn_kv_type cached[] = { DN_KV_F32, DN_KV_F16, DN_KV_Q8_0 };
 	const struct task quantise = {
@@ -304,8 +351,9 @@ int main(int argc, char **argv)
 	};
 	int r;
 
-	if (argc > 1 && !b.json && argv[1][0] == '-') {
-		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE...]\n");
+	if (argc > 1 && !b.json && !counts && argv[1][0] == '-') {
+		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE...]\n"
+				      "       bench-kernels --count LEVEL TYPE N REPETITIONS\n");
 		return 2;
 	}
 	b.weights = memory(LARGE);
@@ -322,8 +370,9 @@ int main(int argc, char **argv)
 		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases, b.pairs);
 	if (b.json)
 		(void)printf("{\n  \"kernels\": [");
-	measure_peaks(&b);
-	r = bench_types(&b, names);
+	if (!counts)
+		measure_peaks(&b);
+	r = counts ? count_product(&b, argv + 2) : bench_types(&b, names);
 	if (!*names) {
 		measure(&b, &quantise);
 		for (size_t i = 0; i < DN_ARRAY_SIZE(cached); i++) {

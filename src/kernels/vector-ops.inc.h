@@ -301,40 +301,61 @@ static void rope(float *x, uint32_t n_pairs, const float *cosines, const float *
 	}
 }
 
+/* Magnitudes order like their bits, and an integer maximum has no order to keep. */
+INLINE float largest_of_block(const float *x)
+{
+	uint32_t largest = 0;
+	float value;
+
+	for (int i = 0; i < DN_BLOCK; i++) {
+		uint32_t magnitude;
+
+		memcpy(&magnitude, &x[i], sizeof(magnitude));
+		magnitude &= 0x7fffffff;
+		largest = largest > magnitude ? largest : magnitude;
+	}
+	memcpy(&value, &largest, sizeof(value));
+	return value;
+}
+
+/* Of sixteen quants, as sums of unsigned bytes in words: no loop that compilers could spoil. */
+INLINE int32_t sum_of_half(const int8_t *quants)
+{
+	const uint64_t every_other = UINT64_C(0x00ff00ff00ff00ff);
+	uint64_t words[2];
+	uint64_t sums = 0;
+
+	memcpy(words, quants, sizeof(words));
+	for (int i = 0; i < 2; i++) {
+		const uint64_t above = words[i] ^ UINT64_C(0x8080808080808080);
+
+		sums += (above & every_other) + (above >> 8 & every_other);
+	}
+	return (int32_t)(sums * UINT64_C(0x0001000100010001) >> 48) - 16 * 128;
+}
+
 static void quantise(const float *x, uint32_t columns, int8_t *quants, float *scales, float *sums,
 		     int32_t *biases, int16_t *pairs)
 {
 	for (uint32_t b = 0; b < columns / DN_BLOCK; b++, x += DN_BLOCK, quants += DN_BLOCK) {
-		uint32_t largest = 0;
-		int32_t halves[2] = { 0, 0 };
-		int32_t sum;
-		float scale;
-		float inverse;
+		const float largest = largest_of_block(x);
+		const float inverse = largest > 0x1p-100f ? 127.0f / largest : 0.0f;
+		const float scale = inverse != 0.0f ? largest / 127.0f : 0.0f;
+		int32_t halves[2];
 
-		/* Magnitudes order like their bits, and an integer maximum has no order to keep. */
-		for (int i = 0; i < DN_BLOCK; i++) {
-			uint32_t magnitude;
-
-			memcpy(&magnitude, &x[i], sizeof(magnitude));
-			magnitude &= 0x7fffffff;
-			largest = largest > magnitude ? largest : magnitude;
-		}
-		memcpy(&scale, &largest, sizeof(scale));
-		inverse = scale > 0x1p-100f ? 127.0f / scale : 0.0f;
-		scale = inverse != 0.0f ? scale / 127.0f : 0.0f;
 		for (int i = 0; i < DN_BLOCK; i++) {
 			/* The adder rounds to nearest even at the place of the units. */
-			float shifted = x[i] * inverse + 0x1.8p23f;
+			const float shifted = x[i] * inverse + 0x1.8p23f;
 			int32_t quant;
 
 			memcpy(&quant, &shifted, sizeof(quant));
 			quants[i] = (int8_t)(quant - 0x4b400000);
-			halves[i / 16] += quants[i];
 		}
-		sum = halves[0] + halves[1];
+		halves[0] = sum_of_half(quants);
+		halves[1] = sum_of_half(quants + DN_BLOCK / 2);
 		scales[b] = scale;
-		sums[b] = scale * (float)sum;
-		biases[b] = -8 * sum;
+		sums[b] = scale * (float)(halves[0] + halves[1]);
+		biases[b] = -8 * (halves[0] + halves[1]);
 		pairs[2 * b] = (int16_t)halves[0];
 		pairs[2 * b + 1] = (int16_t)halves[1];
 	}

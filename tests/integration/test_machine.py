@@ -79,6 +79,7 @@ class Bench(support.Case):
         for part, tokens in (("prefill", 32), ("decode", 8)):
             spread = result[part]
             self.assertEqual(spread["tokens"], tokens)
+            self.assertEqual(spread.get("depth", 32), 32)
             self.assertLessEqual(spread["min"], spread["tokens_per_second"])
             self.assertLessEqual(spread["tokens_per_second"], spread["max"])
             self.assertGreater(spread["min"], 0)
@@ -98,6 +99,31 @@ class Bench(support.Case):
         self.assertGreater(result["first_token_ms"], 0)
         self.assertFalse({"decode", "cpu_seconds_per_token"} & set(result))
         self.bad(dunlin("bench", support.tiny_model(), "-n", "1"), USAGE, "--generate 1")
+
+    def test_depth(self):
+        """The answer comes after as many tokens as were asked for, whatever the prompt has."""
+        for depth in (1, 60):
+            done = dunlin("bench", support.tiny_model(), "-p", "16", "-n", "8", "-r", "2", "--depth",
+                          str(depth), "--json")
+            result = json.loads(self.good(done))
+            self.assertEqual(result["prefill"]["tokens"], 16)
+            self.assertEqual((result["decode"]["tokens"], result["decode"]["depth"]), (8, depth))
+            self.assertGreater(result["decode"]["min"], 0)
+            self.assertNotIn("batched", result)
+        text = self.good(dunlin("bench", support.tiny_model(), "-n", "4", "-r", "1", "-d", "9"))
+        self.assertIn("after 9", text.decode())
+        self.bad(dunlin("bench", support.tiny_model(), "-n", "0", "-d", "9"), USAGE, "--depth")
+
+    def test_sequences(self):
+        """Together they make more tokens in a second than one of them would in a quarter."""
+        words = ["bench", support.tiny_model(), "-p", "8", "-n", "48", "-r", "3", "-s", "4"]
+        result = json.loads(self.good(dunlin(*words, "--json")))
+        self.assertEqual(result["batched"]["sequences"], 4)
+        self.assertLessEqual(result["batched"]["min"], result["batched"]["tokens_per_second"])
+        self.assertGreater(result["batched"]["tokens_per_second"],
+                           result["decode"]["tokens_per_second"] / 4)
+        self.assertIn("4 at once", self.good(dunlin(*words)).decode())
+        self.bad(dunlin("bench", support.tiny_model(), "-n", "0", "-s", "4"), USAGE, "--sequences")
 
     def test_encoders(self):
         """They embed: a prefill, and nothing that could be called a decode."""

@@ -28,7 +28,7 @@ class CompareFamilies(unittest.TestCase):
         self.addCleanup(holder.cleanup)
         self.folder = pathlib.Path(holder.name)
         self.program("dunlin", DUNLIN)
-        for name in ("llama-bench", "llama-completion"):
+        for name in ("llama-bench", "llama-completion", "llama-quantize"):
             self.program(f"peer/build/bin/{name}", LLAMA)
 
     def program(self, name, text):
