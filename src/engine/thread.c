@@ -38,7 +38,7 @@
 #include "base/base.h"
 
 #define THREADS_MAX 64
-#define STACK_BYTES ((size_t)256 * 1024)
+#define STACK_BYTES ((size_t)512 * 1024)
 #define STACK_TOUCH ((size_t)128 * 1024) /* more than any piece takes */
 #define CPUS_MAX    4096
 

@@ -19,8 +19,8 @@
  *     after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
- *   void product_tiles(p, first, count, type)	groups of a product with at least TILES_MIN rows
- *	of X and less than two minima, to the same bits
+ *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
+ *	rows of X and less than two minima, to the same bits, in TILES_SCRATCH bytes of its own
  *   uint64_t multiply_alone(rounds)	see struct dn_kernels
  * With HAS_PAIR, instructions take two rows of X at once, and it defines also
  *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
@@ -68,18 +68,20 @@ INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
 #endif
 
 #ifndef HAS_TILES
-#define HAS_TILES 0
-#define TILES_MIN 1
+#define HAS_TILES     0
+#define TILES_MIN     1
+#define TILES_SCRATCH 1
 #endif
-INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
 			  const enum dn_type type);
 #if !HAS_TILES
-INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
 			  const enum dn_type type)
 {
 	(void)p;
 	(void)first;
 	(void)count;
+	(void)scratch;
 	(void)type;
 }
 #endif
@@ -375,19 +377,25 @@ INLINE void product_float_group(const struct dn_product *p, uint32_t group, cons
 	}
 }
 
+/* One for all types: compilers need not share the places of what each has of its own. */
+struct scratch {
+	struct decoded strip;
+	_Alignas(64) uint8_t tiles[TILES_SCRATCH];
+};
+
 INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
-		       struct decoded *strip, const enum dn_type type)
+		       struct scratch *scratch, const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const bool is_float = shape.runs == 0;
 	const uint32_t tiled = p->n / 4 * 4;
 
 	if (HAS_TILES && !is_float && shape.minima < 2 && p->n >= TILES_MIN) {
-		product_tiles(p, first, count, type);
+		product_tiles(p, first, count, scratch->tiles, type);
 		return;
 	}
 	if (!is_float && tiled)
-		product_blocks(p, first, count, tiled, strip, type);
+		product_blocks(p, first, count, tiled, &scratch->strip, type);
 	for (uint32_t group = first; group < first + count; group++) {
 		if (is_float)
 			product_float_group(p, group, type);
@@ -398,12 +406,12 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 
 #define PRODUCT_CASE(type)                                                                         \
 	case (type):                                                                               \
-		product_of(p, first, count, &strip, (type));                                       \
+		product_of(p, first, count, &scratch, (type));                                     \
 		break
 
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
-	struct decoded strip; /* one for all cases: compilers need not share their places */
+	struct scratch scratch;
 
 	switch (p->w->type) {
 		PRODUCT_CASE(DN_TYPE_F32);

@@ -12,8 +12,9 @@
  * a chunk takes fits the first cache. Quants are decoded once for up to STRIP rows of X.
  */
 
-#define HAS_TILES 1
-#define TILES_MIN 32 /* below, on narrow matrices, AVX-512 alone is as fast */
+#define HAS_TILES     1
+#define TILES_MIN     32 /* below, on narrow matrices, AVX-512 alone is as fast */
+#define TILES_SCRATCH ((size_t)48 << 10)
 
 #include "kernels/x86/avx512-vectors.h"
 
@@ -229,15 +230,17 @@ INLINE void product_strip(struct strip *s, const struct dn_product *p, uint32_t 
 		store_part(p, row + t, group, 0, s->acc[t]);
 }
 
-INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count,
+_Static_assert(sizeof(struct strip) <= TILES_SCRATCH, "a strip fits its place");
+
+INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
 			  const enum dn_type type)
 {
-	struct strip s;
+	struct strip *s = scratch;
 
 	tiles_begin(p->n % TILE_ROWS, type);
 	for (uint32_t group = first; group < first + count; group++)
 		for (uint32_t row = 0; row < p->n; row += STRIP)
-			product_strip(&s, p, group, row, DN_MIN(p->n - row, (uint32_t)STRIP), type);
+			product_strip(s, p, group, row, DN_MIN(p->n - row, (uint32_t)STRIP), type);
 	tiles_end();
 }
 
