@@ -11,6 +11,10 @@
  * thread which loses its core leaves little undone.
  */
 #define PIECE_BYTES ((size_t)48 << 10)
+/* Groups that a thread takes at once of a product with so many rows, if there are pieces enough. */
+#define SHARED_ROWS   32U
+#define SHARED_GROUPS 4U
+#define PIECES_EACH   8U
 /* Elements of a row-wise operation worth another thread. */
 #define ROW_WORK 16384U
 
@@ -61,6 +65,17 @@ static uint32_t end_of(const struct dn_product_item *item)
 	return item->first_piece + DN_DIV_ROUND_UP(n_groups(item), item->groups_per_piece);
 }
 
+/*
+ * Groups of a product with many rows of X share what they read of X, so a thread takes some at once
+ * where enough pieces are left for all threads.
+ */
+static size_t least_groups(const struct dn_step *s, uint32_t n, size_t groups)
+{
+	const size_t shared = groups / ((size_t)dn_pool_threads(s->pool) * PIECES_EACH);
+
+	return n < SHARED_ROWS ? 1 : DN_MIN(DN_MAX(shared, (size_t)1), (size_t)SHARED_GROUPS);
+}
+
 void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const struct dn_rows *rows,
 			  uint32_t first, uint32_t n, float *y, size_t y_stride)
 {
@@ -84,8 +99,8 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		       .biases = rows->biases + at / DN_BLOCK,
 		       .pairs = rows->pairs + at / DN_BLOCK * 2 },
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
-		.groups_per_piece =
-			(uint32_t)DN_MIN(DN_MAX(bytes / w->group_bytes, (size_t)1), groups),
+		.groups_per_piece = (uint32_t)DN_MIN(
+			DN_MAX(bytes / w->group_bytes, least_groups(s, n, groups)), groups),
 	};
 	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride };
 	if (apart) {
