@@ -289,7 +289,7 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 		store_part(p, row + t, strip->group, strip->part, acc[t]);
 }
 
-/* Rows of X up to `n`, a multiple of four, times a strip. */
+/* Rows of X up to `n` times a strip; an even number where they are taken in pairs. */
 INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip, uint32_t n,
 			    const enum dn_type type)
 {
@@ -299,8 +299,65 @@ INLINE void product_decoded(const struct dn_product *p, const struct decoded *st
 		product_tile(p, strip, row, TILE, type);
 	for (; TILE > 8 && row + 8 <= n; row += 8)
 		product_tile(p, strip, row, DN_MIN(8, TILE), type);
-	for (; row < n; row += 4)
+	for (; row + 4 <= n; row += 4)
 		product_tile(p, strip, row, 4, type);
+	for (; row + 2 <= n; row += 2)
+		product_tile(p, strip, row, 2, type);
+	for (; !HAS_PAIR && row < n; row++)
+		product_tile(p, strip, row, 1, type);
+}
+
+/*
+ * The few rows of X that there are, at most `tile`, times a part of a group, whose weights are
+ * decoded for them alone. The last row stands in for those that are not there.
+ */
+INLINE void product_few(const struct dn_product *p, uint32_t group, uint32_t part,
+			const uint32_t tile, const enum dn_type type)
+{
+	const size_t run_bytes = block_bytes(type) / dn_type_shape(type).runs;
+	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
+	const size_t stride = p->x->quants_stride;
+	const size_t x_blocks = stride / DN_BLOCK;
+	const int8_t *x = p->x->quants;
+	vec acc[TILE];
+
+#pragma GCC unroll 16
+	for (uint32_t t = 0; t < tile; t++)
+		acc[t] = vec_set1(0.0f);
+	for (uint32_t b = 0; b < p->x->columns / DN_BLOCK; b++, x += DN_BLOCK) {
+		const int8_t *xt = x;
+		size_t at = b;
+		struct weights w;
+
+		for (size_t line = 0; part == 0 && line < run_bytes; line += 64)
+			__builtin_prefetch(weights + b * run_bytes + PREFETCH_AHEAD + line);
+		load_weights(&w, weights, b, part, type);
+#pragma GCC unroll 16
+		for (uint32_t t = 0; t < tile; t++) {
+			const size_t more = t + 1 < p->n;
+
+			acc[t] = add_row(acc[t], &w, xt, p->x, at, type);
+			xt += more * stride;
+			at += more * x_blocks;
+			__asm__("" : "+r"(xt), "+r"(at));
+		}
+	}
+#pragma GCC unroll 16
+	for (uint32_t t = 0; t < tile; t++)
+		if (t < p->n)
+			store_part(p, t, group, part, acc[t]);
+}
+
+INLINE void product_few_group(const struct dn_product *p, uint32_t group, const enum dn_type type)
+{
+	for (uint32_t part = 0; part < PARTS && part_row(group, part) < p->w->rows; part++) {
+		if (p->n == 2)
+			product_few(p, group, part, 2, type);
+		else if (p->n <= 4)
+			product_few(p, group, part, 4, type);
+		else
+			product_few(p, group, part, DN_MIN(8, TILE), type);
+	}
 }
 
 /*
@@ -388,17 +445,21 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const bool is_float = shape.runs == 0;
-	const uint32_t tiled = p->n / 4 * 4;
+	/* A single row needs no strip: it is what decodes alone take. */
+	const bool few = !HAS_PAIR && p->n > 1 && p->n <= DN_MIN(8, TILE);
+	const uint32_t tiled = p->n == 1 ? 0 : HAS_PAIR ? p->n / 2 * 2 : p->n;
 
 	if (HAS_TILES && !is_float && shape.minima < 2 && p->n >= TILES_MIN) {
 		product_tiles(p, first, count, scratch->tiles, type);
 		return;
 	}
-	if (!is_float && tiled)
+	if (!is_float && tiled && !few)
 		product_blocks(p, first, count, tiled, &scratch->strip, type);
 	for (uint32_t group = first; group < first + count; group++) {
 		if (is_float)
 			product_float_group(p, group, type);
+		else if (few)
+			product_few_group(p, group, type);
 		for (uint32_t row = tiled; !is_float && row < p->n; row++)
 			product_row(p, group, row, type);
 	}

@@ -16,7 +16,7 @@
 #define SHARED_GROUPS 4U
 #define PIECES_EACH   8U
 /* Elements of a row-wise operation worth another thread. */
-#define ROW_WORK 16384U
+#define ROW_WORK 4096U
 
 static void quantise(const struct dn_step *s, struct dn_rows *rows, const float *x,
 		     uint32_t columns, size_t at)
@@ -83,7 +83,7 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 	const bool apart =
 		rows->parts > 1 && s->kernels->quantises && dn_type_info(w->type)->columns > 1;
 	/* A matrix-matrix product has more to do a byte. */
-	const size_t bytes = n == 1 ? PIECE_BYTES : PIECE_BYTES / DN_MIN(n, 8U);
+	const size_t bytes = n == 1 ? PIECE_BYTES : PIECE_BYTES / 2;
 	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
 	const size_t at = (size_t)first * rows->parts * rows->padded;
 
@@ -325,5 +325,7 @@ void dn_for_rows(struct dn_step *s, uint32_t n, dn_row_function *function, const
 			function(s, argument, row);
 		return;
 	}
+	/* Alike, so that none has much more to do than the others. */
+	job.rows_per_piece = DN_DIV_ROUND_UP(n, DN_DIV_ROUND_UP(n, job.rows_per_piece));
 	dn_pool_run(s->pool, row_piece, &job, DN_DIV_ROUND_UP(n, job.rows_per_piece));
 }
