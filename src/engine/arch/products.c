@@ -66,14 +66,20 @@ static uint32_t end_of(const struct dn_product_item *item)
 }
 
 /*
- * Groups of a product with many rows of X share what they read of X, so a thread takes some at once
- * where enough pieces are left for all threads.
+ * Groups of rows of weights that a thread takes at once. Those of a product with many rows of X share
+ * what they read of X, but only as far as enough pieces are left for all threads.
  */
-static size_t least_groups(const struct dn_step *s, uint32_t n, size_t groups)
+static size_t groups_at_once(const struct dn_step *s, const struct dn_matrix *w, uint32_t n)
 {
-	const size_t shared = groups / ((size_t)dn_pool_threads(s->pool) * PIECES_EACH);
+	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
+	const size_t pieces = (size_t)dn_pool_threads(s->pool) * PIECES_EACH;
+	/* A matrix-matrix product has more to do a byte. */
+	const size_t bytes = n == 1	       ? PIECE_BYTES
+			     : n < SHARED_ROWS ? PIECE_BYTES / 2
+					       : PIECE_BYTES / 8;
+	const size_t shared = n < SHARED_ROWS ? 1 : DN_MIN(groups / pieces, (size_t)SHARED_GROUPS);
 
-	return n < SHARED_ROWS ? 1 : DN_MIN(DN_MAX(shared, (size_t)1), (size_t)SHARED_GROUPS);
+	return DN_MIN(DN_MAX(DN_MAX(bytes / w->group_bytes, shared), (size_t)1), groups);
 }
 
 void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const struct dn_rows *rows,
@@ -82,9 +88,6 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 	struct dn_product_item *item = &s->products[s->n_products];
 	const bool apart =
 		rows->parts > 1 && s->kernels->quantises && dn_type_info(w->type)->columns > 1;
-	/* A matrix-matrix product has more to do a byte. */
-	const size_t bytes = n == 1 ? PIECE_BYTES : PIECE_BYTES / 2;
-	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
 	const size_t at = (size_t)first * rows->parts * rows->padded;
 
 	*item = (struct dn_product_item){
@@ -99,8 +102,7 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		       .biases = rows->biases + at / DN_BLOCK,
 		       .pairs = rows->pairs + at / DN_BLOCK * 2 },
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
-		.groups_per_piece = (uint32_t)DN_MIN(
-			DN_MAX(bytes / w->group_bytes, least_groups(s, n, groups)), groups),
+		.groups_per_piece = (uint32_t)groups_at_once(s, w, n),
 	};
 	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride };
 	if (apart) {
@@ -325,7 +327,9 @@ void dn_for_rows(struct dn_step *s, uint32_t n, dn_row_function *function, const
 			function(s, argument, row);
 		return;
 	}
-	/* Alike, so that none has much more to do than the others. */
+	/* No more pieces than share the work well, and all of them alike. */
+	job.rows_per_piece =
+		DN_MAX(job.rows_per_piece, n / (dn_pool_threads(s->pool) * PIECES_EACH));
 	job.rows_per_piece = DN_DIV_ROUND_UP(n, DN_DIV_ROUND_UP(n, job.rows_per_piece));
 	dn_pool_run(s->pool, row_piece, &job, DN_DIV_ROUND_UP(n, job.rows_per_piece));
 }
