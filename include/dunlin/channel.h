@@ -230,6 +230,7 @@ struct dn_frame_submit {
 	uint32_t n_breaker;
 	char breaker[DN_FRAME_BREAKER_MAX][DN_FRAME_BREAKER_BYTES]; /* NUL-terminated */
 	uint32_t speculation;					    /* enum dn_speculation_mode */
+	uint32_t reserved;
 };
 
 struct dn_frame_accepted {

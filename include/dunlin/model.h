@@ -142,7 +142,7 @@ DN_API void dn_model_get_adapter(const struct dn_model *model, uint32_t index,
  * @kv: element type of the cache
  * @memory: bytes that all may take, 0: unbounded; a @context of 0 shrinks to fit
  * @cpus: uint16[@threads]: each thread stays on a CPU of its own, the calling one, which is the
- *	first, among them; NULL: the kernel places them
+ *	first, among them, and after the context's end too; NULL: the kernel places them
  */
 struct dn_context_options {
 	size_t struct_size;

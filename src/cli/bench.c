@@ -51,20 +51,12 @@ static void set_defaults(void *data)
 	bench->sequences = 1;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a;
-	double y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Median, extremes, and the spread between them in parts of the median. */
 static struct dn_spread spread_of(double *values, size_t n)
 {
 	struct dn_spread spread = { 0 };
 
-	qsort(values, n, sizeof(*values), compare_doubles);
+	qsort(values, n, sizeof(*values), dn_compare_doubles);
 	spread.min = values[0];
 	spread.max = values[n - 1];
 	spread.median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
@@ -226,6 +218,9 @@ static int measure(struct dn_client *client, const struct dn_bench_options *benc
 	result->decodes = client->loaded.generates && bench->generate > 0;
 	if (bench->latency && !result->decodes)
 		return dn_error_set(err, ENOTSUP, "--latency: there are no tokens to wait for");
+	if (!result->decodes && (bench->depth > 0 || bench->sequences > 1))
+		return dn_error_set(err, ENOTSUP,
+				    "--depth and --sequences: the model generates nothing");
 	/* The first run, 0, warms caches and clocks. */
 	for (uint32_t run = 0; run <= bench->repetitions; run++) {
 		uint32_t at = run > 0 ? run - 1 : 0;

@@ -64,7 +64,7 @@ void dn_latency_reset(struct dn_latency *latency)
 	latency->n = latency->n_first = 0;
 }
 
-static int compare_doubles(const void *a, const void *b)
+int dn_compare_doubles(const void *a, const void *b)
 {
 	double x = *(const double *)a;
 	double y = *(const double *)b;
@@ -77,8 +77,8 @@ void dn_latency_sort(struct dn_latency *latency)
 	/* Never made, it has no arrays. */
 	if (!latency->gaps)
 		return;
-	qsort(latency->gaps, latency->n, sizeof(*latency->gaps), compare_doubles);
-	qsort(latency->first, latency->n_first, sizeof(*latency->first), compare_doubles);
+	qsort(latency->gaps, latency->n, sizeof(*latency->gaps), dn_compare_doubles);
+	qsort(latency->first, latency->n_first, sizeof(*latency->first), dn_compare_doubles);
 }
 
 size_t dn_latency_needed(double percent)

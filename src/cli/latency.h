@@ -61,4 +61,7 @@ json_t *dn_latency_json(const struct dn_latency *latency);
 /* A picture: the percentiles, each further nine as wide as the one before. */
 void dn_latency_svg(const struct dn_latency *latency, const char *title, FILE *out);
 
+/* For qsort(). */
+int dn_compare_doubles(const void *a, const void *b);
+
 #endif /* DUNLIN_CLI_LATENCY_H */

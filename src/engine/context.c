@@ -131,8 +131,19 @@ static void touch(uint8_t *memory, size_t bytes)
 	}
 }
 
+/* Reads are enough for what is mapped from a file, which no older kernel populates when asked. */
+static void read_pages(const uint8_t *memory, size_t bytes)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; i < bytes; i += page)
+		(void)*(const volatile uint8_t *)(memory + i);
+}
+
 void dn_context_populate(struct dn_context *c)
 {
+	if (c->model->prepared.bytes)
+		read_pages(c->model->region, c->model->region_bytes);
 	touch(c->workspace, c->workspace_bytes);
 	for (int p = 0; p < DN_POOL_COUNT; p++)
 		touch(c->kv.pools[p].memory, c->kv.pools[p].block_bytes * c->kv.pools[p].n_blocks);

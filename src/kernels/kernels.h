@@ -78,7 +78,7 @@ struct dn_activations {
 /**
  * struct dn_product - Y = X Wᵀ
  * @n: rows of X and of Y
- * @y: float32, rows @y_stride apart
+ * @y: float32, rows @y_stride apart; apart from what @x is made of, since sums may wait there
  */
 struct dn_product {
 	const struct dn_matrix *w;

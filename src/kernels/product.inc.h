@@ -15,8 +15,8 @@
  *     BYTES_OFFSET (0 or 128). With DOT_SIGNED 1, w may also be signed, of a magnitude below
  *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
  *   ivec ivec_pair(const int16_t *pair, a, b)	a * pair[0] + b * pair[1], of small a and b;
- *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and ivec_hide(ivec *v),
- *     after which the compiler knows nothing of v;
+ *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and
+ *     ivec_hide(ivec *v), after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
  *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
@@ -37,6 +37,9 @@
 
 /* Far enough ahead for the memory's latency at full bandwidth: see docs/performance.md. */
 #define PREFETCH_AHEAD 8192
+
+/* A group that few rows of X may walk once for each of its parts, and still find in the cache. */
+#define FEW_BYTES ((size_t)64 << 10)
 
 /* Blocks of 32 columns that are decoded at once: with their rows of X they fit the first cache. */
 #define DECODED_BLOCKS 24
@@ -87,6 +90,13 @@ INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t c
 #endif
 
 #include "kernels/decode.inc.h"
+
+/* By number: behind the last weights there is nothing to point to. */
+INLINE void prefetch_ahead(const uint8_t *weights, size_t bytes)
+{
+	for (size_t line = 0; line < bytes; line += 64)
+		__builtin_prefetch((const void *)((uintptr_t)weights + PREFETCH_AHEAD + line));
+}
 
 /* Of 32 columns and a row of X: of each scale's products, of each minimum's elements of X. */
 struct sums {
@@ -212,9 +222,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 	for (uint32_t b = 0; b < blocks; b++, weights += bytes) {
 #pragma GCC unroll 8
 		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
-			for (size_t line = 0; line < run_bytes; line += 64)
-				__builtin_prefetch(weights + run * run_bytes + PREFETCH_AHEAD +
-						   line);
+			prefetch_ahead(weights + run * run_bytes, run_bytes);
 #pragma GCC unroll 4
 			for (uint32_t part = 0; part < PARTS; part++) {
 				struct weights w;
@@ -329,8 +337,8 @@ INLINE void product_few(const struct dn_product *p, uint32_t group, uint32_t par
 		size_t at = b;
 		struct weights w;
 
-		for (size_t line = 0; part == 0 && line < run_bytes; line += 64)
-			__builtin_prefetch(weights + b * run_bytes + PREFETCH_AHEAD + line);
+		if (part == 0)
+			prefetch_ahead(weights + b * run_bytes, run_bytes);
 		load_weights(&w, weights, b, part, type);
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t++) {
@@ -396,8 +404,8 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 		for (uint32_t c = 0; c < 4; c++)
 			acc[t][c] = vec_set1(0.0f);
 	for (uint32_t c = 0; c < columns; c += 4) {
-		for (uint32_t line = 0; tile == 1 && line < 4 * DN_GROUP * step; line += 64)
-			__builtin_prefetch(w + c * DN_GROUP * step + PREFETCH_AHEAD + line);
+		if (tile == 1)
+			prefetch_ahead(w + c * DN_GROUP * step, 4 * DN_GROUP * step);
 #pragma GCC unroll 4
 		for (uint32_t k = 0; k < 4; k++) {
 			vec weight;
@@ -446,7 +454,8 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 	const struct dn_shape shape = dn_type_shape(type);
 	const bool is_float = shape.runs == 0;
 	/* A single row needs no strip: it is what decodes alone take. */
-	const bool few = !HAS_PAIR && p->n > 1 && p->n <= DN_MIN(8, TILE);
+	const bool few = !HAS_PAIR && p->n > 1 && p->n <= DN_MIN(8, TILE) &&
+			 (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
 	const uint32_t tiled = p->n == 1 ? 0 : HAS_PAIR ? p->n / 2 * 2 : p->n;
 
 	if (HAS_TILES && !is_float && shape.minima < 2 && p->n >= TILES_MIN) {

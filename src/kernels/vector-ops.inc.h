@@ -6,7 +6,8 @@
  * The including file defines before: VEC (lanes, 1 to 16), `vec` and vec_load, vec_store, vec_set1,
  * vec_add, vec_sub, vec_mul, vec_div, vec_fma (fused), vec_max, vec_min, vec_keep_ge(v, x, t) (v
  * where x >= t, else 0), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
- * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows that
+ * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows
+ * that
  * fit its registers.
  *
  * Sums are kept in sixteen lanes whatever VEC is, and added up by lanes_sum().
@@ -343,7 +344,10 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 		const float scale = inverse != 0.0f ? largest / 127.0f : 0.0f;
 		int32_t halves[2];
 
-		for (int i = 0; i < DN_BLOCK; i++) {
+		/* What is no number would leave its bits. */
+		if (inverse == 0.0f)
+			memset(quants, 0, DN_BLOCK);
+		for (int i = 0; inverse != 0.0f && i < DN_BLOCK; i++) {
 			/* The adder rounds to nearest even at the place of the units. */
 			const float shifted = x[i] * inverse + 0x1.8p23f;
 			int32_t quant;

@@ -329,16 +329,22 @@ static void *check_leaves(void *data)
 static int start_threads(struct dn_seal_check *check, uint32_t threads, struct dn_error *err)
 {
 	const uint32_t most = DN_MAX(DN_MIN(threads, THREADS_MAX), 1U);
+	pthread_attr_t attr;
 	sigset_t all, before;
-	int code = 0;
+	int code = pthread_attr_init(&attr);
 
+	if (code)
+		return dn_error_errno(err, code, "start checking a seal");
+	/* Not in real time, even where the caller is: they would keep who waits for them waiting. */
+	(void)pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (check->n_threads < most && code == 0) {
-		code = pthread_create(&check->threads[check->n_threads], NULL, check_leaves, check);
+		code = pthread_create(&check->threads[check->n_threads], &attr, check_leaves, check);
 		check->n_threads += code == 0;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attr);
 	/* One that cannot be started is one less. */
 	return check->n_threads > 0 ? 0 : dn_error_errno(err, code, "start checking a seal");
 }

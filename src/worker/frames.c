@@ -257,6 +257,8 @@ static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "logprobs");
 	if (submit->speculation > DN_SPECULATION_ALWAYS)
 		return wrong(err, frame, "speculation");
+	if (submit->reserved != 0)
+		return wrong(err, frame, "reserved");
 	r = check_samplers(frame, submit, err);
 	return r < 0 ? r : check_submit_lists(frame, submit, err);
 }

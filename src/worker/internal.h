@@ -287,10 +287,14 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 
 uint64_t dn_worker_now(void);
 uint64_t dn_worker_cpu(void);
+/* Of the calling thread alone: not what it waited. */
+uint64_t dn_worker_thread_cpu(void);
 struct dn_faults dn_worker_faults(void);
 
 /* realtime.c: everything in memory, for good where that is allowed: else the errno of why not. */
 int dn_worker_hold_memory(struct dn_worker *worker);
+/* Makes the pages of what was just allocated, so that none is waited for later. */
+void dn_worker_touch(void *memory, size_t bytes);
 /* Leaves some of @busy_ns, which a step took, to programs that are not real-time. */
 void dn_worker_breathe(struct dn_worker *worker, uint64_t busy_ns);
 

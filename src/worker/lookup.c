@@ -40,6 +40,11 @@ struct dn_lookup *dn_lookup_new(uint32_t capacity)
 	return lookup;
 }
 
+size_t dn_lookup_bytes(const struct dn_lookup *lookup)
+{
+	return sizeof(*lookup) + ((size_t)lookup->mask + 1) * sizeof(lookup->places[0]);
+}
+
 /* Where what stands behind the three tokens that end with @last is kept. */
 static uint32_t *place_of(struct dn_lookup *lookup, const uint32_t *last)
 {

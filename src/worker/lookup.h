@@ -6,6 +6,7 @@
 #ifndef DUNLIN_WORKER_LOOKUP_H
 #define DUNLIN_WORKER_LOOKUP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Tokens that must be the same before anything is expected; from so many on more say no more. */
@@ -33,6 +34,8 @@ struct dn_lookup {
 
 /* For at most @capacity tokens, with at most 256 KiB. NULL: no memory. To be freed with free(). */
 struct dn_lookup *dn_lookup_new(uint32_t capacity);
+/* That it takes. */
+size_t dn_lookup_bytes(const struct dn_lookup *lookup);
 /*
  * Takes in what is new of @n tokens. Those from @n_prompt on, the answer's, also say how good
  * expectations are.

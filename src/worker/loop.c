@@ -102,10 +102,10 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 		}
 		if (r != -EAGAIN)
 			return r;
-		begin = dn_worker_now();
+		begin = dn_worker_thread_cpu();
 		dn_worker_step(worker);
 		if (worker->realtime)
-			dn_worker_breathe(worker, dn_worker_now() - begin);
+			dn_worker_breathe(worker, dn_worker_thread_cpu() - begin);
 		rested = false;
 		taken = 0;
 	}

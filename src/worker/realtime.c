@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "worker/internal.h"
 
@@ -13,7 +14,8 @@
  * an answer stands still for as long. Who leaves more than that after every step is never stopped.
  */
 #define BREATH_PARTS  12
-#define BREATH_MIN_NS 50000 /* shorter sleeps cost more than they give */
+#define BREATH_MIN_NS 50000	/* shorter sleeps cost more than they give */
+#define BREATH_MAX_NS 100000000 /* whoever was frozen owes nobody a longer one */
 
 int dn_worker_hold_memory(struct dn_worker *worker)
 {
@@ -28,15 +30,25 @@ int dn_worker_hold_memory(struct dn_worker *worker)
 	return code;
 }
 
+void dn_worker_touch(void *memory, size_t bytes)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; i < bytes; i += page) {
+		volatile uint8_t *at = (uint8_t *)memory + i;
+
+		*at = *at;
+	}
+}
+
 void dn_worker_breathe(struct dn_worker *worker, uint64_t busy_ns)
 {
 	struct timespec breath = { 0, 0 };
 
-	worker->owed_ns += busy_ns / BREATH_PARTS;
+	worker->owed_ns = DN_MIN(worker->owed_ns + busy_ns / BREATH_PARTS, (uint64_t)BREATH_MAX_NS);
 	if (worker->owed_ns < BREATH_MIN_NS)
 		return;
-	breath.tv_sec = (time_t)(worker->owed_ns / 1000000000U);
-	breath.tv_nsec = (long)(worker->owed_ns % 1000000000U);
+	breath.tv_nsec = (long)worker->owed_ns;
 	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &breath, NULL);
 	worker->owed_ns = 0;
 }

@@ -107,6 +107,7 @@ static int make_sampler(struct dn_worker *worker, struct dn_place *place,
 	struct dn_logit_bias biases[DN_FRAME_BIAS_MAX];
 	const char *breakers[DN_FRAME_BREAKER_MAX];
 	struct dn_sampler_options options;
+	int r;
 
 	dn_sampler_options_init(&options);
 	options.seed = submit->seed;
@@ -138,7 +139,10 @@ static int make_sampler(struct dn_worker *worker, struct dn_place *place,
 		biases[i].token = submit->bias[i].token;
 		biases[i].bias = submit->bias[i].bias;
 	}
-	return dn_sampler_new(&options, worker->vocabulary, &place->sampler, err);
+	r = dn_sampler_new(&options, worker->vocabulary, &place->sampler, err);
+	if (r >= 0 && worker->realtime)
+		dn_worker_touch(place->sampler, dn_sampler_memory(&options, worker->vocabulary));
+	return r;
 }
 
 static int make_stop(struct dn_place *place, const struct dn_frame_submit *submit,
@@ -162,7 +166,11 @@ static int make_lookup(struct dn_worker *worker, struct dn_place *place,
 		return 0;
 	place->always = submit->speculation == DN_SPECULATION_ALWAYS;
 	place->lookup = dn_lookup_new(place->capacity);
-	return place->lookup ? 0 : dn_error_memory(err, "an index of tokens", place->capacity);
+	if (!place->lookup)
+		return dn_error_memory(err, "an index of tokens", place->capacity);
+	if (worker->realtime)
+		dn_worker_touch(place->lookup, dn_lookup_bytes(place->lookup));
+	return 0;
 }
 
 /* Begins with what an earlier sequence has in the cache; at least one token is left to compute. */

@@ -111,7 +111,7 @@ void dn_speculate_choose(const struct dn_speculation *s, uint32_t n_sequences,
 }
 
 /* @before: what was expected; @plain: a step without drafts, 0: this is one */
-static double update(struct dn_speculate_cost *cost, double before, double plain, double ns)
+static void update(struct dn_speculate_cost *cost, double before, double plain, double ns)
 {
 	const bool early = cost->n < FIRST_MEASURES;
 	double weight = ns < before ? FASTER : SLOWER;
@@ -124,7 +124,6 @@ static double update(struct dn_speculate_cost *cost, double before, double plain
 	ns = DN_MIN(ns, early && plain > 0 ? OUTLIER_FIRST * plain : OUTLIER * before);
 	cost->n = DN_MIN(cost->n + 1, (uint32_t)FIRST_MEASURES);
 	cost->ns = before + (ns - before) * weight;
-	return ns;
 }
 
 static void forget(struct dn_speculate_costs *costs)
@@ -154,7 +153,9 @@ void dn_speculate_measured(struct dn_speculation *s, uint32_t n_sequences, uint3
 	}
 	before = expected(costs, n_drafted);
 	plain = costs->costs[0].ns;
-	ns = update(cost, before, n_drafted > 0 ? plain : 0, ns);
+	/* What was lost is charged as it was; only what is expected is slow to believe it. */
+	ns = DN_MIN(ns, OUTLIER_FIRST * before);
+	update(cost, before, n_drafted > 0 ? plain : 0, ns);
 	if (!s->opened)
 		s->credit = CREDIT_FIRST * plain;
 	s->opened = true;

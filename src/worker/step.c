@@ -44,6 +44,14 @@ struct dn_faults dn_worker_faults(void)
 	return (struct dn_faults){ (uint64_t)usage.ru_minflt, (uint64_t)usage.ru_majflt };
 }
 
+uint64_t dn_worker_thread_cpu(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
 static bool runs(const struct dn_place *place)
 {
 	return place->state == DN_PLACE_PREFILL || place->state == DN_PLACE_DECODE;

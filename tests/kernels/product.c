@@ -226,14 +226,22 @@ static void compare(const struct input *in, const struct level *level, uint32_t 
 	       in->rows, in->columns, n, in->round, damage);
 }
 
-/* Every n at small sizes; at large ones those around the borders of tiles. */
+/* Every n at small sizes; at large ones those around the borders of tiles and of few rows. */
 static uint32_t next_n(uint32_t n, uint32_t columns)
 {
-	return columns <= 64 || n < 5 ? n + 1 : n + 4;
+	static const uint32_t borders[] = { 12, 15, 16, 17, 18, 31, 32, 33, 47, 48, 63, 64, 65, 70 };
+
+	if (columns <= 64 || n < 9)
+		return n + 1;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(borders); i++)
+		if (borders[i] > n)
+			return borders[i];
+	return N_MAX + 1;
 }
 
 static void check_shape(enum dn_type type, uint32_t rows, uint32_t columns, unsigned int round)
 {
+	static const uint32_t ns[] = { 1, 5, 33, 48 };
 	static struct input in;
 	const uint32_t groups = DN_DIV_ROUND_UP(rows, DN_GROUP);
 	struct dn_product all = { &in.w, &in.x, N_MAX, in.want, rows };
@@ -250,7 +258,8 @@ static void check_shape(enum dn_type type, uint32_t rows, uint32_t columns, unsi
 		for (uint32_t n = 1; n <= N_MAX; n = next_n(n, columns))
 			compare(&in, level, n, 0, groups);
 		for (uint32_t first = 0; groups > 1 && first < groups; first++)
-			compare(&in, level, 5, first, 1);
+			for (size_t i = 0; i < DN_ARRAY_SIZE(ns); i++)
+				compare(&in, level, ns[i], first, 1);
 	}
 }
 

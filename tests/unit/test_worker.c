@@ -488,6 +488,8 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.keep, 2, "keep");
 	REFUSED(u.submit.branch, 2, "branch");
 	REFUSED(u.submit.show_special, 2, "special");
+	REFUSED(u.submit.speculation, 3, "speculation");
+	REFUSED(u.submit.reserved, 1, "reserved");
 	REFUSED(u.submit.temperature, -1, "temperature");
 	REFUSED(u.submit.temperature, INFINITY, "temperature");
 	REFUSED(u.submit.top_p, 1.5F, "top_p");

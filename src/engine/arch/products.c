@@ -14,7 +14,7 @@
 /* Groups that a thread takes at once of a product with so many rows, if there are pieces enough. */
 #define SHARED_ROWS   32U
 #define SHARED_GROUPS 4U
-#define PIECES_EACH   8U
+#define PIECES_EACH   4U
 /* Elements of a row-wise operation worth another thread. */
 #define ROW_WORK 4096U
 
@@ -66,20 +66,21 @@ static uint32_t end_of(const struct dn_product_item *item)
 }
 
 /*
- * Groups of rows of weights that a thread takes at once. Those of a product with many rows of X share
- * what they read of X, but only as far as enough pieces are left for all threads.
+ * Groups of rows of weights that a thread takes at once, for @n rows of X. Those of a product with
+ * many rows share what they read of X; but enough pieces are left for all threads.
  */
 static size_t groups_at_once(const struct dn_step *s, const struct dn_matrix *w, uint32_t n)
 {
 	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
-	const size_t pieces = (size_t)dn_pool_threads(s->pool) * PIECES_EACH;
+	const size_t most = groups / ((size_t)dn_pool_threads(s->pool) * PIECES_EACH);
 	/* A matrix-matrix product has more to do a byte. */
 	const size_t bytes = n == 1	       ? PIECE_BYTES
 			     : n < SHARED_ROWS ? PIECE_BYTES / 2
 					       : PIECE_BYTES / 8;
-	const size_t shared = n < SHARED_ROWS ? 1 : DN_MIN(groups / pieces, (size_t)SHARED_GROUPS);
+	const size_t wanted = DN_MAX(bytes / w->group_bytes,
+				     n < SHARED_ROWS ? (size_t)1 : (size_t)SHARED_GROUPS);
 
-	return DN_MIN(DN_MAX(DN_MAX(bytes / w->group_bytes, shared), (size_t)1), groups);
+	return DN_MAX(n == 1 ? DN_MIN(wanted, groups) : DN_MIN(wanted, most), (size_t)1);
 }
 
 void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const struct dn_rows *rows,
@@ -102,7 +103,7 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		       .biases = rows->biases + at / DN_BLOCK,
 		       .pairs = rows->pairs + at / DN_BLOCK * 2 },
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
-		.groups_per_piece = (uint32_t)groups_at_once(s, w, n),
+		.groups_per_piece = (uint32_t)groups_at_once(s, w, apart ? 2 * n : n),
 	};
 	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride };
 	if (apart) {

@@ -9,7 +9,7 @@
  * Bound: a product takes the tiles' unit 16 cycles, its three or four float operations a row of X
  * take 24 or 32 cycles. While a product runs, one of the two units for floats of 512 bits rests:
  * hence all products of a chunk of columns first, then their floats, 40 or 48 cycles a block. What
- * a chunk takes fits the first cache. Quants are decoded once for up to STRIP rows of X.
+ * a chunk takes fits the first cache. Quants are decoded once for up to BAND rows of X.
  */
 
 #define HAS_TILES     1
@@ -25,13 +25,13 @@
 #define TILE_ROWS  16
 #define TILE_BYTES 64 /* of a row of a tile */
 #define PRODUCTS   16 /* of a chunk */
-#define STRIP	   256
+#define BAND	   256
 
-/* What is kept of a group's product while it is computed. */
-struct strip {
+/* What is kept of a group's product with a band of rows of X while it is computed. */
+struct band {
 	struct weights w[PRODUCTS];
 	ivec products[PRODUCTS][TILE_ROWS];
-	vec acc[STRIP];
+	vec acc[BAND];
 };
 
 /* What LDTILECFG reads. */
@@ -119,7 +119,7 @@ INLINE void tile_store(ivec *to, const uint32_t which, const bool last)
 
 /* Columns of some blocks times rows of X. */
 struct chunk {
-	struct strip *s;
+	struct band *s;
 	const struct dn_product *p;
 	uint32_t row;
 	uint32_t first;
@@ -206,7 +206,7 @@ INLINE void load_signed(struct weights *w, const uint8_t *group, uint32_t b,
 }
 
 /* Rows of X from @row, @n of them, times a group. */
-INLINE void product_strip(struct strip *s, const struct dn_product *p, uint32_t group, uint32_t row,
+INLINE void product_band(struct band *s, const struct dn_product *p, uint32_t group, uint32_t row,
 			  uint32_t n, const enum dn_type type)
 {
 	const uint32_t blocks = p->x->columns / DN_BLOCK;
@@ -230,17 +230,17 @@ INLINE void product_strip(struct strip *s, const struct dn_product *p, uint32_t 
 		store_part(p, row + t, group, 0, s->acc[t]);
 }
 
-_Static_assert(sizeof(struct strip) <= TILES_SCRATCH, "a strip fits its place");
+_Static_assert(sizeof(struct band) <= TILES_SCRATCH, "a band fits its place");
 
 INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
 			  const enum dn_type type)
 {
-	struct strip *s = scratch;
+	struct band *s = scratch;
 
 	tiles_begin(p->n % TILE_ROWS, type);
 	for (uint32_t group = first; group < first + count; group++)
-		for (uint32_t row = 0; row < p->n; row += STRIP)
-			product_strip(s, p, group, row, DN_MIN(p->n - row, (uint32_t)STRIP), type);
+		for (uint32_t row = 0; row < p->n; row += BAND)
+			product_band(s, p, group, row, DN_MIN(p->n - row, (uint32_t)BAND), type);
 	tiles_end();
 }
 
