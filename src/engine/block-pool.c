@@ -20,6 +20,8 @@ int dn_block_pool_init(struct dn_block_pool *pool, size_t block_bytes, uint32_t 
 	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return dn_error_memory(err, what, bytes);
+	/* A long context is read all over at each token; a kernel without them does without. */
+	(void)madvise(memory, bytes, MADV_HUGEPAGE);
 	pool->memory = memory;
 	pool->references = calloc(n_blocks, sizeof(*pool->references));
 	pool->free_blocks = calloc(n_blocks, sizeof(*pool->free_blocks));
