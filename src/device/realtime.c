@@ -38,10 +38,11 @@ static int refused(struct dn_error *err, int code)
 	if (code != EPERM)
 		return dn_error_errno(err, code, "real-time scheduling (SCHED_FIFO)");
 	if (may_set_priorities() || (getrlimit(RLIMIT_RTPRIO, &limit) == 0 && limit.rlim_cur > 0))
-		return dn_error_set(err, EPERM,
-				    "real-time scheduling is refused although CAP_SYS_NICE or "
-				    "RLIMIT_RTPRIO would allow it: the cgroup has no real-time budget "
-				    "(cpu.rt_runtime_us), or a filter of system calls forbids it");
+		return dn_error_set(
+			err, EPERM,
+			"real-time scheduling is refused although CAP_SYS_NICE or "
+			"RLIMIT_RTPRIO would allow it: the cgroup has no real-time budget "
+			"(cpu.rt_runtime_us), or a filter of system calls forbids it");
 	return dn_error_set(err, EPERM,
 			    "real-time scheduling is refused: RLIMIT_RTPRIO is 0 and there is no "
 			    "CAP_SYS_NICE; " REMEDY);

@@ -340,7 +340,8 @@ static int start_threads(struct dn_seal_check *check, uint32_t threads, struct d
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (check->n_threads < most && code == 0) {
-		code = pthread_create(&check->threads[check->n_threads], &attr, check_leaves, check);
+		code = pthread_create(&check->threads[check->n_threads], &attr, check_leaves,
+				      check);
 		check->n_threads += code == 0;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);

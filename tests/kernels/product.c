@@ -229,7 +229,9 @@ static void compare(const struct input *in, const struct level *level, uint32_t 
 /* Every n at small sizes; at large ones those around the borders of tiles and of few rows. */
 static uint32_t next_n(uint32_t n, uint32_t columns)
 {
-	static const uint32_t borders[] = { 12, 15, 16, 17, 18, 31, 32, 33, 47, 48, 63, 64, 65, 70 };
+	static const uint32_t borders[] = {
+		12, 15, 16, 17, 18, 31, 32, 33, 47, 48, 63, 64, 65, 70
+	};
 
 	if (columns <= 64 || n < 9)
 		return n + 1;

@@ -77,8 +77,8 @@ static size_t groups_at_once(const struct dn_step *s, const struct dn_matrix *w,
 	const size_t bytes = n == 1	       ? PIECE_BYTES
 			     : n < SHARED_ROWS ? PIECE_BYTES / 2
 					       : PIECE_BYTES / 8;
-	const size_t wanted = DN_MAX(bytes / w->group_bytes,
-				     n < SHARED_ROWS ? (size_t)1 : (size_t)SHARED_GROUPS);
+	const size_t wanted =
+		DN_MAX(bytes / w->group_bytes, n < SHARED_ROWS ? (size_t)1 : (size_t)SHARED_GROUPS);
 
 	return DN_MAX(n == 1 ? DN_MIN(wanted, groups) : DN_MIN(wanted, most), (size_t)1);
 }

@@ -207,7 +207,7 @@ INLINE void load_signed(struct weights *w, const uint8_t *group, uint32_t b,
 
 /* Rows of X from @row, @n of them, times a group. */
 INLINE void product_band(struct band *s, const struct dn_product *p, uint32_t group, uint32_t row,
-			  uint32_t n, const enum dn_type type)
+			 uint32_t n, const enum dn_type type)
 {
 	const uint32_t blocks = p->x->columns / DN_BLOCK;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
