@@ -211,7 +211,8 @@ static int add_parts(const char *path, int fd, struct dn_cli_model *ret_model, s
 			return r;
 	}
 	*ret_model = model;
-	model = (struct dn_cli_model){ .n_fds = 0 };
+	model.n_fds = 0;
+	model.seal.tags = NULL;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 
 #include "cli/client.h"
 #include "cli/prepared.h"
+#include "store/digest.h"
 #include "store/new-file.h"
 
 #define PROGRESS_MS 200

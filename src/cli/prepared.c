@@ -4,9 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/prepared.h"
 
@@ -73,7 +71,8 @@ int dn_cli_open_sealed(const char *path, const struct dn_key *key, const struct 
 		return dn_error_set(err, EBADMSG, "it was made from another model");
 	model.prepared = true;
 	*ret_model = model;
-	model = (struct dn_cli_model){ .n_fds = 0 };
+	model.n_fds = 0;
+	model.seal.tags = NULL;
 	return 0;
 }
 

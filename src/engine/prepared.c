@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
+#include <sys/types.h>
 
 #include "base/io.h"
 #include "engine/thread.h"
@@ -133,7 +133,7 @@ int dn_model_open_prepared(int fd, struct dn_model **ret_model, struct dn_error 
 {
 	struct dn_tokenizer_tables tables = { NULL, 0 };
 	struct dn_error own = DN_ERROR_INIT;
-	struct dn_prepared_head head;
+	struct dn_prepared_head head = { .n_files = 0 };
 	DN_AUTO_GGUF struct dn_gguf *gguf = NULL;
 	struct dn_model *m = NULL;
 	int r;

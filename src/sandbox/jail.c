@@ -189,7 +189,8 @@ static int lower_limit(int resource, rlim_t value)
 }
 
 /*
- * RLIMIT_FSIZE stays: it would also bound the attachments, and no other file can be opened.
+ * RLIMIT_FSIZE stays: it would also bound the attachments, and what is prepared; no file can be
+ * opened.
  * RLIMIT_NPROC stays: it counts the threads of all processes of the user.
  */
 static void lower_limits(const struct dn_jail_options *options, struct dn_jail_report *report)

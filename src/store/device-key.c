@@ -13,6 +13,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/types.h>
 
 #include "base/io.h"
 #include "store/new-file.h"

@@ -3,6 +3,7 @@
 #ifndef DUNLIN_STORE_DEVICE_KEY_H
 #define DUNLIN_STORE_DEVICE_KEY_H
 
+/* IWYU pragma: begin_exports */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 #define DN_KEY_BYTES 32
 

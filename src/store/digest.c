@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <openssl/evp.h>
+#include <openssl/types.h>
 
 #define STRETCH ((size_t)256 << 10)
 

@@ -3,12 +3,14 @@
 #ifndef DUNLIN_STORE_DIGEST_H
 #define DUNLIN_STORE_DIGEST_H
 
+/* IWYU pragma: begin_exports */
 #include <stddef.h>
 #include <stdint.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 #define DN_DIGEST_BYTES 32
 #define DN_DIGEST_TEXT	(2 * DN_DIGEST_BYTES + 1)

@@ -3,12 +3,14 @@
 #ifndef DUNLIN_STORE_NEW_FILE_H
 #define DUNLIN_STORE_NEW_FILE_H
 
+/* IWYU pragma: begin_exports */
 #include <limits.h>
 #include <stdbool.h>
 
 #include <dunlin/error.h>
 
 #include "base/base.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct dn_new_file - a file in the making

@@ -148,15 +148,16 @@ void dn_prepared_drop_others(const struct dn_prepared_store *store, const struct
 	char text[DN_DIGEST_TEXT];
 	char kept[DN_DIGEST_TEXT + 32];
 	DIR *folder = opendir(store->folder);
+	const int at = folder ? dirfd(folder) : -1;
 	struct dirent *entry;
 
 	if (!folder)
 		return;
 	dn_digest_text(digest, text);
 	(void)snprintf(kept, sizeof(kept), "%s-%u.dunlin", text, store->layout);
-	while ((entry = readdir(folder)))
+	while (at >= 0 && (entry = readdir(folder)))
 		if (strncmp(entry->d_name, text, strlen(text)) == 0 &&
 		    entry->d_name[strlen(text)] == '-' && strcmp(entry->d_name, kept) != 0)
-			(void)unlinkat(dirfd(folder), entry->d_name, 0);
+			(void)unlinkat(at, entry->d_name, 0);
 	closedir(folder);
 }

@@ -9,6 +9,7 @@
 #ifndef DUNLIN_STORE_PREPARED_H
 #define DUNLIN_STORE_PREPARED_H
 
+/* IWYU pragma: begin_exports */
 #include <limits.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@
 #include "base/base.h"
 #include "store/device-key.h"
 #include "store/digest.h"
+/* IWYU pragma: end_exports */
 
 /**
  * struct dn_prepared_store - where they are

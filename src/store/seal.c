@@ -9,17 +9,21 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/types.h>
 
 #include "base/io.h"
 
@@ -208,8 +212,8 @@ int dn_seal_open(int fd, const struct dn_key *device, struct dn_seal *ret_seal,
 		 struct dn_error *err)
 {
 	DN_AUTO_SEAL struct dn_seal seal = DN_SEAL_INIT;
-	struct dn_seal_foot foot;
-	struct dn_key code;
+	struct dn_seal_foot foot = { .version = 0 };
+	struct dn_key code = { { 0 } };
 	size_t tags_bytes;
 	int r;
 
@@ -233,7 +237,7 @@ int dn_seal_open(int fd, const struct dn_key *device, struct dn_seal *ret_seal,
 	seal.head_bytes = DN_MIN(foot.head_bytes, foot.bytes);
 	seal.source = foot.source;
 	*ret_seal = seal;
-	seal = (struct dn_seal)DN_SEAL_INIT;
+	seal.tags = NULL;
 	return 0;
 }
 
@@ -409,7 +413,7 @@ int dn_seal_check(int fd, const struct dn_seal *seal, uint32_t threads, struct d
 	struct pollfd over;
 	int r = dn_seal_check_begin(fd, seal, seal->bytes, threads, &check, err);
 
-	if (r < 0)
+	if (!check)
 		return r;
 	over = (struct pollfd){ .fd = dn_seal_check_fd(check), .events = POLLIN };
 	while (poll(&over, 1, -1) < 0 && errno == EINTR)

@@ -9,6 +9,7 @@
 #ifndef DUNLIN_STORE_SEAL_H
 #define DUNLIN_STORE_SEAL_H
 
+/* IWYU pragma: begin_exports */
 #include <stdint.h>
 
 #include <dunlin/error.h>
@@ -16,6 +17,7 @@
 #include "base/base.h"
 #include "store/device-key.h"
 #include "store/digest.h"
+/* IWYU pragma: end_exports */
 
 #define DN_SEAL_MAGIC	   "DNSEALED"
 #define DN_SEAL_VERSION	   1U

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 _Static_assert(offsetof(struct dn_gguf_entry, key) == 0, "the index finds the name at the start");

@@ -31,9 +31,9 @@ struct sources {
 static int map_file(struct gguf_file *file, const struct sources *from, size_t i,
 		    struct dn_error *err)
 {
-	if (from->images)
-		return gguf_file_map_image(file, from->fd, &from->images[i], err);
-	return gguf_file_map(file, from->fds[i], err);
+	if (from->fds)
+		return gguf_file_map(file, from->fds[i], err);
+	return gguf_file_map_image(file, from->fd, &from->images[i], err);
 }
 
 static int open_files(struct dn_gguf *gguf, const struct sources *from, struct dn_error *err)

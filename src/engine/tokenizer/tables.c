@@ -7,9 +7,14 @@
  *   struct tables_head | slots of the vocabulary's index | merges | slots of their index
  */
 
+#include <dunlin/error.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base.h"
+#include "engine/gguf/gguf.h"
+#include "engine/tokenizer/index.h"
 #include "engine/tokenizer/tables.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
