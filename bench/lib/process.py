@@ -64,6 +64,8 @@ def peak_bytes(command, env=None):
             time.sleep(SAMPLE_SECONDS)
     if process.returncode != 0:
         raise BenchError(f"{' '.join(map(str, command))}: exit code {process.returncode}")
+    if not most.get(process.pid):
+        raise BenchError(f"{' '.join(map(str, command))}: ended before its memory could be seen")
     return sum(most.values())
 
 

@@ -266,19 +266,17 @@ static void list_names(const char *directory, struct dn_buffer *names, unsigned 
 }
 
 /* NAME with an ending of models, in a folder; -ENOENT where there is none. */
-static int open_in(const char *directory, const char *name, struct dn_cli_model *ret_model,
+static int find_in(const char *directory, const char *name, char *path, size_t size, int *ret_fd,
 		   struct dn_error *err)
 {
 	static const char *const endings[] = { SUFFIX, DN_PREPARED_SUFFIX };
-	char path[4096];
-	int fd = -1;
 	int r = -ENOENT;
 
 	for (size_t i = 0; r == -ENOENT && i < DN_ARRAY_SIZE(endings); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%.512s%s", directory, name, endings[i]);
-		r = open_path(path, &fd, err);
+		(void)snprintf(path, size, "%s/%.512s%s", directory, name, endings[i]);
+		r = open_path(path, ret_fd, err);
 	}
-	return r < 0 ? r : add_parts(path, fd, ret_model, err);
+	return r;
 }
 
 static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn_error *err)
@@ -286,7 +284,9 @@ static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn
 	static const char *const kinds[] = { "DATA", "CACHE" };
 	DN_AUTO_BUFFER struct dn_buffer names = DN_BUFFER_INIT(256);
 	char directory[3072];
+	char path[4096];
 	unsigned int n = 0;
+	int fd = -1;
 
 	if (name[0] == '\0' || name[0] == '.')
 		return dn_error_set(err, EINVAL, "'%s' is no model's name", name);
@@ -298,7 +298,9 @@ static int open_name(const char *name, struct dn_cli_model *ret_model, struct dn
 			       &ignored) < 0)
 			continue;
 		memcpy(directory + strlen(directory), "/models", sizeof("/models"));
-		r = open_in(directory, name, ret_model, err);
+		r = find_in(directory, name, path, sizeof(path), &fd, err);
+		if (r == 0)
+			return add_parts(path, fd, ret_model, err);
 		if (r != -ENOENT)
 			return r;
 		list_names(directory, &names, &n);

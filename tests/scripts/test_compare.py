@@ -27,7 +27,7 @@ case "$1 $*" in
 inspect*) echo '{"architecture": "llama", "layers": 2, "kv_heads": 1, "head_dim": 4,
 	"bytes_per_token": 100, "operations_per_token": 50}' ;;
 tokenize*) printf '1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n' ;;
-run*) echo Paris ;;
+run*) echo Paris; sleep 0.3 ;;
 *" -s "*) echo '{"batched": {"tokens_per_second": 90}, "decode": {"tokens_per_second": 15},
 	"read_bandwidth_bytes_per_second": 4000, "int8_peak_operations_per_second": 1000}' ;;
 *) echo '{"prefill": {"tokens_per_second": 30}, "decode": {"tokens_per_second": 20},
@@ -36,7 +36,7 @@ esac
 """
 LLAMA = """#!/bin/sh
 case "$0 $*" in
-*completion*) echo Paris ;;
+*completion*) echo Paris; sleep 0.3 ;;
 *"-p 2048 "*) echo "no room for so many" >&2; exit 1 ;;
 *) echo '[{"avg_ts": 10.0}]' ;;
 esac
@@ -164,6 +164,12 @@ class Process(unittest.TestCase):
         self.assertGreater(alone, 60 << 20)
         self.assertGreater(nested, 60 << 20)
 
+    def test_what_is_gone_is_not_nothing(self):
+        most, process.high_water = process.high_water, lambda pid: 0
+        self.addCleanup(setattr, process, "high_water", most)
+        with self.assertRaisesRegex(process.BenchError, "before its memory could be seen"):
+            process.peak_bytes(["true"])
+
     def test_clock(self):
         got = process.clock(["sh", "-c", "sleep 0.1; printf x; sleep 0.2"])
         self.assertGreaterEqual(got["first"], 100)
@@ -173,7 +179,7 @@ class Process(unittest.TestCase):
 
 
 class Compare(unittest.TestCase):
-    """The command with programs that answer at once."""
+    """The command with programs that answer at once, and stay until their memory is seen."""
 
     def setUp(self):
         holder = tempfile.TemporaryDirectory()
