@@ -6,27 +6,13 @@
 
 #include <dunlin/model.h>
 
+#include "fuzz.h"
+
 #include "../unit/gguf-builder.c"
 #include "../unit/tiny-model.c"
 
 #define MEMORY	((uint64_t)64 << 20)
 #define CONTEXT 16
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
-
-/* A failure has a reason. */
-static int failed(int r, const struct dn_error *err)
-{
-	MUST(r <= 0);
-	MUST(r == 0 || (err->code == -r && err->message[0]));
-	return r < 0;
-}
 
 /* The model's file; made once and kept, as long as the fuzzer runs. */
 static int model_fd(void)

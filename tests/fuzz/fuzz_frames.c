@@ -14,10 +14,9 @@
 
 #include "sandbox/channel.h"
 #include "worker/internal.h"
+#include "fuzz.h"
 
 #define FRAMES_MAX 16
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct input {
 	const uint8_t *at;

@@ -2,9 +2,8 @@
 /* GGUF: any bytes as the files of a model. What opens is used to the last byte. */
 
 #include "../unit/gguf-walk.h"
+#include "fuzz.h"
 #include "gguf-files.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

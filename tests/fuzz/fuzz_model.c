@@ -8,26 +8,11 @@
 #include <dunlin/model.h>
 
 #include "gguf-files.h"
+#include "fuzz.h"
 
 #define MEMORY	((uint64_t)64 << 20)
 #define CONTEXT 40
 #define BATCH	4U
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
-
-/* A failure has a reason. */
-static int failed(int r, const struct dn_error *err)
-{
-	MUST(r <= 0);
-	MUST(r == 0 || (err->code == -r && err->message[0]));
-	return r < 0;
-}
 
 /* Past a border of blocks, so that windows slide and a checkpoint is made; back, and on again. */
 static void step(struct dn_context *context, uint32_t vocabulary)

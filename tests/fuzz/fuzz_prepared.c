@@ -10,27 +10,12 @@
 #include <dunlin/model.h>
 
 #include "engine/prepared.h"
+#include "fuzz.h"
 
 #include "../unit/gguf-builder.c"
 #include "../unit/tiny-model.c"
 
 #define CONTEXT 16
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
-
-/* A failure has a reason. */
-static int failed(int r, const struct dn_error *err)
-{
-	MUST(r <= 0);
-	MUST(r == 0 || (err->code == -r && err->message[0]));
-	return r < 0;
-}
 
 /* The good bytes; made once and kept, as long as the fuzzer runs. */
 static const uint8_t *good_bytes(size_t *ret_size)

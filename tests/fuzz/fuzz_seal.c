@@ -10,16 +10,9 @@
 #include <unistd.h>
 
 #include "store/seal.h"
+#include "fuzz.h"
 
 #define BODY 100
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 
 static int open_one(const uint8_t *bytes, size_t size, const struct dn_key *key)
 {

@@ -7,19 +7,12 @@
 #include <dunlin/tokenizer.h>
 
 #include "engine/tokenizer/tables.h"
+#include "fuzz.h"
 
 #include "../unit/gguf-builder.c"
 #include "../unit/tokenizer-maker.h"
 
 #define TOKENS_MAX 256
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 
 struct tables {
 	uint8_t bytes[16384];

@@ -6,17 +6,10 @@
  */
 
 #include "base/text.h"
+#include "fuzz.h"
 
 #include "../unit/gguf-builder.c"
 #include "../unit/tokenizer-maker.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 
 static const char *const families[] = {
 	"smollm", "gpt-2",	"llama-bpe",	"qwen2",	  "default",	 "qwen35",

@@ -9,14 +9,7 @@
 
 #include "../unit/gguf-builder.c"
 #include "engine/tokenizer/tokenizer-internal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
+#include "fuzz.h"
 
 static const char *const families[] = { "smollm", "gpt-2",	  "llama-bpe", "qwen2",
 					"tekken", "deepseek-llm", "unknown" };

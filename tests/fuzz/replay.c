@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define REPLAY_MAX_BYTES ((size_t)64 << 20)
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define REPLAY_MAX_BYTES ((size_t)64 << 20)
 
 static int replay_file(const char *path)
 {
