@@ -2,11 +2,11 @@
 /*
  * Every family on a small random model of its own (DUNLIN_FAMILIES names their folder): the same
  * bits whatever the level, the threads, the cut of the prompt, the batch, the type of the cache,
- * and wherever the prefix comes from; and no more memory than was planned. The text is longer than the windows, and passes several
- * borders of blocks, so that windows slide and checkpoints come and go.
+ * and wherever the prefix comes from; and no more memory than was planned. The text is longer than
+ * the windows, and passes several borders of blocks, so that windows slide and checkpoints come and
+ * go.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -20,13 +20,10 @@
 #include <dunlin/model.h>
 
 #include "kernels/kernels.h"
+#include "unit/family-models.h"
 
-#define N_TOKENS     150
-#define CONTEXT	     192
-#define FAMILIES_MAX 32
-
-static char *families[FAMILIES_MAX];
-static size_t n_families;
+#define N_TOKENS 150
+#define CONTEXT	 192
 
 /* Bytes that were mapped: all that is large. */
 static size_t mapped;
@@ -369,36 +366,16 @@ static void test_family(void **state)
 	close_family(&f);
 }
 
-static int is_model(const struct dirent *entry)
-{
-	const size_t size = strlen(entry->d_name);
-
-	return size > 5 && strcmp(entry->d_name + size - 5, ".gguf") == 0;
-}
-
 int main(void)
 {
 	struct CMUnitTest tests[FAMILIES_MAX] = { 0 };
-	struct dirent **entries = NULL;
-	int n = -1;
 	int r;
 
-	if (getenv("DUNLIN_FAMILIES"))
-		n = scandir(getenv("DUNLIN_FAMILIES"), &entries, is_model, alphasort);
-	if (n <= 0) {
-		(void)puts("skipped: DUNLIN_FAMILIES names no folder with models");
+	if (list_families() == 0)
 		return 77;
-	}
-	for (int i = 0; i < n; i++) {
-		if (n_families < FAMILIES_MAX)
-			families[n_families++] = strdup(entries[i]->d_name);
-		free(entries[i]);
-	}
-	free(entries);
 	for (size_t i = 0; i < n_families; i++)
 		tests[i] = (struct CMUnitTest){ families[i], test_family, NULL, NULL, families[i] };
 	r = _cmocka_run_group_tests("families", tests, n_families, NULL, NULL);
-	for (size_t i = 0; i < n_families; i++)
-		free(families[i]);
+	free_families();
 	return r;
 }

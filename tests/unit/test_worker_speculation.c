@@ -6,7 +6,6 @@
  * The models come from DUNLIN_FAMILIES, as in test_families.c; words.model there has a vocabulary.
  */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,12 +20,12 @@
 
 #include "base/base.h"
 #include "sandbox/channel.h"
+#include "unit/family-models.h"
 #include "unit/worker-peer.h"
 #include "worker/frames.h"
 
-#define FAMILIES_MAX 32
-#define CONTEXT	     160
-#define OUTPUTS	     8
+#define CONTEXT 160
+#define OUTPUTS 8
 /* Tokens that a bias makes the only likely ones: what has few words repeats itself. */
 #define WORDS 3
 
@@ -63,9 +62,6 @@ static const struct {
 	    .typical_p = 0.9F,
 	    .top_n_sigma = 8 } },
 };
-
-static char *families[FAMILIES_MAX];
-static size_t n_families;
 
 static int open_model(const char *name)
 {
@@ -477,13 +473,6 @@ static void test_repeats(void **state)
 	free(answer);
 }
 
-static int is_model(const struct dirent *entry)
-{
-	const size_t size = strlen(entry->d_name);
-
-	return size > 5 && strcmp(entry->d_name + size - 5, ".gguf") == 0;
-}
-
 int main(void)
 {
 	struct CMUnitTest tests[3 * FAMILIES_MAX + 4] = {
@@ -492,23 +481,11 @@ int main(void)
 		cmocka_unit_test(test_kept_stays),
 		cmocka_unit_test(test_repeats),
 	};
-	struct dirent **entries = NULL;
 	size_t n_tests = 4;
-	int n = -1;
 	int r;
 
-	if (getenv("DUNLIN_FAMILIES"))
-		n = scandir(getenv("DUNLIN_FAMILIES"), &entries, is_model, alphasort);
-	if (n <= 0) {
-		(void)puts("skipped: DUNLIN_FAMILIES names no folder with models");
+	if (list_families() == 0)
 		return 77;
-	}
-	for (int i = 0; i < n; i++) {
-		if (n_families < FAMILIES_MAX)
-			families[n_families++] = strdup(entries[i]->d_name);
-		free(entries[i]);
-	}
-	free(entries);
 	for (size_t i = 0; i < n_families; i++) {
 		tests[n_tests++] =
 			(struct CMUnitTest){ families[i], test_family, NULL, NULL, families[i] };
@@ -518,7 +495,6 @@ int main(void)
 			(struct CMUnitTest){ "cancel", test_cancel, NULL, NULL, families[i] };
 	}
 	r = _cmocka_run_group_tests("speculation", tests, n_tests, NULL, NULL);
-	for (size_t i = 0; i < n_families; i++)
-		free(families[i]);
+	free_families();
 	return r;
 }
