@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/pages.h"
 #include "engine/arch/blocks.h"
 
 static int map_workspace(struct dn_context *c, uint32_t threads, struct dn_error *err)
@@ -119,34 +120,14 @@ uint32_t dn_context_batch(const struct dn_context *c)
 	return c->batch;
 }
 
-/* A write to each page: a mere read would map the page of zeros that all share. */
-static void touch(uint8_t *memory, size_t bytes)
-{
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	for (size_t i = 0; i < bytes; i += page) {
-		volatile uint8_t *at = memory + i;
-
-		*at = *at;
-	}
-}
-
-/* Reads are enough for what is mapped from a file, which no older kernel populates when asked. */
-static void read_pages(const uint8_t *memory, size_t bytes)
-{
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	for (size_t i = 0; i < bytes; i += page)
-		(void)*(const volatile uint8_t *)(memory + i);
-}
-
 void dn_context_populate(struct dn_context *c)
 {
 	if (c->model->prepared.bytes)
-		read_pages(c->model->region, c->model->region_bytes);
-	touch(c->workspace, c->workspace_bytes);
+		dn_pages_read(c->model->region, c->model->region_bytes);
+	dn_pages_write(c->workspace, c->workspace_bytes);
 	for (int p = 0; p < DN_POOL_COUNT; p++)
-		touch(c->kv.pools[p].memory, c->kv.pools[p].block_bytes * c->kv.pools[p].n_blocks);
+		dn_pages_write(c->kv.pools[p].memory,
+			       c->kv.pools[p].block_bytes * c->kv.pools[p].n_blocks);
 	dn_gguf_populate(c->model->gguf);
 }
 

@@ -11,13 +11,11 @@
 #include <sys/types.h>
 
 #include "base/io.h"
+#include "base/pages.h"
 #include "engine/thread.h"
 
 /* Pages that a thread touches at once. */
 #define TOUCH_BYTES ((size_t)4 << 20)
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
 
 static int damaged(const char *what, struct dn_error *err)
 {
@@ -169,8 +167,7 @@ static void touch_piece(void *data, uint32_t piece, uint32_t thread)
 	const size_t at = piece * TOUCH_BYTES;
 
 	(void)thread;
-	/* Where the kernel does not have it, pages come as they are read. */
-	(void)madvise(job->region + at, DN_MIN(TOUCH_BYTES, job->bytes - at), MADV_POPULATE_READ);
+	dn_pages_read(job->region + at, DN_MIN(TOUCH_BYTES, job->bytes - at));
 }
 
 int dn_prepared_map(const struct dn_prepared *prepared, struct dn_weight_set *set,

@@ -340,8 +340,9 @@ int dn_worker_describe(struct dn_worker *worker, const struct dn_frame *frame, i
 	int r;
 
 	(void)fd;
-	if (!worker->model)
-		return dn_error_set(err, EINVAL, "no model is loaded");
+	r = dn_worker_need_model(worker, err);
+	if (r < 0)
+		return r;
 	json = describe_json(worker->model, &frame->u.describe);
 	if (!json)
 		return dn_error_memory(err, "a description", 0);

@@ -218,7 +218,8 @@ dn_worker_handler dn_worker_forget;
 dn_worker_handler dn_worker_prepare;
 dn_worker_handler dn_worker_give_back;
 
-/* text.c: a tokenizer or the reason why there is none. */
+/* text.c: a model, or a tokenizer, or the reason why there is none. */
+DN_MUST_CHECK int dn_worker_need_model(const struct dn_worker *worker, struct dn_error *err);
 DN_MUST_CHECK int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err);
 /* request.c: whether all ids that came from outside are the model's. */
 DN_MUST_CHECK int dn_worker_check_ids(const struct dn_worker *worker, const uint32_t *ids, size_t n,
@@ -293,8 +294,6 @@ struct dn_faults dn_worker_faults(void);
 
 /* realtime.c: everything in memory, for good where that is allowed: else the errno of why not. */
 int dn_worker_hold_memory(struct dn_worker *worker);
-/* Makes the pages of what was just allocated, so that none is waited for later. */
-void dn_worker_touch(void *memory, size_t bytes);
 /* Leaves some of @busy_ns, which a step took, to programs that are not real-time. */
 void dn_worker_breathe(struct dn_worker *worker, uint64_t busy_ns);
 

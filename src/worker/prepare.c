@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* PREPARE, GIVE_BACK: the one work of a worker that writes, to a file that it was given. */
 
-#include <errno.h>
 #include <unistd.h>
 
 #include "engine/prepared.h"
 #include "worker/internal.h"
 
-static int need_model(const struct dn_worker *worker, struct dn_error *err)
-{
-	return worker->model ? 0 : dn_error_set(err, EINVAL, "no model is loaded");
-}
-
 int dn_worker_prepare(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		      struct dn_error *err)
 {
 	uint64_t head_bytes = 0;
-	int r = need_model(worker, err);
+	int r = dn_worker_need_model(worker, err);
 
 	if (r >= 0)
 		r = dn_model_prepare(worker->model, *fd, &head_bytes, err);
@@ -31,7 +25,7 @@ int dn_worker_prepare(struct dn_worker *worker, const struct dn_frame *frame, in
 int dn_worker_give_back(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 			struct dn_error *err)
 {
-	int r = need_model(worker, err);
+	int r = dn_worker_need_model(worker, err);
 
 	if (r >= 0)
 		r = dn_model_give_back(worker->model, frame->u.give_back.file, *fd, err);

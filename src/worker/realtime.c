@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "worker/internal.h"
 
@@ -28,17 +27,6 @@ int dn_worker_hold_memory(struct dn_worker *worker)
 	if (worker->context)
 		dn_context_populate(worker->context);
 	return code;
-}
-
-void dn_worker_touch(void *memory, size_t bytes)
-{
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	for (size_t i = 0; i < bytes; i += page) {
-		volatile uint8_t *at = (uint8_t *)memory + i;
-
-		*at = *at;
-	}
 }
 
 void dn_worker_breathe(struct dn_worker *worker, uint64_t busy_ns)

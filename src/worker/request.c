@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/pages.h"
 #include "worker/internal.h"
 
 static int need_logits(const struct dn_worker *worker, struct dn_error *err)
@@ -141,7 +142,7 @@ static int make_sampler(struct dn_worker *worker, struct dn_place *place,
 	}
 	r = dn_sampler_new(&options, worker->vocabulary, &place->sampler, err);
 	if (r >= 0 && worker->realtime)
-		dn_worker_touch(place->sampler, dn_sampler_memory(&options, worker->vocabulary));
+		dn_pages_write(place->sampler, dn_sampler_memory(&options, worker->vocabulary));
 	return r;
 }
 
@@ -169,7 +170,7 @@ static int make_lookup(struct dn_worker *worker, struct dn_place *place,
 	if (!place->lookup)
 		return dn_error_memory(err, "an index of tokens", place->capacity);
 	if (worker->realtime)
-		dn_worker_touch(place->lookup, dn_lookup_bytes(place->lookup));
+		dn_pages_write(place->lookup, dn_lookup_bytes(place->lookup));
 	return 0;
 }
 

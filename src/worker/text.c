@@ -13,13 +13,19 @@
 #define TEXT_MAX      ((size_t)256 << 20)
 #define NAMES_TRUSTED "bos_token", "eos_token"
 
+int dn_worker_need_model(const struct dn_worker *worker, struct dn_error *err)
+{
+	return worker->model ? 0 : dn_error_set(err, EINVAL, "no model is loaded");
+}
+
 int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *err)
 {
+	int r;
+
 	if (worker->tokenizer)
 		return 0;
-	if (!worker->model)
-		return dn_error_set(err, EINVAL, "no model is loaded");
-	return dn_model_tokenizes(worker->model, err);
+	r = dn_worker_need_model(worker, err);
+	return r < 0 ? r : dn_model_tokenizes(worker->model, err);
 }
 
 int dn_worker_tokenize(struct dn_worker *worker, const struct dn_frame *frame, int *fd,

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/pages.h"
+
 static const struct {
 	const char *name;
 	size_t width;
@@ -336,10 +338,8 @@ void dn_gguf_drop_pages(const struct dn_gguf *gguf)
 
 void dn_gguf_populate(const struct dn_gguf *gguf)
 {
-	/* Linux 5.14; advice too: an older kernel reads the pages when they are needed. */
 	for (size_t i = 0; i < gguf->n_files; i++)
-		(void)madvise((void *)(uintptr_t)gguf->files[i].map, gguf->files[i].map_size,
-			      MADV_POPULATE_READ);
+		dn_pages_read(gguf->files[i].map, gguf->files[i].map_size);
 }
 
 uint64_t dn_gguf_header_size(const struct dn_gguf *gguf)
