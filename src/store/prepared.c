@@ -15,6 +15,8 @@
 #include "base/io.h"
 #include "store/new-file.h"
 
+#define FORM_NAME_MAX (DN_DIGEST_TEXT + 32)
+
 /* In a record's file. */
 struct record {
 	struct dn_digest digest;
@@ -134,30 +136,39 @@ int dn_prepared_record(const struct dn_prepared_store *store, const struct dn_di
 	return r < 0 ? r : dn_new_file_commit(&file, true, err);
 }
 
-int dn_prepared_path(const struct dn_prepared_store *store, const struct dn_digest *digest,
-		     char *path, struct dn_error *err)
+/* The name of the prepared form of files with a digest: that in hexadecimal, and the layout. */
+static void form_name(const struct dn_prepared_store *store, const struct dn_digest *digest,
+		      char name[FORM_NAME_MAX])
 {
 	char text[DN_DIGEST_TEXT];
 
 	dn_digest_text(digest, text);
-	return name_in(store, path, err, "%s-%u.dunlin", text, store->layout);
+	(void)snprintf(name, FORM_NAME_MAX, "%s-%u.dunlin", text, store->layout);
+}
+
+int dn_prepared_path(const struct dn_prepared_store *store, const struct dn_digest *digest,
+		     char *path, struct dn_error *err)
+{
+	char name[FORM_NAME_MAX];
+
+	form_name(store, digest, name);
+	return name_in(store, path, err, "%s", name);
 }
 
 void dn_prepared_drop_others(const struct dn_prepared_store *store, const struct dn_digest *digest)
 {
-	char text[DN_DIGEST_TEXT];
-	char kept[DN_DIGEST_TEXT + 32];
+	const size_t up_to_layout = DN_DIGEST_TEXT; /* with the dash behind the digest */
+	char kept[FORM_NAME_MAX];
 	DIR *folder = opendir(store->folder);
 	const int at = folder ? dirfd(folder) : -1;
 	struct dirent *entry;
 
 	if (!folder)
 		return;
-	dn_digest_text(digest, text);
-	(void)snprintf(kept, sizeof(kept), "%s-%u.dunlin", text, store->layout);
+	form_name(store, digest, kept);
 	while (at >= 0 && (entry = readdir(folder)))
-		if (strncmp(entry->d_name, text, strlen(text)) == 0 &&
-		    entry->d_name[strlen(text)] == '-' && strcmp(entry->d_name, kept) != 0)
+		if (strncmp(entry->d_name, kept, up_to_layout) == 0 &&
+		    strcmp(entry->d_name, kept) != 0)
 			(void)unlinkat(at, entry->d_name, 0);
 	closedir(folder);
 }
