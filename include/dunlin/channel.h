@@ -5,7 +5,7 @@
  * A SOCK_SEQPACKET socket pair; the worker finds its end as descriptor 3. Every packet is one
  * struct dn_frame of DN_FRAME_SIZE bytes, in the machine's byte order, with at most one
  * descriptor attached; bytes that a type does not use are zero, and both sides check that, as they
- * check every field (src/worker/frames.h). What does not fit a frame goes as a sealed memfd
+ * check every field (src/channel/frames.h). What does not fit a frame goes as a sealed memfd
  * ("attachment") whose length in bytes is @attachment; no bytes, no descriptor.
  *
  * The worker speaks first (HELLO); the parent need not wait for it. Requests have a number chosen
@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION     2
+#define DN_CHANNEL_VERSION     3
 #define DN_CHANNEL_FD	       3
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
@@ -51,6 +51,9 @@ enum dn_frame_type {
 	DN_FRAME_EMBED = 15,	 /* attached: texts; -> EMBEDDED... (attached: float32 rows) */
 	DN_FRAME_PREPARE = 16,	 /* attached: a file that gets the prepared form; -> PREPARED */
 	DN_FRAME_GIVE_BACK = 17, /* attached: one that gets a file of the model again; -> READY */
+	DN_FRAME_PLAN = 18,	 /* what LOAD with these options would take; -> PLANNED */
+	DN_FRAME_RESET = 19, /* drops all requests without a word, keeps what is kept; -> READY */
+	DN_FRAME_VOCABULARY = 20, /* -> TEXT (attached: n + 1 uint32 offsets, then the bytes) */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -69,6 +72,7 @@ enum dn_frame_type {
 	DN_FRAME_ERROR = 114,
 	DN_FRAME_EMBEDDED = 115,
 	DN_FRAME_PREPARED = 116,
+	DN_FRAME_PLANNED = 117,
 };
 
 /* What a FILE is to the model. Files come before LOAD, one a frame. */
@@ -179,6 +183,16 @@ enum dn_prompt_kind {
 	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
 };
 
+/*
+ * A step has requests of the highest priority alone that any has; the others keep what they have of
+ * the cache, and wait.
+ */
+enum dn_priority {
+	DN_PRIORITY_NORMAL = 0,
+	DN_PRIORITY_URGENT = 1,
+	DN_PRIORITY_BATCH = 2,
+};
+
 /* Whether tokens are guessed ahead, which changes how fast an answer comes and nothing in it. */
 enum dn_speculation_mode {
 	DN_SPECULATION_AUTO = 0, /* where it is measured to be faster */
@@ -230,13 +244,28 @@ struct dn_frame_submit {
 	uint32_t n_breaker;
 	char breaker[DN_FRAME_BREAKER_MAX][DN_FRAME_BREAKER_BYTES]; /* NUL-terminated */
 	uint32_t speculation;					    /* enum dn_speculation_mode */
-	uint32_t reserved;
+	uint32_t priority;					    /* enum dn_priority */
+	/* Whose it is: prompts are computed in turns of the clients, not in their order alone. */
+	uint64_t client;
+	/* Prefixes that others of the same space have in the cache are used again; 0: none are. */
+	uint64_t space;
+	/*
+	 * Of CLOCK_MONOTONIC, in nanoseconds; 0: none. What cannot be met, as far as steps measured
+	 * so far tell, is refused with ETIME; what was not met ends, with ETIME before the first
+	 * token and with DN_FINISH_DEADLINE behind it.
+	 */
+	uint64_t first_deadline_ns;
+	uint64_t end_deadline_ns;
 };
 
 struct dn_frame_accepted {
 	uint32_t prompt_tokens;
-	uint32_t reused_tokens;
+	uint32_t reused_tokens; /* as it is now; DONE tells what came of it */
 	uint32_t max_tokens;
+	uint32_t reserved;
+	uint64_t
+		first_ns; /* from now to the first token, as predicted; 0: nothing was measured yet */
+	uint64_t end_ns; /* to the last of @max_tokens */
 };
 
 struct dn_frame_output {
@@ -257,6 +286,7 @@ enum dn_finish_reason {
 	DN_FINISH_LENGTH = 2,  /* max_tokens */
 	DN_FINISH_CONTEXT = 3, /* the context is full */
 	DN_FINISH_CANCELLED = 4,
+	DN_FINISH_DEADLINE = 5, /* the one for the end */
 };
 
 struct dn_frame_done {
@@ -272,6 +302,7 @@ struct dn_frame_done {
 	uint32_t major_faults;	  /* those that waited for a disk */
 	uint32_t drafted_tokens;  /* guessed ahead and computed */
 	uint32_t accepted_tokens; /* of these, the right ones, which @output_tokens has too */
+	uint64_t queue_ns;	  /* of @prefill_ns, until its first step */
 };
 
 struct dn_frame_score {
@@ -316,6 +347,14 @@ struct dn_frame_embedded {
 	uint64_t tokens;    /* that were computed for them */
 };
 
+struct dn_frame_planned {
+	uint64_t total; /* bytes, as in struct dn_memory_plan */
+	uint64_t weights;
+	uint64_t cache;
+	uint32_t context;
+	uint32_t reserved;
+};
+
 struct dn_frame_prepared {
 	uint64_t head_bytes; /* what loading less than DN_LOAD_WEIGHTS reads, from the first byte */
 };
@@ -344,10 +383,13 @@ struct dn_frame_step {
 	uint32_t prefill_tokens;
 	uint32_t decode_tokens; /* drafted ones too, whether right or wrong */
 	uint64_t step_ns;
+	uint64_t cpu_ns; /* of all threads */
 };
 
 struct dn_frame_error {
 	int32_t code; /* positive errno */
+	uint32_t reserved;
+	uint64_t predicted_ns; /* with ETIME: how long it would have taken; else 0 */
 	char message[DN_FRAME_TEXT_MAX];
 };
 
@@ -374,6 +416,7 @@ struct dn_frame {
 		struct dn_frame_embed embed;
 		struct dn_frame_embedded embedded;
 		struct dn_frame_prepared prepared;
+		struct dn_frame_planned planned;
 		struct dn_frame_give_back give_back;
 		struct dn_frame_sequence sequence;
 		struct dn_frame_restored restored;

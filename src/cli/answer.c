@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "cli/run.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 void dn_answer_done(struct dn_answer *answer)
 {

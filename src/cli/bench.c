@@ -12,7 +12,7 @@
 
 #include "base/text.h"
 #include "cli/bench.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 #define FIELD(member) offsetof(struct dn_bench_options, member)
 #define TEXT_WORDS    2 /* before the only text of an EMBED: the count of texts, its bytes */

@@ -15,7 +15,7 @@
 #include "cli/prepared.h"
 #include "device/cpu.h"
 #include "device/realtime.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 #define END_WAIT_MS 2000
 
@@ -312,8 +312,7 @@ static int add_adapters(struct dn_client *client, const struct dn_option_list *a
 	return 0;
 }
 
-/* A CPU for each thread. */
-static int place_threads(struct dn_frame_load *load, struct dn_error *err)
+int dn_client_place_threads(struct dn_frame_load *load, struct dn_error *err)
 {
 	uint32_t n = dn_cpu_spread("", load->cpus, load->threads);
 
@@ -366,7 +365,7 @@ static int start_and_open(struct dn_client *client, const char *model,
 	if (load->threads == 0 && load->depth != DN_LOAD_HEADER)
 		load->threads = dn_cli_default_threads();
 	if (options->realtime)
-		r = place_threads(load, err);
+		r = dn_client_place_threads(load, err);
 	if (r < 0)
 		return r;
 	r = dn_cli_open_model(model, ret_files, err);

@@ -14,9 +14,9 @@
 #include "base/base.h"
 #include "cli/cli.h"
 #include "cli/options.h"
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "sandbox/spawn.h"
-#include "worker/attachment.h"
+#include "channel/attachment.h"
 /* IWYU pragma: end_exports */
 
 /* What the verbs that load a model have in common; the tables name it @model. */
@@ -135,6 +135,9 @@ DN_MUST_CHECK int dn_client_expect(struct dn_client *client, uint64_t request,
 DN_MUST_CHECK int dn_client_ask(struct dn_client *client, struct dn_frame *frame, const void *data,
 				size_t size, enum dn_frame_type answer,
 				struct dn_mapped *ret_mapped, struct dn_error *err);
+
+/* Real time: a CPU for each of @load's threads. */
+DN_MUST_CHECK int dn_client_place_threads(struct dn_frame_load *load, struct dn_error *err);
 
 /* An ERROR frame as a failure: @err gets its message; returns its code, negative. */
 int dn_client_failure(const struct dn_frame *frame, struct dn_error *err);

@@ -9,7 +9,7 @@
 
 #include "cli/client.h"
 #include "kernels/kernels.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 struct values {
 	bool json;

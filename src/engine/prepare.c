@@ -162,7 +162,9 @@ static void fill_head(const struct dn_model *m, const struct layout *layout,
 	head->tables_bytes = m->tokenizer ? dn_tokenizer_tables_size(m->tokenizer) : 0;
 	head->weights_at = DN_ROUND_UP(head->tables_at + head->tables_bytes, (uint64_t)8);
 	at = head->weights_at + m->n_weights * sizeof(struct dn_prepared_weight);
-	head->region_at = DN_ROUND_UP(at, DN_PREPARED_ALIGN);
+	/* So that large pages can hold it. */
+	head->region_at = DN_ROUND_UP(at, m->region_bytes >= DN_HUGE_PAGE ? (uint64_t)DN_HUGE_PAGE
+									  : DN_PREPARED_ALIGN);
 	head->rest_at = head->region_at + m->region_bytes;
 	head->bytes = head->rest_at + rest_bytes(layout, 0, layout->first[n_files]);
 }

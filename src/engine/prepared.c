@@ -4,6 +4,7 @@
 #include "engine/prepared.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,7 +16,11 @@
 #include "engine/thread.h"
 
 /* Pages that a thread touches at once. */
-#define TOUCH_BYTES ((size_t)4 << 20)
+#define TOUCH_BYTES (2 * DN_HUGE_PAGE)
+
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
 
 static int damaged(const char *what, struct dn_error *err)
 {
@@ -156,30 +161,69 @@ int dn_model_open_prepared(int fd, struct dn_model **ret_model, struct dn_error 
 	return 0;
 }
 
+/**
+ * struct touch_job - pages to be mapped before they are read
+ * @collapse: memory, which large pages can hold; the first process that maps it makes them, those
+ *	after it find them
+ */
 struct touch_job {
 	uint8_t *region;
 	size_t bytes;
+	bool collapse;
 };
 
 static void touch_piece(void *data, uint32_t piece, uint32_t thread)
 {
 	const struct touch_job *job = data;
 	const size_t at = piece * TOUCH_BYTES;
+	const size_t bytes = DN_MIN(TOUCH_BYTES, job->bytes - at);
 
 	(void)thread;
-	dn_pages_read(job->region + at, DN_MIN(TOUCH_BYTES, job->bytes - at));
+	/* Where the kernel has none to give, small ones do. */
+	if (job->collapse && bytes >= DN_HUGE_PAGE)
+		(void)madvise(job->region + at, bytes / DN_HUGE_PAGE * DN_HUGE_PAGE, MADV_COLLAPSE);
+	dn_pages_read(job->region + at, bytes);
+}
+
+/* Maps @bytes of @fd where an address and the place in the file are multiples of large pages alike. */
+static void *map_aligned(int fd, uint64_t offset, size_t bytes)
+{
+	uint8_t *room;
+	size_t before;
+	void *map;
+
+	if (offset % DN_HUGE_PAGE || bytes < DN_HUGE_PAGE)
+		return mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+	room = mmap(NULL, bytes + DN_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	before = DN_ROUND_UP((uintptr_t)room, DN_HUGE_PAGE) - (uintptr_t)room;
+	map = mmap(room + before, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+	if (map == MAP_FAILED) {
+		(void)munmap(room, bytes + DN_HUGE_PAGE);
+		return MAP_FAILED;
+	}
+	if (before > 0)
+		(void)munmap(room, before);
+	/* The mapping ends with its last page; what is behind that is given back. */
+	room += before + DN_ROUND_UP(bytes, (size_t)sysconf(_SC_PAGESIZE));
+	if (before < DN_HUGE_PAGE)
+		(void)munmap(room, DN_HUGE_PAGE - before);
+	return map;
 }
 
 int dn_prepared_map(const struct dn_prepared *prepared, struct dn_weight_set *set,
 		    struct dn_pool *pool, struct dn_error *err)
 {
-	struct touch_job job = { .bytes = set->region_bytes };
+	struct touch_job job = {
+		.bytes = set->region_bytes,
+		.collapse = fcntl(prepared->fd, F_GET_SEALS) >= 0,
+	};
 	void *region;
 
 	if (!set->region_bytes)
 		return 0;
-	region = mmap(NULL, set->region_bytes, PROT_READ, MAP_SHARED, prepared->fd,
-		      (off_t)prepared->region_at);
+	region = map_aligned(prepared->fd, prepared->region_at, set->region_bytes);
 	if (region == MAP_FAILED)
 		return dn_error_memory(err, "the weights", set->region_bytes);
 	set->region = region;

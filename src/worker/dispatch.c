@@ -15,7 +15,8 @@ static dn_worker_handler *const handlers[] = {
 	[DN_FRAME_RESTORE] = dn_worker_restore,	    [DN_FRAME_FORGET] = dn_worker_forget,
 	[DN_FRAME_TEMPLATE] = dn_worker_template,   [DN_FRAME_FILE] = dn_worker_file,
 	[DN_FRAME_EMBED] = dn_worker_embed,	    [DN_FRAME_PREPARE] = dn_worker_prepare,
-	[DN_FRAME_GIVE_BACK] = dn_worker_give_back,
+	[DN_FRAME_GIVE_BACK] = dn_worker_give_back, [DN_FRAME_PLAN] = dn_worker_plan,
+	[DN_FRAME_RESET] = dn_worker_reset,	    [DN_FRAME_VOCABULARY] = dn_worker_vocabulary,
 };
 
 void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd)

@@ -113,6 +113,7 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		.major_faults = (uint32_t)(place->last_faults.major - place->first_faults.major),
 		.drafted_tokens = place->drafted,
 		.accepted_tokens = place->accepted,
+		.queue_ns = (place->begun_ns ? place->begun_ns : end) - place->accepted_ns,
 	};
 	drop_draft(place);
 	if (place->keep) {
@@ -122,6 +123,8 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		place->stop = dn_stop_free(place->stop);
 		free(place->lookup);
 		place->lookup = NULL;
+		place->age = ++worker->ages;
+		dn_prefix_supersede(worker, place);
 	} else {
 		dn_place_free(place);
 	}

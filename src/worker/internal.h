@@ -21,10 +21,11 @@
 #include "base/buffer.h"
 #include "engine/gguf/gguf.h"
 #include "engine/model.h"
-#include "sandbox/channel.h"
-#include "worker/attachment.h"
-#include "worker/frames.h"
+#include "channel/channel.h"
+#include "channel/attachment.h"
+#include "channel/frames.h"
 #include "worker/lookup.h"
+#include "worker/pace.h"
 #include "worker/speculate.h"
 #include "worker/worker.h"
 /* IWYU pragma: end_exports */
@@ -59,7 +60,9 @@ struct dn_embed_request;
 /**
  * struct dn_place - a sequence and the request that it belongs to
  * @request: its number; that of the request that was, once kept
- * @age: order of arrival
+ * @age: order of arrival; of a kept one, of its last use
+ * @priority, @client, @space, @first_deadline_ns, @end_deadline_ns: as in struct dn_frame_submit
+ * @last_step: the last step that had any of it
  * @tokens: room for @capacity ids; the prompt, then what was chosen
  * @target: how many of them are to be in the cache before the prompt is done
  * @rows: SCORE: predictions scored; LOGITS: rows sent
@@ -73,6 +76,12 @@ struct dn_place {
 	enum dn_place_kind kind;
 	uint64_t request;
 	uint64_t age;
+	uint32_t priority;
+	uint64_t client;
+	uint64_t space;
+	uint64_t first_deadline_ns;
+	uint64_t end_deadline_ns;
+	uint64_t last_step;
 	struct dn_sequence *sequence;
 	uint32_t *tokens;
 	uint32_t capacity;
@@ -99,6 +108,7 @@ struct dn_place {
 	uint32_t drafted;
 	uint32_t accepted;
 	uint64_t accepted_ns;
+	uint64_t begun_ns;
 	uint64_t accepted_cpu_ns;
 	uint64_t first_ns;
 	uint64_t first_cpu_ns;
@@ -160,6 +170,8 @@ struct dn_worker {
 	uint32_t turn;	     /* which place has a token decoded first */
 	uint32_t embed_turn; /* which place's texts were the last */
 	uint64_t ages;
+	uint64_t steps;
+	struct dn_pace pace;
 	struct dn_speculation speculation;
 	char *text; /* of one token */
 	size_t text_size;
@@ -186,6 +198,7 @@ typedef int dn_worker_handler(struct dn_worker *worker, const struct dn_frame *f
 /* load.c */
 dn_worker_handler dn_worker_load;
 dn_worker_handler dn_worker_file;
+dn_worker_handler dn_worker_plan;
 void dn_worker_close_files(struct dn_worker_files *files);
 /* The engine's options from the frame's; @ret_options borrows its level's name and its CPUs. */
 void dn_worker_context_options(const struct dn_frame_load *load,
@@ -199,11 +212,13 @@ dn_worker_handler dn_worker_tokenize;
 dn_worker_handler dn_worker_detokenize;
 dn_worker_handler dn_worker_render;
 dn_worker_handler dn_worker_template;
+dn_worker_handler dn_worker_vocabulary;
 /* request.c */
 dn_worker_handler dn_worker_submit;
 dn_worker_handler dn_worker_score;
 dn_worker_handler dn_worker_logits;
 dn_worker_handler dn_worker_cancel;
+dn_worker_handler dn_worker_reset;
 /* embed.c */
 dn_worker_handler dn_worker_embed;
 /* Computes the next texts of one request, where there is any. */
@@ -269,6 +284,38 @@ DN_MUST_CHECK int dn_place_new(struct dn_worker *worker, uint32_t capacity,
 void dn_place_free(struct dn_place *place);
 /* Frees the sequence kept for the longest; false where none is kept. */
 bool dn_place_evict(struct dn_worker *worker);
+
+/* From now on; 0: not known. */
+struct dn_prediction {
+	uint64_t first_ns;
+	uint64_t end_ns;
+};
+
+/* schedule.c: whether nobody of a higher priority runs. */
+bool dn_schedule_has_turn(const struct dn_worker *worker, const struct dn_place *place);
+/* Whether @a is to give back what it holds of the cache before @b does. */
+bool dn_schedule_gives_way(const struct dn_place *a, const struct dn_place *b);
+/* Whose prompt is to be computed next, of those that step @step has not looked at. */
+struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint64_t now,
+					 uint64_t step);
+struct dn_prediction dn_schedule_predict(const struct dn_worker *worker,
+					 const struct dn_place *place, uint32_t max_output);
+/* Return: 0, or -ETIME where a deadline cannot be met, and what it would take. */
+DN_MUST_CHECK int dn_schedule_admit(const struct dn_place *place,
+				    const struct dn_prediction *prediction,
+				    uint64_t *ret_predicted_ns, struct dn_error *err);
+/* Ends what is past its deadline. */
+void dn_schedule_expire(struct dn_worker *worker);
+
+/* prefix.c: how many of its tokens others of its space have in the cache. */
+uint32_t dn_prefix_known(struct dn_worker *worker, const struct dn_place *place);
+/* Begins a sequence without tokens with those. */
+void dn_prefix_take(struct dn_worker *worker, struct dn_place *place);
+/* Whether one of @others, which a step has, is about to compute tokens that @place needs too. */
+bool dn_prefix_awaits(const struct dn_place *place, struct dn_place *const *others,
+		      size_t n_others);
+/* Forgets kept sequences that a new one to be kept begins with. */
+void dn_prefix_supersede(struct dn_worker *worker, const struct dn_place *place);
 
 /* step.c: whether any request wants a step; one step of all that do. */
 bool dn_worker_busy(const struct dn_worker *worker);

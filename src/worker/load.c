@@ -187,6 +187,31 @@ int dn_worker_load(struct dn_worker *worker, const struct dn_frame *frame, int *
 	return 0;
 }
 
+int dn_worker_plan(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		   struct dn_error *err)
+{
+	struct dn_context_options options;
+	struct dn_memory_plan plan;
+	int r = dn_worker_need_model(worker, err);
+
+	(void)fd;
+	if (r < 0)
+		return r;
+	dn_worker_context_options(&frame->u.load, &options);
+	r = dn_model_plan(worker->model, &options, &plan, err);
+	if (r < 0)
+		return r;
+	dn_frame_init(&worker->out, DN_FRAME_PLANNED, frame->request);
+	worker->out.u.planned = (struct dn_frame_planned){
+		.total = plan.total,
+		.weights = plan.weights,
+		.cache = plan.cache,
+		.context = plan.context,
+	};
+	dn_worker_send(worker, &worker->out, -1);
+	return 0;
+}
+
 int dn_worker_file(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		   struct dn_error *err)
 {

@@ -8,9 +8,9 @@
 
 #include <dunlin/channel.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "sandbox/jail.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 #include "worker/worker.h"
 
 static int enter_jail(struct dn_worker_measures *measures, struct dn_error *err)

@@ -235,7 +235,58 @@ static int prepare(struct dn_worker *worker, struct dn_place *place, const struc
 	place->keep = submit->keep;
 	place->special = submit->show_special;
 	place->logprobs = submit->logprobs;
+	place->priority = submit->priority;
+	place->client = submit->client;
+	place->space = submit->space;
+	place->first_deadline_ns = submit->first_deadline_ns;
+	place->end_deadline_ns = submit->end_deadline_ns;
 	return reuse(worker, place, submit->continues, submit->branch, err);
+}
+
+static void send_accepted(struct dn_worker *worker, const struct dn_place *place,
+			  const struct dn_prediction *prediction, uint32_t max_tokens)
+{
+	dn_frame_init(&worker->out, DN_FRAME_ACCEPTED, place->request);
+	worker->out.u.accepted = (struct dn_frame_accepted){
+		.prompt_tokens = place->n_prompt,
+		.reused_tokens = DN_MAX(place->n_reused, dn_prefix_known(worker, place)),
+		.max_tokens = max_tokens,
+		.first_ns = prediction->first_ns,
+		.end_ns = prediction->end_ns,
+	};
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+/* As dn_worker_send_error(), with how long it would have taken. */
+static void send_too_late(struct dn_worker *worker, uint64_t request, uint64_t predicted_ns,
+			  const struct dn_error *err)
+{
+	dn_frame_init(&worker->out, DN_FRAME_ERROR, request);
+	worker->out.u.error.code = ETIME;
+	worker->out.u.error.predicted_ns = predicted_ns;
+	dn_frame_set_text(worker->out.u.error.message, sizeof(worker->out.u.error.message),
+			  err->message, strlen(err->message));
+	dn_worker_send(worker, &worker->out, -1);
+}
+
+/* Takes a place up into the steps to come, unless it would be too late. */
+static void admit(struct dn_worker *worker, struct dn_place *place)
+{
+	const uint32_t max_tokens = DN_MIN(place->max_output, worker->length - place->n_prompt + 1);
+	struct dn_prediction prediction;
+	struct dn_error err = DN_ERROR_INIT;
+	uint64_t predicted_ns = 0;
+
+	place->state = DN_PLACE_PREFILL;
+	prediction = dn_schedule_predict(worker, place, max_tokens);
+	if (dn_schedule_admit(place, &prediction, &predicted_ns, &err) < 0) {
+		const uint64_t request = place->request;
+
+		dn_place_free(place);
+		send_too_late(worker, request, predicted_ns, &err);
+		return;
+	}
+	send_accepted(worker, place, &prediction, max_tokens);
 }
 
 int dn_worker_submit(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
@@ -269,14 +320,7 @@ int dn_worker_submit(struct dn_worker *worker, const struct dn_frame *frame, int
 	place->request = frame->request;
 	place->accepted_ns = begin;
 	place->accepted_cpu_ns = begin_cpu;
-	place->state = DN_PLACE_PREFILL;
-	dn_frame_init(&worker->out, DN_FRAME_ACCEPTED, frame->request);
-	worker->out.u.accepted = (struct dn_frame_accepted){
-		.prompt_tokens = place->n_prompt,
-		.reused_tokens = place->n_reused,
-		.max_tokens = DN_MIN(place->max_output, worker->length - place->n_prompt + 1),
-	};
-	dn_worker_send(worker, &worker->out, -1);
+	admit(worker, place);
 	return 0;
 }
 
@@ -341,5 +385,18 @@ int dn_worker_cancel(struct dn_worker *worker, const struct dn_frame *frame, int
 		dn_place_free(place);
 		return dn_error_set(err, ECANCELED, "cancelled");
 	}
+	return 0;
+}
+
+int dn_worker_reset(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+		    struct dn_error *err)
+{
+	(void)fd;
+	(void)err;
+	for (uint32_t i = 0; i < worker->n_places; i++)
+		if (worker->places[i].state != DN_PLACE_KEPT)
+			dn_place_free(&worker->places[i]);
+	dn_frame_init(&worker->out, DN_FRAME_READY, frame->request);
+	dn_worker_send(worker, &worker->out, -1);
 	return 0;
 }

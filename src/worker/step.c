@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One step: a token of each sequence that generates, then chunks of waiting prompts in their order
- * of arrival, up to the limits of tokens and of rows. Where no prompt waits, what is left of rows
- * goes to tokens guessed ahead. Texts to be embedded have steps of their own.
+ * One step: a token of each sequence that generates, then chunks of waiting prompts in the order
+ * that schedule.c gives them, up to the limits of tokens and of rows; all of them of the highest
+ * priority that there is. Where no prompt waits, what is left of rows goes to tokens guessed ahead.
+ * Texts to be embedded have steps of their own.
  */
 
 #include <errno.h>
@@ -70,6 +71,8 @@ static void add_item(struct dn_worker *worker, struct step *step, struct dn_plac
 {
 	uint32_t rows = wanted == DN_LOGITS_ALL ? n_tokens : wanted == DN_LOGITS_LAST;
 
+	if (place->begun_ns == 0)
+		place->begun_ns = dn_worker_now();
 	worker->chosen[step->n_items] = place;
 	worker->items[step->n_items++] = (struct dn_batch_item){
 		.sequence = place->sequence,
@@ -92,7 +95,8 @@ static void add_item(struct dn_worker *worker, struct step *step, struct dn_plac
 static uint32_t left_to_prompts(const struct dn_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		if (worker->places[i].state == DN_PLACE_PREFILL)
+		if (worker->places[i].state == DN_PLACE_PREFILL &&
+		    dn_schedule_has_turn(worker, &worker->places[i]))
 			return DN_MIN(worker->outputs, worker->batch) > 1;
 	return 0;
 }
@@ -105,7 +109,8 @@ static void add_decodes(struct dn_worker *worker, struct step *step)
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		uint32_t at = (worker->turn + i) % worker->n_places;
 
-		if (worker->places[at].state != DN_PLACE_DECODE)
+		if (worker->places[at].state != DN_PLACE_DECODE ||
+		    !dn_schedule_has_turn(worker, &worker->places[at]))
 			continue;
 		if (step->tokens_left <= left || step->rows_left <= left) {
 			worker->turn = at;
@@ -138,24 +143,28 @@ static void add_chunk(struct dn_worker *worker, struct step *step, struct dn_pla
 		add_item(worker, step, place, chunk, wanted);
 }
 
+/* Several may come beside answers, or urgently: then a step does not last long. */
+static void limit_prompts(const struct dn_worker *worker, struct step *step)
+{
+	if (worker->n_places > DN_WORKER_PLACES_PER_SEQUENCE)
+		step->tokens_left = dn_pace_chunk(&worker->pace, step->decode, step->tokens_left);
+}
+
 static void add_prompts(struct dn_worker *worker, struct step *step)
 {
-	uint64_t after = 0;
+	const uint64_t now = dn_worker_now();
 
+	worker->steps++;
+	limit_prompts(worker, step);
 	while (step->tokens_left > 0) {
-		struct dn_place *next = NULL;
+		struct dn_place *next = dn_schedule_next_prompt(worker, now, worker->steps);
 
-		for (uint32_t i = 0; i < worker->n_places; i++) {
-			struct dn_place *place = &worker->places[i];
-
-			if (place->state == DN_PLACE_PREFILL && place->age > after &&
-			    (!next || place->age < next->age))
-				next = place;
-		}
 		if (!next)
 			return;
-		after = next->age;
-		add_chunk(worker, step, next);
+		next->last_step = worker->steps;
+		dn_prefix_take(worker, next);
+		if (!dn_prefix_awaits(next, worker->chosen, step->n_items))
+			add_chunk(worker, step, next);
 	}
 }
 
@@ -235,8 +244,8 @@ uint32_t dn_worker_holders(const struct dn_worker *worker)
 	return n;
 }
 
-/* Of those whose rows did not all stay here, the one that came last and holds any of the cache. */
-static struct dn_place *youngest(struct dn_worker *worker)
+/* Of those whose rows did not all stay here, who holds any of the cache and gives way first. */
+static struct dn_place *least(struct dn_worker *worker)
 {
 	struct dn_place *found = NULL;
 
@@ -244,7 +253,7 @@ static struct dn_place *youngest(struct dn_worker *worker)
 		struct dn_place *place = &worker->places[i];
 
 		if (runs(place) && place->rows == 0 && dn_sequence_length(place->sequence) > 0 &&
-		    (!found || place->age > found->age))
+		    (!found || dn_schedule_gives_way(place, found)))
 			found = place;
 	}
 	return found;
@@ -281,7 +290,7 @@ static bool make_room(struct dn_worker *worker, struct step *step, int r, struct
 		drop_last(worker, step);
 		return true;
 	}
-	victim = youngest(worker);
+	victim = least(worker);
 	if (victim && (victim != place || dn_worker_holders(worker) > 1)) {
 		(void)dn_sequence_cut(victim->sequence, 0);
 		if (victim->state == DN_PLACE_DECODE) {
@@ -359,13 +368,14 @@ static uint32_t deliver(struct dn_worker *worker, const struct step *step)
 	return accepted;
 }
 
-static void report(struct dn_worker *worker, const struct step *step, uint64_t ns)
+static void report(struct dn_worker *worker, const struct step *step, uint64_t ns, uint64_t cpu_ns)
 {
 	dn_frame_init(&worker->out, DN_FRAME_STEP, 0);
 	worker->out.u.step = (struct dn_frame_step){
 		.prefill_tokens = step->prefill,
 		.decode_tokens = step->decode,
 		.step_ns = ns,
+		.cpu_ns = cpu_ns,
 	};
 	dn_worker_send(worker, &worker->out, -1);
 }
@@ -377,11 +387,13 @@ void dn_worker_step(struct dn_worker *worker)
 		.rows_left = worker->outputs,
 	};
 	struct dn_error err = DN_ERROR_INIT;
+	uint64_t begin_cpu;
 	uint64_t begin;
 	uint64_t ns;
 	uint32_t accepted;
 	int r;
 
+	dn_schedule_expire(worker);
 	dn_worker_embed_step(worker);
 	add_decodes(worker, &step);
 	add_prompts(worker, &step);
@@ -390,6 +402,7 @@ void dn_worker_step(struct dn_worker *worker)
 		return;
 	for (;;) {
 		begin = dn_worker_now();
+		begin_cpu = dn_worker_cpu();
 		r = dn_context_step(worker->context, worker->items, step.n_items, &err);
 		if (r >= 0)
 			break;
@@ -405,7 +418,9 @@ void dn_worker_step(struct dn_worker *worker)
 	}
 	ns = dn_worker_now() - begin;
 	if (worker->report_steps)
-		report(worker, &step, ns);
+		report(worker, &step, ns, dn_worker_cpu() - begin_cpu);
+	if (step.drafted == 0)
+		dn_pace_measured(&worker->pace, step.decode, step.prefill, (double)ns);
 	accepted = deliver(worker, &step);
 	if (step.prefill == 0)
 		dn_speculate_measured(&worker->speculation, (uint32_t)step.n_items, step.drafted,

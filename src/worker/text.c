@@ -222,3 +222,34 @@ int dn_worker_template(struct dn_worker *worker, const struct dn_frame *frame, i
 	dn_worker_send(worker, &worker->out, -1);
 	return 0;
 }
+
+int dn_worker_vocabulary(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
+			 struct dn_error *err)
+{
+	DN_AUTO_BUFFER struct dn_buffer out = DN_BUFFER_INIT((size_t)256 << 20);
+	uint32_t n;
+	uint32_t at = 0;
+	int r = dn_worker_need_tokenizer(worker, err);
+
+	(void)fd;
+	if (r < 0)
+		return r;
+	n = dn_tokenizer_size(worker->tokenizer);
+	for (int pass = 0; pass < 2 && r >= 0; pass++) {
+		if (pass == 0)
+			r = dn_buffer_append(&out, &at, sizeof(at));
+		for (uint32_t i = 0; i < n && r >= 0; i++) {
+			size_t size = 0;
+			const char *bytes = dn_tokenizer_bytes(worker->tokenizer, i, &size);
+
+			at += (uint32_t)size;
+			r = pass == 0 ? dn_buffer_append(&out, &at, sizeof(at))
+				      : dn_buffer_append(&out, bytes, size);
+		}
+	}
+	if (r < 0)
+		return dn_error_memory(err, "the vocabulary", out.size);
+	dn_frame_init(&worker->out, DN_FRAME_TEXT, frame->request);
+	dn_worker_send_bytes(worker, &worker->out, out.data, out.size);
+	return 0;
+}

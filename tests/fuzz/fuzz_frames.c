@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "worker/internal.h"
 #include "fuzz.h"
 

@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 
 #define FRAME 256
 

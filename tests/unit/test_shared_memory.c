@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
-#include "sandbox/shared-memory.h"
+#include "channel/shared-memory.h"
 
 static void test_from_bytes(void **state)
 {

@@ -16,12 +16,12 @@
 #include <cmocka.h>
 #include <dunlin/channel.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "unit/failing-malloc.h"
 #include "unit/gguf-builder.h"
 #include "unit/worker-peer.h"
-#include "worker/attachment.h"
-#include "worker/frames.h"
+#include "channel/attachment.h"
+#include "channel/frames.h"
 #include "worker/worker.h"
 
 static void test_batch_equals_alone(void **state)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "worker/internal.h"
 
 static int check_embed(uint32_t kind, uint32_t pooling, uint32_t normalise, uint32_t truncate)

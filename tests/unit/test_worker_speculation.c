@@ -19,10 +19,10 @@
 #include <dunlin/tokenizer.h>
 
 #include "base/base.h"
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "unit/family-models.h"
 #include "unit/worker-peer.h"
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 #define CONTEXT 160
 #define OUTPUTS 8

@@ -14,9 +14,9 @@
 #include <dunlin/channel.h>
 #include <dunlin/model.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "unit/worker-peer.h"
-#include "worker/attachment.h"
+#include "channel/attachment.h"
 
 /* Ids to rows as EMBED gives them, two lists a request; the code of the error where it fails. */
 static int embed_ids(struct peer *peer, const uint32_t *ids, const uint32_t counts[2],

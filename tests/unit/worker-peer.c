@@ -11,10 +11,10 @@
 #include <cmocka.h>
 
 #include "kernels/types.h"
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 #include "unit/tiny-model.h"
-#include "worker/attachment.h"
-#include "worker/frames.h"
+#include "channel/attachment.h"
+#include "channel/frames.h"
 #include "worker/worker.h"
 
 static void *serve(void *data)

@@ -11,7 +11,7 @@
 #include <dunlin/channel.h>
 #include <dunlin/error.h>
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 
 #define PEER_CONTEXT	96
 #define PEER_TOKENS_MAX 256

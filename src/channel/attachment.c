@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Attachments of frames over sandbox/shared-memory. */
+/* Attachments of frames over shared memory. */
 
-#include "worker/attachment.h"
+#include "channel/attachment.h"
 
 #include <errno.h>
 
-#include "sandbox/shared-memory.h"
+#include "channel/shared-memory.h"
 
 int dn_attach(const void *data, size_t size, int *ret_fd, struct dn_error *err)
 {

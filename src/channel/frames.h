@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a frame may hold: checked by whoever receives one, before anything in it is used. */
-#ifndef DUNLIN_WORKER_FRAMES_H
-#define DUNLIN_WORKER_FRAMES_H
+#ifndef DUNLIN_CHANNEL_FRAMES_H
+#define DUNLIN_CHANNEL_FRAMES_H
 
 /* IWYU pragma: begin_exports */
 #include <stdbool.h>
@@ -41,4 +41,4 @@ DN_MUST_CHECK int dn_frame_check(const struct dn_frame *frame, enum dn_frame_way
 /* Copies text into a frame's field: printable, cut at a code point, terminated, zero-filled. */
 void dn_frame_set_text(char *field, size_t field_size, const char *text, size_t size);
 
-#endif /* DUNLIN_WORKER_FRAMES_H */
+#endif /* DUNLIN_CHANNEL_FRAMES_H */

@@ -3,8 +3,8 @@
  * The wire between two processes: frames of a fixed size over a SOCK_SEQPACKET pair, with at most
  * one descriptor attached to each. What is in a frame is not this file's business.
  */
-#ifndef DUNLIN_SANDBOX_CHANNEL_H
-#define DUNLIN_SANDBOX_CHANNEL_H
+#ifndef DUNLIN_CHANNEL_CHANNEL_H
+#define DUNLIN_CHANNEL_CHANNEL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,4 +69,4 @@ DN_MUST_CHECK int dn_channel_receive(struct dn_channel *channel, void *frame, si
 DN_MUST_CHECK int dn_channel_try_receive(struct dn_channel *channel, void *frame, size_t size,
 					 int *ret_fd, struct dn_error *err);
 
-#endif /* DUNLIN_SANDBOX_CHANNEL_H */
+#endif /* DUNLIN_CHANNEL_CHANNEL_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The schema of include/dunlin/channel.h as a table and one check a type. */
 
-#include "worker/frames.h"
+#include "channel/frames.h"
 
 #include <errno.h>
 #include <math.h>
@@ -257,8 +257,8 @@ static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "logprobs");
 	if (submit->speculation > DN_SPECULATION_ALWAYS)
 		return wrong(err, frame, "speculation");
-	if (submit->reserved != 0)
-		return wrong(err, frame, "reserved");
+	if (submit->priority > DN_PRIORITY_BATCH)
+		return wrong(err, frame, "priority");
 	r = check_samplers(frame, submit, err);
 	return r < 0 ? r : check_submit_lists(frame, submit, err);
 }
@@ -327,6 +327,8 @@ static int check_accepted(const struct dn_frame *frame, struct dn_error *err)
 		return wrong(err, frame, "prompt_tokens");
 	if (accepted->reused_tokens >= accepted->prompt_tokens)
 		return wrong(err, frame, "reused_tokens");
+	if (accepted->reserved != 0)
+		return wrong(err, frame, "reserved");
 	return 0;
 }
 
@@ -355,7 +357,7 @@ static int check_output(const struct dn_frame *frame, struct dn_error *err)
 
 static int check_done(const struct dn_frame *frame, struct dn_error *err)
 {
-	if (frame->u.done.reason > DN_FINISH_CANCELLED)
+	if (frame->u.done.reason > DN_FINISH_DEADLINE)
 		return wrong(err, frame, "reason");
 	if (frame->u.done.output_tokens > DN_LOAD_CONTEXT_MAX + 1)
 		return wrong(err, frame, "output_tokens");
@@ -425,10 +427,23 @@ static int check_embedded(const struct dn_frame *frame, struct dn_error *err)
 	return 0;
 }
 
+static int check_planned(const struct dn_frame *frame, struct dn_error *err)
+{
+	if (frame->u.planned.context == 0 || frame->u.planned.context > DN_LOAD_CONTEXT_MAX)
+		return wrong(err, frame, "context");
+	if (frame->u.planned.reserved != 0)
+		return wrong(err, frame, "reserved");
+	return 0;
+}
+
 static int check_error(const struct dn_frame *frame, struct dn_error *err)
 {
 	if (frame->u.error.code < 1 || frame->u.error.code > 4095)
 		return wrong(err, frame, "code");
+	if (frame->u.error.reserved != 0)
+		return wrong(err, frame, "reserved");
+	if (frame->u.error.predicted_ns != 0 && frame->u.error.code != ETIME)
+		return wrong(err, frame, "predicted_ns");
 	if (!good_text(frame->u.error.message, sizeof(frame->u.error.message)))
 		return wrong(err, frame, "message");
 	return 0;
@@ -456,6 +471,9 @@ static const struct frame_kind to_worker[] = {
 	KIND(EMBED, BODY(embed), REQUIRED, 1, TEXT_ATTACHMENT_MAX, check_embed),
 	KIND(PREPARE, 0, A_FILE, 1, 0, NULL),
 	KIND(GIVE_BACK, BODY(give_back), A_FILE, 1, 0, check_give_back),
+	KIND(PLAN, BODY(load), NOTHING, 1, 0, check_load),
+	KIND(RESET, 0, NOTHING, 1, 0, NULL),
+	KIND(VOCABULARY, 0, NOTHING, 1, 0, NULL),
 };
 
 static const struct frame_kind from_worker[] = {
@@ -476,6 +494,7 @@ static const struct frame_kind from_worker[] = {
 	KIND(ERROR, BODY(error), NOTHING, 1, 0, check_error),
 	KIND(EMBEDDED, BODY(embedded), REQUIRED, 4, ANY_ATTACHMENT_MAX, check_embedded),
 	KIND(PREPARED, BODY(prepared), NOTHING, 1, 0, NULL),
+	KIND(PLANNED, BODY(planned), NOTHING, 1, 0, check_planned),
 };
 
 static const struct frame_kind *find_kind(uint32_t type)

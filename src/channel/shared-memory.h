@@ -3,8 +3,8 @@
  * Memory that goes from one process to another as a descriptor, sealed so that neither can harm
  * the other through it.
  */
-#ifndef DUNLIN_SANDBOX_SHARED_MEMORY_H
-#define DUNLIN_SANDBOX_SHARED_MEMORY_H
+#ifndef DUNLIN_CHANNEL_SHARED_MEMORY_H
+#define DUNLIN_CHANNEL_SHARED_MEMORY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,4 +56,4 @@ DN_MUST_CHECK int dn_shared_map_writable(int fd, uint64_t max, struct dn_shared 
 void dn_shared_unmap(struct dn_shared *shared);
 #define DN_AUTO_SHARED DN_AUTO(dn_shared_unmap)
 
-#endif /* DUNLIN_SANDBOX_SHARED_MEMORY_H */
+#endif /* DUNLIN_CHANNEL_SHARED_MEMORY_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Frames over SOCK_SEQPACKET: the kernel keeps their borders, unix(7) carries the descriptors. */
 
-#include "sandbox/channel.h"
+#include "channel/channel.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Sealed memory: memfd_create(2), and the seals of fcntl(2). */
 
-#include "sandbox/shared-memory.h"
+#include "channel/shared-memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

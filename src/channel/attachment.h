@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is attached to frames: sealed memory, or nothing where there are no bytes. */
-#ifndef DUNLIN_WORKER_ATTACHMENT_H
-#define DUNLIN_WORKER_ATTACHMENT_H
+#ifndef DUNLIN_CHANNEL_ATTACHMENT_H
+#define DUNLIN_CHANNEL_ATTACHMENT_H
 
 /* IWYU pragma: begin_exports */
 #include <stddef.h>
@@ -33,4 +33,4 @@ DN_MUST_CHECK int dn_mapped_open(int fd, uint64_t size, struct dn_mapped *ret_ma
 void dn_mapped_done(struct dn_mapped *mapped);
 #define DN_AUTO_MAPPED DN_AUTO(dn_mapped_done)
 
-#endif /* DUNLIN_WORKER_ATTACHMENT_H */
+#endif /* DUNLIN_CHANNEL_ATTACHMENT_H */
