@@ -12,11 +12,23 @@
 #include "cli/cli.h"
 
 const struct dn_verb *const dn_verbs[] = {
-	&dn_verb_run,	     &dn_verb_embed,	&dn_verb_rerank,
-	&dn_verb_inspect,    &dn_verb_prepare,	&dn_verb_restore,
-	&dn_verb_tokenize,   &dn_verb_template, &dn_verb_logits,
-	&dn_verb_perplexity, &dn_verb_bench,	&dn_verb_doctor,
-	&dn_verb_completion, &dn_verb_worker,	NULL,
+	&dn_verb_run,
+	&dn_verb_serve,
+	&dn_verb_embed,
+	&dn_verb_rerank,
+	&dn_verb_inspect,
+	&dn_verb_prepare,
+	&dn_verb_restore,
+	&dn_verb_tokenize,
+	&dn_verb_template,
+	&dn_verb_logits,
+	&dn_verb_perplexity,
+	&dn_verb_bench,
+	&dn_verb_doctor,
+	&dn_verb_completion,
+	&dn_verb_worker,
+	&dn_verb_front,
+	NULL,
 };
 
 static const struct dn_verb *find_verb(const char *name)
@@ -133,8 +145,9 @@ int main(int argc, char **argv)
 
 	/* A file that may not grow is an error of the write, in the worker too. */
 	(void)signal(SIGXFSZ, SIG_IGN);
-	/* A worker has but the descriptors that it was given. */
-	if (strcmp(word, dn_verb_worker.name) != 0 && fill_standard_streams() < 0)
+	/* Worker and front have but the descriptors that it was given. */
+	if (strcmp(word, dn_verb_worker.name) != 0 && strcmp(word, dn_verb_front.name) != 0 &&
+	    fill_standard_streams() < 0)
 		return DN_EXIT_FAILED;
 	if (argc < 2) {
 		print_help(stderr);

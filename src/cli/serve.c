@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* dunlin serve: models over HTTP, by the API that programs speak to OpenAI. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/prepared.h"
+#include "server/keys.h"
+#include "server/serve.h"
+
+#define DEFAULT_LISTEN "127.0.0.1:8080"
+
+struct values {
+	struct dn_model_options model;
+	struct dn_option_list listen;
+	struct dn_option_list hosts;
+	const char *key_file;
+	bool make_key;
+	bool share_prefixes;
+	uint32_t parallel;
+	uint32_t queue;
+	uint32_t connections;
+	uint32_t drain;
+	uint64_t max_body;
+};
+
+static const struct dn_option options[] = {
+	{ .name = "listen",
+	  .letter = 'l',
+	  .kind = DN_OPTION_LIST,
+	  .offset = offsetof(struct values, listen),
+	  .max = DN_SERVE_LISTEN_MAX,
+	  .argument = "WHERE",
+	  .help = "HOST:PORT or unix:PATH (default: " DEFAULT_LISTEN "); may be repeated",
+	  .group = "Network" },
+	{ .name = "host",
+	  .kind = DN_OPTION_LIST,
+	  .offset = offsetof(struct values, hosts),
+	  .max = DN_SERVE_HOSTS_MAX,
+	  .argument = "NAME",
+	  .help = "a name that requests may be for, beside addresses and localhost" },
+	{ .name = "key-file",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, key_file),
+	  .argument = "FILE",
+	  .help = "API keys, one a line; without it everybody may ask" },
+	{ .name = "make-key",
+	  .kind = DN_OPTION_FLAG,
+	  .offset = offsetof(struct values, make_key),
+	  .help = "where there is no such file, make one, and print its key" },
+	{ .name = "connections",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, connections),
+	  .min = 1,
+	  .max = 60000,
+	  .argument = "N",
+	  .help = "open at once (default: 1024)" },
+	{ .name = "max-body",
+	  .kind = DN_OPTION_SIZE,
+	  .offset = offsetof(struct values, max_body),
+	  .argument = "SIZE",
+	  .help = "of a request (default: 8M)" },
+	{ .name = "drain",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, drain),
+	  .max = 86400,
+	  .argument = "SECONDS",
+	  .help = "what answers get to end in when the server is to stop (default: 30)" },
+	{ .name = "parallel",
+	  .letter = 'p',
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, parallel),
+	  .min = 1,
+	  .max = DN_LOAD_SEQUENCES_MAX,
+	  .argument = "N",
+	  .help = "whole contexts that a model's cache has room for (default: 4)",
+	  .group = "Work" },
+	{ .name = "queue",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, queue),
+	  .min = 1,
+	  .max = 4096,
+	  .argument = "N",
+	  .help = "requests that may wait, for each model (default: 64)" },
+	{ .name = "share-prefixes",
+	  .kind = DN_OPTION_FLAG,
+	  .offset = offsetof(struct values, share_prefixes),
+	  .help = "among all clients: the time of an answer can then tell what others asked" },
+	DN_OPTION_MEMORY(struct values),
+	DN_OPTION_CONTEXT(struct values),
+	DN_OPTION_THREADS(struct values),
+	DN_OPTION_KV(struct values),
+	DN_OPTION_LORA(struct values),
+	DN_OPTION_REALTIME(struct values),
+	DN_OPTION_VERIFY(struct values),
+	DN_OPTION_SANDBOX(struct values),
+};
+
+static void set_defaults(void *data)
+{
+	struct values *values = data;
+
+	values->parallel = 4;
+	values->queue = 64;
+	values->connections = 1024;
+	values->drain = 30;
+	values->max_body = (uint64_t)8 << 20;
+}
+
+/**
+ * struct served - what the server borrows
+ * @files: of each model
+ * @store: opened by none of them yet
+ */
+struct served {
+	struct dn_serve_model models[DN_SERVER_MODELS_MAX];
+	struct dn_cli_model files[DN_SERVER_MODELS_MAX];
+	uint32_t n;
+	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
+	uint32_t n_keys;
+};
+
+static void served_done(struct served **served)
+{
+	for (uint32_t i = 0; *served && i < (*served)->n; i++) {
+		dn_cli_close_model(&(*served)->files[i]);
+		for (uint32_t a = 0; a < (*served)->models[i].n_adapters; a++)
+			close((*served)->models[i].adapters[a]);
+	}
+	free(*served);
+}
+
+/* "NAME=MODEL", or a name from the model's own: its file's without folder and ending. */
+static const char *name_model(const char *argument, char *name, size_t size)
+{
+	const char *equals = strchr(argument, '=');
+	const char *slash = strrchr(argument, '/');
+	const char *base = slash ? slash + 1 : argument;
+	size_t length = strlen(base);
+
+	if (equals && (!slash || equals < slash) && equals > argument &&
+	    (size_t)(equals - argument) < size) {
+		(void)snprintf(name, size, "%.*s", (int)(equals - argument), argument);
+		return equals + 1;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		const char *ending = i == 0 ? ".gguf" : DN_PREPARED_SUFFIX;
+
+		if (dn_cli_ends_in(base, ending))
+			length = strlen(base) - strlen(ending);
+	}
+	(void)snprintf(name, size, "%.*s", (int)DN_MIN(length, size - 1), base);
+	return argument;
+}
+
+static int add_adapters(const struct values *values, struct dn_serve_model *model,
+			struct dn_error *err)
+{
+	const struct dn_option_list *list = &values->model.lora;
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		int r = dn_cli_open_adapter(list->items[i], &model->adapters[i], &model->scales[i],
+					    err);
+
+		if (r < 0)
+			return r;
+		model->n_adapters++;
+	}
+	return 0;
+}
+
+static int add_model(const struct dn_invocation *invocation, const char *argument,
+		     struct served *served, struct dn_error *err)
+{
+	const struct values *values = invocation->values;
+	struct dn_serve_model *model = &served->models[served->n];
+	struct dn_cli_model *files = &served->files[served->n];
+	struct dn_error why = DN_ERROR_INIT;
+	const char *path = name_model(argument, model->name, sizeof(model->name));
+	int r = dn_cli_open_model(path, files, err);
+
+	if (r < 0)
+		return r;
+	served->n++;
+	for (uint32_t i = 0; i + 1 < served->n; i++)
+		if (strcmp(served->models[i].name, model->name) == 0)
+			return dn_error_set(err, EINVAL,
+					    "two models are named '%s': give one another name, "
+					    "NAME=MODEL",
+					    model->name);
+	if (!files->prepared && dn_cli_find_prepared(files, &why) < 0)
+		dn_cli_note(invocation->verb, "the prepared form of '%.128s' is not used: %s", path,
+			    why.message);
+	model->fds = files->fds;
+	model->n_fds = files->n_fds;
+	model->prepared = files->prepared;
+	model->seal = &files->seal;
+	model->no_verify = values->model.no_verify;
+	return add_adapters(values, model, err);
+}
+
+static int read_keys(const struct dn_invocation *invocation, struct served *served,
+		     struct dn_error *err)
+{
+	const struct values *values = invocation->values;
+	char key[DN_KEY_TEXT_MAX];
+	int r;
+
+	if (!values->key_file)
+		return 0;
+	r = dn_keys_read(values->key_file, served->keys, &served->n_keys, err);
+	if (r != -ENOENT || !values->make_key || access(values->key_file, F_OK) == 0)
+		return r;
+	r = dn_keys_make(values->key_file, key, err);
+	if (r < 0)
+		return r;
+	dn_cli_note(invocation->verb, "a new API key, which is shown this once: %s", key);
+	return dn_keys_read(values->key_file, served->keys, &served->n_keys, err);
+}
+
+static int place_threads(struct dn_frame_load *load, const struct values *values,
+			 struct dn_error *err)
+{
+	if (load->threads == 0)
+		load->threads = dn_cli_default_threads();
+	return values->model.realtime ? dn_client_place_threads(load, err) : 0;
+}
+
+static int serve(const struct dn_invocation *invocation, struct served *served,
+		 struct dn_error *err)
+{
+	static const char *const default_listen[] = { DEFAULT_LISTEN };
+	const struct values *values = invocation->values;
+	struct dn_serve_options serve = {
+		.program = "dunlin " DN_VERSION,
+		.models = served->models,
+		.n_models = served->n,
+		.memory = values->model.memory,
+		.listen = values->listen.items,
+		.n_listen = values->listen.count,
+		.hosts = values->hosts.items,
+		.n_hosts = values->hosts.count,
+		.keys = served->keys,
+		.n_keys = served->n_keys,
+		.front = { .connections = values->connections,
+			   .queue = values->queue,
+			   .body_bytes = values->max_body,
+			   .bodies_bytes = 4 * values->max_body,
+			   .head_ms = 10000,
+			   .body_ms = 60000,
+			   .idle_ms = 60000,
+			   .write_ms = 30000,
+			   .share = values->share_prefixes },
+		.drain_ms = values->drain * 1000,
+		.no_sandbox = values->model.no_sandbox,
+		.realtime = values->model.realtime,
+	};
+	int r;
+
+	dn_client_load_options(&values->model, &serve.load);
+	serve.load.sequences = values->parallel;
+	serve.load.outputs = DN_MAX(8U, 4 * values->parallel);
+	r = place_threads(&serve.load, values, err);
+	if (r < 0)
+		return r;
+	if (serve.n_listen == 0 && !getenv("LISTEN_FDS")) {
+		serve.listen = default_listen;
+		serve.n_listen = 1;
+	}
+	return dn_serve(&serve, err);
+}
+
+static int run(struct dn_invocation *invocation)
+{
+	DN_AUTO(served_done) struct served *served = calloc(1, sizeof(*served));
+	struct dn_error err = DN_ERROR_INIT;
+	int r = served ? 0 : dn_error_memory(&err, "models", sizeof(*served));
+
+	for (int i = 0; i < invocation->n_args && r >= 0; i++)
+		r = add_model(invocation, invocation->args[i], served, &err);
+	if (r >= 0)
+		r = read_keys(invocation, served, &err);
+	if (r >= 0)
+		r = serve(invocation, served, &err);
+	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;
+}
+
+const struct dn_verb dn_verb_serve = {
+	.name = "serve",
+	.arguments = "[NAME=]MODEL…",
+	.summary = "Serve models over HTTP, by OpenAI's API.",
+	.details =
+		"The models are loaded as they are asked for, where --memory bounds them, and all\n"
+		"at once where they fit. SIGTERM and Ctrl-C end it when all is answered.\n",
+	.options = options,
+	.n_options = DN_ARRAY_SIZE(options),
+	.min_args = 1,
+	.max_args = DN_SERVER_MODELS_MAX,
+	.values_size = sizeof(struct values),
+	.defaults = set_defaults,
+	.run = run,
+};

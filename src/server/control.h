@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What supervisor and front say to each other: packets of one struct dn_control over a channel, with
+ * at most one descriptor. The supervisor trusts nothing in what comes from the front.
+ */
+#ifndef DUNLIN_SERVER_CONTROL_H
+#define DUNLIN_SERVER_CONTROL_H
+
+/* IWYU pragma: begin_exports */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/channel.h>
+#include <dunlin/error.h>
+
+#include "base/base.h"
+/* IWYU pragma: end_exports */
+
+#define DN_CONTROL_FD	     3 /* where the front finds its end */
+#define DN_CONTROL_NAME_MAX  64
+#define DN_CONTROL_TEXT_MAX  512
+#define DN_CONTROL_KEY_MAX   32 /* bytes of a key's SHA-256 */
+#define DN_SERVER_MODELS_MAX 64
+#define DN_SERVER_KEYS_MAX   256
+
+enum dn_control_type {
+	/* To the front. */
+	DN_CONTROL_START = 1,	 /* how it is to run: first of all */
+	DN_CONTROL_LISTENER = 2, /* attached: a listening socket */
+	DN_CONTROL_KEY = 3,	 /* of an API key */
+	DN_CONTROL_HOST = 4,	 /* a name that requests may be for */
+	DN_CONTROL_MODEL = 5,	 /* there is a model of that name */
+	DN_CONTROL_SERVE = 6,	 /* all is said: take connections */
+	DN_CONTROL_WORKER = 7,	 /* attached: a channel whose worker has loaded the model */
+	DN_CONTROL_LOST = 8,	 /* the model's worker ended; another one is on its way */
+	DN_CONTROL_FAILED = 9,	 /* the model cannot be loaded: what waits for it fails */
+	DN_CONTROL_RELEASE = 10, /* the model is to go; -> RELEASED when nothing runs */
+	DN_CONTROL_DRAIN = 11,	 /* no more connections; -> DRAINED when all are answered */
+	DN_CONTROL_FIGURES = 12, /* for /metrics and /props */
+
+	/* From it. */
+	DN_CONTROL_HELLO = 100, /* its jail holds */
+	DN_CONTROL_WANT = 101,	/* a model that is not loaded */
+	DN_CONTROL_RELEASED = 102,
+	DN_CONTROL_BROKEN = 103, /* the model's worker does not keep to the schema */
+	DN_CONTROL_DRAINED = 104,
+	DN_CONTROL_ALIVE = 105, /* once a second: the loop turns */
+	DN_CONTROL_USED = 106,	/* the model was asked for in the last second */
+};
+
+/**
+ * struct dn_control_start - how the front is to run
+ * @files: descriptors that it may have
+ * @share: prefixes are shared among all clients, not only those of one key
+ */
+struct dn_control_start {
+	uint32_t connections;
+	uint32_t queue; /* requests that may wait, for each model */
+	uint32_t files;
+	uint32_t share;
+	uint64_t body_bytes;
+	uint64_t bodies_bytes;
+	uint32_t head_ms;
+	uint32_t body_ms;
+	uint32_t idle_ms;
+	uint32_t write_ms;
+	uint32_t no_sandbox;
+	uint32_t debug;			   /* what is unknown or odd in requests is logged */
+	uint64_t memory;		   /* the budget; 0: none */
+	char program[DN_CONTROL_NAME_MAX]; /* "dunlin 0.1.0" */
+};
+
+struct dn_control_worker {
+	uint64_t first_request; /* its numbers begin here: no front before it had these */
+	uint32_t places;	/* requests that the worker takes at once */
+	uint32_t restarts;
+	uint32_t sandbox_held;
+	uint32_t sandbox_absent;
+	struct dn_frame_loaded loaded;
+};
+
+struct dn_control_key {
+	uint8_t sha256[DN_CONTROL_KEY_MAX];
+	char name[DN_CONTROL_NAME_MAX];
+};
+
+/* Memory in bytes as /proc tells it, CPU time of all processes; of one model where @model is one. */
+struct dn_control_figures {
+	uint64_t supervisor_bytes;
+	uint64_t front_bytes;
+	uint64_t workers_bytes;
+	uint64_t weights_bytes; /* sealed memory */
+	uint64_t cpu_ns;
+	uint32_t front_restarts;
+	uint32_t loads;
+};
+
+struct dn_control {
+	uint32_t type;
+	uint32_t model; /* its number, where the type has one; else 0 */
+	union {
+		struct dn_control_start start;
+		struct dn_control_key key;
+		struct dn_control_worker worker;
+		struct dn_control_figures figures;
+		char text
+			[DN_CONTROL_TEXT_MAX]; /* HOST, MODEL: a name; LOST, FAILED: why; HELLO: jail */
+		uint8_t bytes[1016];
+	} u;
+};
+
+_Static_assert(sizeof(struct dn_control) == DN_FRAME_SIZE, "packets have one size");
+
+void dn_control_init(struct dn_control *control, enum dn_control_type type, uint32_t model);
+
+/* Copies text into a field: printable, cut at a code point, terminated, zero-filled. */
+void dn_control_set_text(char *field, size_t field_size, const char *text);
+
+/**
+ * dn_control_check() - whether a packet is one that the other side may send
+ * @to_front: the way that it came
+ * @n_models: numbers of models are below this; of MODEL it is the next
+ *
+ * Return: 0, or -EBADMSG with what is wrong.
+ */
+DN_MUST_CHECK int dn_control_check(const struct dn_control *control, bool to_front, bool has_fd,
+				   uint32_t n_models, struct dn_error *err);
+
+#endif /* DUNLIN_SERVER_CONTROL_H */

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* Chats and plain completions, as OpenAI's API has them. */
+
+#include <string.h>
+
+#include "server/front/generation.h"
+
+json_t *dn_generation_token(const struct dn_generation *g, uint32_t token)
+{
+	size_t size;
+	const char *bytes = dn_models_token(g->model, token, &size);
+
+	return dn_api_text(bytes, size);
+}
+
+double dn_generation_logprob(float logprob)
+{
+	/* JSON has no infinity; the API's own stand-in. */
+	return logprob < -9999.0F ? -9999.0 : (double)logprob;
+}
+
+/* Chats. */
+
+static bool read_chat(struct dn_generation *g, const json_t *body, struct dn_api_error *error)
+{
+	json_t *variables = dn_front_messages(body, error);
+	char *text;
+
+	if (!variables)
+		return false;
+	text = json_dumps(variables, JSON_COMPACT);
+	json_decref(variables);
+	return dn_generation_add_prompt(g, DN_PROMPT_CHAT, text, text ? strlen(text) : 0, error);
+}
+
+static bool read_chat_logprobs(struct dn_generation *g, const json_t *body,
+			       struct dn_api_error *error)
+{
+	struct {
+		uint32_t logprobs;
+		uint32_t top;
+	} fields = { 0, 0 };
+	static const struct dn_api_field known[] = {
+		{ "logprobs", DN_API_BOOL, 0, 0, 0 },
+		{ "top_logprobs", DN_API_U32, 0, DN_FRAME_TOP_MAX, sizeof(uint32_t) },
+	};
+
+	if (!dn_api_fields(body, known, DN_ARRAY_SIZE(known), &fields, error))
+		return false;
+	if (fields.top && !fields.logprobs)
+		return dn_api_bad(error, "top_logprobs", "'top_logprobs' needs 'logprobs'");
+	g->logprobs = fields.logprobs ? 1 + fields.top : 0;
+	return true;
+}
+
+static json_t *token_bytes(const struct dn_generation *g, uint32_t token)
+{
+	size_t size;
+	const char *bytes = dn_models_token(g->model, token, &size);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < size; i++)
+		(void)json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+	return list;
+}
+
+static json_t *chat_token(const struct dn_generation *g, uint32_t token, float logprob)
+{
+	return json_pack("{s:o, s:f, s:o}", "token", dn_generation_token(g, token), "logprob",
+			 dn_generation_logprob(logprob), "bytes", token_bytes(g, token));
+}
+
+static void add_chat_logprobs(struct dn_choice *choice, const struct dn_frame_output *output)
+{
+	const struct dn_generation *g = choice->generation;
+	json_t *entry = chat_token(g, output->token, output->logprob);
+	json_t *top = json_array();
+
+	for (uint32_t i = 0; i < output->n_top; i++)
+		(void)json_array_append_new(
+			top, chat_token(g, output->top[i].token, output->top[i].logprob));
+	(void)json_object_set_new(entry, "top_logprobs", top);
+	(void)json_array_append_new(choice->logprobs, entry);
+}
+
+/* Those that are not yet sent, and none are left. */
+static json_t *take_chat_logprobs(struct dn_choice *choice)
+{
+	json_t *content = choice->logprobs;
+
+	if (!content || json_array_size(content) == 0)
+		return json_null();
+	choice->logprobs = json_array();
+	return json_pack("{s:o, s:n}", "content", content, "refusal");
+}
+
+static json_t *begin_chat(const struct dn_choice *choice)
+{
+	return json_pack("{s:i, s:{s:s, s:s}, s:n, s:n}", "index", (int)choice->index, "delta",
+			 "role", "assistant", "content", "", "logprobs", "finish_reason");
+}
+
+static json_t *chat_piece(struct dn_choice *choice, const char *text, size_t size)
+{
+	json_t *delta =
+		size > 0 ? json_pack("{s:o}", "content", dn_api_text(text, size)) : json_object();
+
+	return json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)choice->index, "delta", delta,
+			 "logprobs", take_chat_logprobs(choice), "finish_reason", choice->finish);
+}
+
+static json_t *whole_chat(struct dn_choice *choice)
+{
+	return json_pack("{s:i, s:{s:s, s:o, s:n}, s:o, s:s}", "index", (int)choice->index,
+			 "message", "role", "assistant", "content",
+			 dn_api_text(choice->text.data ? choice->text.data : "", choice->text.size),
+			 "refusal", "logprobs", take_chat_logprobs(choice), "finish_reason",
+			 choice->finish);
+}
+
+const struct dn_generation_format dn_chat_format = {
+	.object = "chat.completion",
+	.chunk_object = "chat.completion.chunk",
+	.prefix = "chatcmpl",
+	.read_prompts = read_chat,
+	.read_logprobs = read_chat_logprobs,
+	.begin = begin_chat,
+	.piece = chat_piece,
+	.whole = whole_chat,
+	.add_logprobs = add_chat_logprobs,
+};
+
+/* Completions. */
+
+static bool read_text(struct dn_generation *g, const json_t *text, struct dn_api_error *error)
+{
+	const size_t size = json_string_length(text);
+	char *copy = malloc(size + 1);
+
+	if (copy)
+		memcpy(copy, json_string_value(text), size);
+	return dn_generation_add_prompt(g, DN_PROMPT_TEXT, copy, size, error);
+}
+
+static bool read_ids(struct dn_generation *g, const json_t *list, struct dn_api_error *error)
+{
+	const size_t n = json_array_size(list);
+	uint32_t *ids = calloc(n + 1, sizeof(*ids));
+
+	for (size_t i = 0; ids && i < n; i++) {
+		const json_t *id = json_array_get(list, i);
+
+		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+		    json_integer_value(id) > DN_LOAD_CONTEXT_MAX) {
+			free(ids);
+			return dn_api_bad(error, "prompt", "item %zu of 'prompt' is no token's id",
+					  i);
+		}
+		ids[i] = (uint32_t)json_integer_value(id);
+	}
+	return dn_generation_add_prompt(g, DN_PROMPT_TOKENS, ids, n * sizeof(*ids), error);
+}
+
+static bool read_completion(struct dn_generation *g, const json_t *body, struct dn_api_error *error)
+{
+	const json_t *prompt = json_object_get(body, "prompt");
+	const json_t *echo = json_object_get(body, "echo");
+	const json_t *item;
+	size_t i;
+
+	if (json_is_true(echo))
+		return dn_api_bad(error, "echo", "this server does not do 'echo'");
+	if (json_is_string(prompt))
+		return read_text(g, prompt, error);
+	if (!json_is_array(prompt) || json_array_size(prompt) == 0)
+		return dn_api_bad(error, "prompt",
+				  "'prompt' is to be a text, a list of token ids, or a list of "
+				  "these");
+	if (json_is_integer(json_array_get(prompt, 0)))
+		return read_ids(g, prompt, error);
+	json_array_foreach(prompt, i, item)
+	{
+		if (json_is_string(item) ? !read_text(g, item, error)
+		    : json_is_array(item)
+			    ? !read_ids(g, item, error)
+			    : !dn_api_bad(error, "prompt",
+					  "item %zu of 'prompt' is neither a text nor a list of "
+					  "token ids",
+					  i))
+			return false;
+	}
+	return true;
+}
+
+static bool read_completion_logprobs(struct dn_generation *g, const json_t *body,
+				     struct dn_api_error *error)
+{
+	static const struct dn_api_field known = { "logprobs", DN_API_U32, 0, DN_FRAME_TOP_MAX, 0 };
+	const json_t *given = json_object_get(body, "logprobs");
+	uint32_t top = 0;
+
+	if (!given || json_is_null(given) || json_is_false(given))
+		return true;
+	if (!dn_api_fields(body, &known, 1, &top, error))
+		return false;
+	g->logprobs = 1 + top;
+	return true;
+}
+
+/* Kept as a list of [token, logprob, top, offset]: columns are made of it when it is sent. */
+static void add_completion_logprobs(struct dn_choice *choice, const struct dn_frame_output *output)
+{
+	const struct dn_generation *g = choice->generation;
+	json_t *top = json_object();
+	size_t size;
+
+	for (uint32_t i = 0; i < output->n_top; i++) {
+		json_t *token = dn_generation_token(g, output->top[i].token);
+
+		if (token)
+			(void)json_object_set_new_nocheck(
+				top, json_string_value(token),
+				json_real(dn_generation_logprob(output->top[i].logprob)));
+		json_decref(token);
+	}
+	(void)dn_models_token(g->model, output->token, &size);
+	(void)json_array_append_new(choice->logprobs,
+				    json_pack("[o, f, o, I]", dn_generation_token(g, output->token),
+					      dn_generation_logprob(output->logprob), top,
+					      (json_int_t)choice->offset));
+	choice->offset += size;
+}
+
+static json_t *take_completion_logprobs(struct dn_choice *choice)
+{
+	static const char *const columns[] = { "tokens", "token_logprobs", "top_logprobs",
+					       "text_offset" };
+	json_t *rows = choice->logprobs;
+	json_t *all = json_object();
+	json_t *row;
+	size_t i;
+
+	if (!rows || json_array_size(rows) == 0) {
+		json_decref(all);
+		return json_null();
+	}
+	for (size_t column = 0; column < DN_ARRAY_SIZE(columns); column++) {
+		json_t *list = json_array();
+
+		json_array_foreach(rows, i, row)(void)
+			json_array_append(list, json_array_get(row, column));
+		(void)json_object_set_new(all, columns[column], list);
+	}
+	json_decref(rows);
+	choice->logprobs = json_array();
+	return all;
+}
+
+static json_t *completion_piece(struct dn_choice *choice, const char *text, size_t size)
+{
+	return json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)choice->index, "text",
+			 dn_api_text(text, size), "logprobs", take_completion_logprobs(choice),
+			 "finish_reason", choice->finish);
+}
+
+static json_t *whole_completion(struct dn_choice *choice)
+{
+	return completion_piece(choice, choice->text.data ? choice->text.data : "",
+				choice->text.size);
+}
+
+const struct dn_generation_format dn_completion_format = {
+	.object = "text_completion",
+	.chunk_object = "text_completion",
+	.prefix = "cmpl",
+	.read_prompts = read_completion,
+	.read_logprobs = read_completion_logprobs,
+	.piece = completion_piece,
+	.whole = whole_completion,
+	.add_logprobs = add_completion_logprobs,
+};

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "server/front/front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <event2/event.h>
+
+#include "sandbox/jail.h"
+
+/* Of an answer that its client does not read. */
+#define UNSENT_BYTES ((size_t)256 << 10)
+
+/* The supervisor. */
+
+static void tell(struct dn_front *front, enum dn_control_type type, uint32_t model)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_control control;
+
+	dn_control_init(&control, type, model);
+	if (type == DN_CONTROL_HELLO)
+		dn_control_set_text(control.u.text, sizeof(control.u.text), front->jail);
+	if (dn_channel_send(&front->channel, &control, sizeof(control), -1, &err) < 0)
+		(void)event_base_loopbreak(front->base);
+}
+
+static void want(void *context, uint32_t model)
+{
+	tell(context, DN_CONTROL_WANT, model);
+}
+
+static void broken(void *context, uint32_t model)
+{
+	tell(context, DN_CONTROL_BROKEN, model);
+}
+
+static void released(void *context, uint32_t model)
+{
+	tell(context, DN_CONTROL_RELEASED, model);
+}
+
+static void step(void *context, uint32_t model, const struct dn_frame_step *frame)
+{
+	const struct dn_front *front = context;
+
+	(void)model;
+	dn_metrics_add(front->metrics, DN_COUNTER_STEPS, 1);
+	dn_metrics_add(front->metrics, DN_COUNTER_STEP_NS, frame->step_ns);
+	dn_metrics_add(front->metrics, DN_COUNTER_STEP_CPU_NS, frame->cpu_ns);
+	dn_metrics_add(front->metrics, DN_COUNTER_STEP_TOKENS,
+		       frame->prefill_tokens + frame->decode_tokens);
+}
+
+/* Requests. */
+
+static void check(void *context, struct dn_http_connection *connection)
+{
+	struct dn_api_error error;
+
+	if (!dn_front_admit(context, dn_http_request(connection), &error))
+		dn_api_reply_error(connection, &error);
+}
+
+static void handle(void *context, struct dn_http_connection *connection)
+{
+	dn_front_route(context, connection);
+}
+
+static char *fault(void *context, int status, const char *message)
+{
+	struct dn_api_error error;
+	json_t *json;
+	char *text;
+
+	(void)context;
+	(void)dn_api_fail(&error, status, NULL, "%s", message);
+	json = dn_api_error_json(&error);
+	text = json_dumps(json, DN_API_DUMP);
+	json_decref(json);
+	return text;
+}
+
+static void ended(void *context, const struct dn_http_request *request, int status, uint64_t bytes)
+{
+	struct dn_front *front = context;
+	char path[DN_LOG_VALUE_SIZE(96)];
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	dn_metrics_answered(front->metrics, status);
+	dn_log_event(status >= 500 ? "warning" : "info", "request",
+		     "request=%s method=%s path=%s status=%d bytes=%llu ms=%.1f", request->id,
+		     request->method,
+		     dn_log_value(request->path ? request->path : "-", path, sizeof(path)), status,
+		     (unsigned long long)bytes,
+		     ((double)now.tv_sec * 1e9 + (double)now.tv_nsec - (double)request->begun_ns) /
+			     1e6);
+}
+
+/* What the supervisor says. */
+
+static int start(struct dn_front *front, const struct dn_control_start *options,
+		 struct dn_error *err)
+{
+	const struct dn_http_limits limits = {
+		.connections = options->connections,
+		.body_bytes = options->body_bytes,
+		.bodies_bytes = options->bodies_bytes,
+		.unsent_bytes = UNSENT_BYTES,
+		.head_ms = options->head_ms,
+		.body_ms = options->body_ms,
+		.idle_ms = options->idle_ms,
+		.write_ms = options->write_ms,
+	};
+	const struct dn_http_handlers handlers = {
+		.context = front,
+		.check = check,
+		.handle = handle,
+		.fault = fault,
+		.ended = ended,
+	};
+	const struct dn_models_upwards upwards = {
+		.context = front,
+		.want = want,
+		.broken = broken,
+		.released = released,
+		.step = step,
+	};
+
+	if (front->started)
+		return dn_error_set(err, EBADMSG, "control: a second start");
+	front->started = true;
+	front->start = *options;
+	front->models = dn_models_new(front->base, options->queue, &upwards);
+	front->http = dn_http_new(front->base, &limits, &handlers);
+	if (!front->models || !front->http)
+		return dn_error_memory(err, "the front", sizeof(*front));
+	return 0;
+}
+
+static int take(struct dn_front *front, const struct dn_control *control, int *fd,
+		struct dn_error *err)
+{
+	switch (control->type) {
+	case DN_CONTROL_LISTENER:
+		if (dn_http_listen(front->http, dn_steal_fd(fd)) < 0)
+			return dn_error_memory(err, "a listener", 1);
+		return 0;
+	case DN_CONTROL_KEY:
+		if (front->n_keys == DN_SERVER_KEYS_MAX)
+			return dn_error_set(err, EBADMSG, "control: too many keys");
+		front->keys[front->n_keys++] = control->u.key;
+		return 0;
+	case DN_CONTROL_HOST:
+		if (front->n_hosts == DN_FRONT_HOSTS_MAX)
+			return dn_error_set(err, EBADMSG, "control: too many names");
+		dn_control_set_text(front->hosts[front->n_hosts++], DN_CONTROL_NAME_MAX,
+				    control->u.text);
+		return 0;
+	case DN_CONTROL_MODEL:
+		return dn_models_add(front->models, control->u.text) < 0
+			       ? dn_error_memory(err, "a model", 1)
+			       : 0;
+	case DN_CONTROL_WORKER:
+		dn_models_worker(front->models, control->model, dn_steal_fd(fd),
+				 &control->u.worker);
+		return 0;
+	case DN_CONTROL_LOST:
+	case DN_CONTROL_FAILED:
+		dn_models_lost(front->models, control->model, control->u.text,
+			       control->type == DN_CONTROL_FAILED);
+		return 0;
+	case DN_CONTROL_RELEASE:
+		dn_models_release(front->models, control->model);
+		return 0;
+	case DN_CONTROL_DRAIN:
+		front->draining = true;
+		dn_http_drain(front->http);
+		return 0;
+	case DN_CONTROL_FIGURES:
+		front->figures = control->u.figures;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static void check_drained(struct dn_front *front)
+{
+	if (front->draining && dn_http_connections(front->http) == 0)
+		tell(front, DN_CONTROL_DRAINED, 0);
+}
+
+/* Return: 1 for a packet, -EAGAIN for none, 0 at the end, another negative errno. */
+static int read_control(struct dn_front *front, struct dn_error *err)
+{
+	DN_AUTO_FD int fd = -1;
+	struct dn_control control;
+	int r = dn_channel_try_receive(&front->channel, &control, sizeof(control), &fd, err);
+
+	if (r <= 0)
+		return r == -ECONNRESET ? 0 : r;
+	r = dn_control_check(&control, true, fd >= 0,
+			     front->models ? dn_models_count(front->models) : 0, err);
+	if (r >= 0 && control.type == DN_CONTROL_START)
+		r = start(front, &control.u.start, err);
+	else if (r >= 0 && !front->started)
+		r = dn_error_set(err, EBADMSG, "control: packet %u before the start", control.type);
+	else if (r >= 0)
+		r = take(front, &control, &fd, err);
+	return r < 0 ? r : 1;
+}
+
+static void on_control(evutil_socket_t fd, short what, void *data)
+{
+	struct dn_front *front = data;
+	struct dn_error err = DN_ERROR_INIT;
+	int r;
+
+	(void)fd;
+	(void)what;
+	do
+		r = read_control(front, &err);
+	while (r > 0);
+	if (r == -EAGAIN) {
+		check_drained(front);
+		return;
+	}
+	/* A supervisor that is gone needs no word. */
+	if (r < 0)
+		dn_log_event("error", "control", "message=\"%s\"", err.message);
+	(void)event_base_loopbreak(front->base);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *data)
+{
+	struct dn_front *front = data;
+
+	(void)fd;
+	(void)what;
+	if (!front->started)
+		return;
+	tell(front, DN_CONTROL_ALIVE, 0);
+	for (uint32_t i = 0; i < dn_models_count(front->models); i++)
+		if (dn_models_take_used(front->models, i))
+			tell(front, DN_CONTROL_USED, i);
+	dn_models_expire(front->models);
+	check_drained(front);
+}
+
+/* The process. */
+
+static int enter_jail(struct dn_front *front, struct dn_error *err)
+{
+	const struct dn_jail_options options = { .files = 65536 };
+	struct dn_jail_report report;
+	int r = dn_jail_enter(&options, &report, err);
+	size_t at = 0;
+
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < DN_JAIL_MEASURES; i++) {
+		const int n = snprintf(front->jail + at, sizeof(front->jail) - at, "%s%s%s",
+				       at > 0 ? ", " : "",
+				       report.measures[i].state == DN_JAIL_HELD ? "" : "no ",
+				       dn_jail_measure_name((enum dn_jail_measure)i));
+
+		if (report.measures[i].state == DN_JAIL_NOT_ASKED)
+			continue;
+		if (n < 0 || (size_t)n >= sizeof(front->jail) - at)
+			break;
+		at += (size_t)n;
+	}
+	front->jail[at] = '\0';
+	return 0;
+}
+
+static void front_done(struct dn_front *front)
+{
+	dn_http_free(front->http);
+	dn_models_free(front->models);
+	dn_metrics_free(front->metrics);
+	if (front->readable)
+		event_free(front->readable);
+	if (front->tick)
+		event_free(front->tick);
+	if (front->base)
+		event_base_free(front->base);
+	dn_channel_done(&front->channel);
+	free(front);
+}
+
+static int open_front(struct dn_front *front, struct dn_error *err)
+{
+	const struct timeval second = { 1, 0 };
+
+	front->base = event_base_new();
+	front->metrics = dn_metrics_new();
+	if (!front->base || !front->metrics)
+		return dn_error_memory(err, "the front", sizeof(*front));
+	front->readable =
+		event_new(front->base, front->channel.fd, EV_READ | EV_PERSIST, on_control, front);
+	front->tick = event_new(front->base, -1, EV_PERSIST, on_tick, front);
+	if (!front->readable || !front->tick || event_add(front->readable, NULL) < 0 ||
+	    event_add(front->tick, &second) < 0)
+		return dn_error_memory(err, "the front", sizeof(*front));
+	return 0;
+}
+
+static int run(struct dn_front *front, bool no_sandbox, struct dn_error *err)
+{
+	int r = dn_channel_open(DN_CONTROL_FD, &front->channel, err);
+
+	if (r < 0)
+		return r;
+	front->started_at = (int64_t)time(NULL);
+	/* Before the jail: it opens what tells it of signals and of time. */
+	r = open_front(front, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(front->jail, sizeof(front->jail), "no sandbox");
+	if (!no_sandbox) {
+		r = enter_jail(front, err);
+		if (r < 0)
+			return r;
+	}
+	tell(front, DN_CONTROL_HELLO, 0);
+	return event_base_dispatch(front->base) < 0 ? dn_error_set(err, EIO, "the event loop ended")
+						    : 0;
+}
+
+/* jansson would open /dev/urandom at its first object, which a jail does not allow. */
+static void seed_json(void)
+{
+	size_t seed = 0;
+
+	if (getrandom(&seed, sizeof(seed), 0) == sizeof(seed) && seed != 0)
+		json_object_seed(seed);
+}
+
+int dn_front_main(bool no_sandbox, struct dn_error *err)
+{
+	struct dn_front *front = calloc(1, sizeof(*front));
+	int r;
+
+	if (!front)
+		return dn_error_memory(err, "the front", sizeof(*front));
+	front->channel = (struct dn_channel)DN_CHANNEL_INIT;
+	(void)signal(SIGPIPE, SIG_IGN);
+	seed_json();
+	r = run(front, no_sandbox, err);
+	front_done(front);
+	return r;
+}

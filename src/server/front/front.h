@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The front: the process that speaks HTTP and JSON with whoever comes. It has listening sockets, a
+ * channel to the supervisor and one to each worker, and no files.
+ */
+#ifndef DUNLIN_SERVER_FRONT_FRONT_H
+#define DUNLIN_SERVER_FRONT_FRONT_H
+
+/* IWYU pragma: begin_exports */
+#include "server/control.h"
+#include "server/front/api.h"
+#include "server/front/http.h"
+#include "server/log.h"
+#include "server/front/metrics.h"
+#include "server/front/models.h"
+/* IWYU pragma: end_exports */
+
+struct event_base;
+
+#define DN_FRONT_HOSTS_MAX 64
+
+/**
+ * struct dn_front - all of the process
+ * @jail: in words, for /props
+ * @keys: who may ask; without any, everybody may
+ */
+struct dn_front {
+	struct event_base *base;
+	struct dn_http *http;
+	struct dn_models *models;
+	struct dn_metrics *metrics;
+	struct dn_channel channel; /* to the supervisor */
+	struct event *readable;
+	struct event *tick;
+	struct dn_control_start start;
+	struct dn_control_figures figures;
+	char jail[DN_CONTROL_TEXT_MAX];
+	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
+	uint32_t n_keys;
+	char hosts[DN_FRONT_HOSTS_MAX][DN_CONTROL_NAME_MAX];
+	uint32_t n_hosts;
+	bool started;
+	bool serving;
+	bool draining;
+	int64_t started_at; /* seconds since 1970 */
+};
+
+/* Who a request is from, as dn_front_admit() found. */
+struct dn_front_client {
+	uint64_t client; /* fairness */
+	uint64_t space;	 /* prefixes */
+};
+
+/**
+ * dn_front_admit() - whether a request may be answered at all
+ *
+ * Host and Origin against web pages that a browser on the device may show, media type, API key.
+ *
+ * Return: false with @error.
+ */
+bool dn_front_admit(const struct dn_front *front, const struct dn_http_request *request,
+		    struct dn_api_error *error);
+struct dn_front_client dn_front_client(const struct dn_front *front,
+				       const struct dn_http_request *request);
+
+/* The model that a request names; where there is but one, it need not. */
+struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
+				     struct dn_api_error *error);
+
+/* route.c: answers a whole request. */
+void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);
+/* Whether there is such a path, for such a method; false with @error (404, 405). */
+bool dn_front_has_route(const struct dn_http_request *request, struct dn_api_error *error);
+
+/* Each answers its connection, now or later. */
+typedef void dn_front_handler(struct dn_front *front, struct dn_http_connection *connection);
+/* generation.c */
+dn_front_handler dn_front_chat;
+dn_front_handler dn_front_completion;
+/* text-api.c */
+dn_front_handler dn_front_tokenize;
+dn_front_handler dn_front_detokenize;
+dn_front_handler dn_front_apply_template;
+/* info-api.c */
+dn_front_handler dn_front_health;
+dn_front_handler dn_front_ready;
+dn_front_handler dn_front_models;
+dn_front_handler dn_front_props;
+dn_front_handler dn_front_metrics;
+
+/* messages.c: the variables of the chat template that a request's body asks for; owned by the caller. */
+json_t *dn_front_messages(const json_t *body, struct dn_api_error *error);
+
+/* The process: its jail first. Return: 0 when the supervisor is gone or said so, a negative errno. */
+DN_MUST_CHECK int dn_front_main(bool no_sandbox, struct dn_error *err);
+
+#endif /* DUNLIN_SERVER_FRONT_FRONT_H */

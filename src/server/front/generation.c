@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "server/front/generation.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define MS UINT64_C(1000000)
+/* A day: what a deadline may be away. */
+#define DEADLINE_MAX_MS 86400000.0
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+/* Reading. */
+
+/* Fields that are no part of struct dn_frame_submit. */
+struct own_fields {
+	uint32_t n;
+	uint32_t stream;
+	uint32_t max_tokens;
+	uint32_t max_completion_tokens;
+	uint32_t deadline_ms;
+	uint32_t first_token_deadline_ms;
+};
+
+static const struct dn_api_field own_fields[] = {
+	{ "n", DN_API_U32, 1, DN_CHOICES_MAX, offsetof(struct own_fields, n) },
+	{ "stream", DN_API_BOOL, 0, 0, offsetof(struct own_fields, stream) },
+	{ "max_tokens", DN_API_U32, 1, DN_LOAD_CONTEXT_MAX,
+	  offsetof(struct own_fields, max_tokens) },
+	{ "max_completion_tokens", DN_API_U32, 1, DN_LOAD_CONTEXT_MAX,
+	  offsetof(struct own_fields, max_completion_tokens) },
+	{ "deadline_ms", DN_API_U32, 1, DEADLINE_MAX_MS, offsetof(struct own_fields, deadline_ms) },
+	{ "first_token_deadline_ms", DN_API_U32, 1, DEADLINE_MAX_MS,
+	  offsetof(struct own_fields, first_token_deadline_ms) },
+};
+
+#define SUBMIT(name) offsetof(struct dn_frame_submit, name)
+
+static const struct dn_api_field submit_fields[] = {
+	{ "temperature", DN_API_FLOAT, 0, 2, SUBMIT(temperature) },
+	{ "top_p", DN_API_FLOAT, 0, 1, SUBMIT(top_p) },
+	{ "top_k", DN_API_U32, 0, DN_LOAD_CONTEXT_MAX, SUBMIT(top_k) },
+	{ "min_p", DN_API_FLOAT, 0, 1, SUBMIT(min_p) },
+	{ "frequency_penalty", DN_API_FLOAT, -2, 2, SUBMIT(frequency_penalty) },
+	{ "presence_penalty", DN_API_FLOAT, -2, 2, SUBMIT(presence_penalty) },
+	{ "repetition_penalty", DN_API_FLOAT, 0.01, 100, SUBMIT(repeat_penalty) },
+	{ "ignore_eos", DN_API_BOOL, 0, 0, SUBMIT(ignore_eos) },
+};
+
+/* What would change the answer, and is not there: better refused than left out in silence. */
+static const char *const unsupported[] = {
+	"tools",
+	"functions",
+	"audio",
+	"suffix",
+};
+
+static bool read_stop(struct dn_frame_submit *submit, const json_t *stop,
+		      struct dn_api_error *error)
+{
+	const size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
+
+	if (!stop || json_is_null(stop))
+		return true;
+	if (n > DN_FRAME_STOP_MAX)
+		return dn_api_bad(error, "stop", "'stop' has %zu texts; at most %d", n,
+				  DN_FRAME_STOP_MAX);
+	for (size_t i = 0; i < n; i++) {
+		const json_t *one = json_is_array(stop) ? json_array_get(stop, i) : stop;
+		const size_t size = json_string_length(one);
+
+		if (!json_is_string(one) || size == 0 || size >= DN_FRAME_STOP_BYTES ||
+		    strlen(json_string_value(one)) != size)
+			return dn_api_bad(error, "stop",
+					  "'stop' is to be a text, or a list of texts, of 1 to %d "
+					  "bytes",
+					  DN_FRAME_STOP_BYTES - 1);
+		memcpy(submit->stop[submit->n_stop++], json_string_value(one), size);
+	}
+	return true;
+}
+
+static bool read_biases(struct dn_frame_submit *submit, json_t *biases, struct dn_api_error *error)
+{
+	const char *key;
+	json_t *value;
+
+	if (!biases || json_is_null(biases))
+		return true;
+	if (!json_is_object(biases))
+		return dn_api_bad(error, "logit_bias", "'logit_bias' is to be an object");
+	json_object_foreach(biases, key, value)
+	{
+		char *end = NULL;
+		const unsigned long token = strtoul(key, &end, 10);
+
+		if (end == key || *end != '\0' || key[0] < '0' || key[0] > '9' ||
+		    token > DN_LOAD_CONTEXT_MAX)
+			return dn_api_bad(error, "logit_bias", "'%.32s' is no token's id", key);
+		if (!json_is_number(value) || !(json_number_value(value) >= -100) ||
+		    !(json_number_value(value) <= 100))
+			return dn_api_bad(error, "logit_bias",
+					  "a bias is a number from -100 to 100");
+		if (submit->n_bias == DN_FRAME_BIAS_MAX)
+			return dn_api_bad(error, "logit_bias", "at most %d tokens may have a bias",
+					  DN_FRAME_BIAS_MAX);
+		submit->bias[submit->n_bias].token = (uint32_t)token;
+		submit->bias[submit->n_bias++].bias = (float)json_number_value(value);
+	}
+	return true;
+}
+
+static bool read_priority(struct dn_frame_submit *submit, const char *word,
+			  struct dn_api_error *error)
+{
+	static const char *const words[] = {
+		[DN_PRIORITY_NORMAL] = "normal",
+		[DN_PRIORITY_URGENT] = "urgent",
+		[DN_PRIORITY_BATCH] = "batch",
+	};
+
+	for (uint32_t i = 0; word && i < DN_ARRAY_SIZE(words); i++)
+		if (strcmp(word, words[i]) == 0) {
+			submit->priority = i;
+			return true;
+		}
+	return dn_api_bad(error, "priority", "'priority' is 'urgent', 'normal' or 'batch'");
+}
+
+/* From the body, else from a header of the request. */
+static bool read_time(struct dn_generation *g, const json_t *body, const struct own_fields *own,
+		      struct dn_api_error *error)
+{
+	static const struct {
+		const char *header;
+		size_t offset;
+	} headers[] = {
+		{ "x-deadline-ms", SUBMIT(end_deadline_ns) },
+		{ "x-first-token-deadline-ms", SUBMIT(first_deadline_ns) },
+	};
+	const struct dn_http_request *request = dn_http_request(g->connection);
+	const json_t *priority = json_object_get(body, "priority");
+	const char *word = priority && !json_is_null(priority)
+				   ? json_string_value(priority)
+				   : dn_http_header(request, "x-priority");
+
+	if (((priority && !json_is_null(priority)) || word) &&
+	    !read_priority(&g->submit, word, error))
+		return false;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(headers); i++) {
+		const uint32_t in_body = i == 0 ? own->deadline_ms : own->first_token_deadline_ms;
+		const char *text = dn_http_header(request, headers[i].header);
+		uint64_t *to = (uint64_t *)(void *)((char *)&g->submit + headers[i].offset);
+		double ms = in_body;
+		char *end = NULL;
+
+		if (ms == 0 && text) {
+			ms = strtod(text, &end);
+			if (end == text || *end != '\0' || !(ms >= 1 && ms <= DEADLINE_MAX_MS))
+				return dn_api_bad(error, headers[i].header,
+						  "a deadline is in milliseconds, from 1 to %.0f",
+						  DEADLINE_MAX_MS);
+		}
+		if (ms > 0)
+			*to = g->begun_ns + (uint64_t)(ms * (double)MS);
+	}
+	return true;
+}
+
+static bool read_seed(struct dn_frame_submit *submit, const json_t *seed,
+		      struct dn_api_error *error)
+{
+	if (!seed || json_is_null(seed)) {
+		(void)!getrandom(&submit->seed, sizeof(submit->seed), 0);
+		return true;
+	}
+	if (!json_is_integer(seed))
+		return dn_api_bad(error, "seed", "'seed' is to be a whole number");
+	submit->seed = (uint64_t)json_integer_value(seed);
+	return true;
+}
+
+static bool read_stream_options(struct dn_generation *g, const json_t *body,
+				struct dn_api_error *error)
+{
+	static const struct dn_api_field usage = { "include_usage", DN_API_BOOL, 0, 0, 0 };
+	const json_t *options = json_object_get(body, "stream_options");
+
+	if (!options || json_is_null(options))
+		return true;
+	if (!json_is_object(options))
+		return dn_api_bad(error, "stream_options", "'stream_options' is to be an object");
+	return dn_api_fields(options, &usage, 1, &g->include_usage, error);
+}
+
+static bool check_unsupported(const json_t *body, struct dn_api_error *error)
+{
+	const json_t *format = json_object_get(body, "response_format");
+	const char *type = json_string_value(json_object_get(format, "type"));
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(unsupported); i++) {
+		const json_t *value = json_object_get(body, unsupported[i]);
+
+		if (value && !json_is_null(value) &&
+		    !(json_is_array(value) && json_array_size(value) == 0))
+			return dn_api_bad(error, unsupported[i], "this server does not do '%s'",
+					  unsupported[i]);
+	}
+	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
+		return dn_api_bad(error, "response_format",
+				  "this server does 'text' alone as response format");
+	return true;
+}
+
+static bool read_body(struct dn_generation *g, json_t *body, struct dn_api_error *error)
+{
+	const struct dn_front_client client =
+		dn_front_client(g->front, dn_http_request(g->connection));
+	struct own_fields own = { .n = 1 };
+
+	g->submit = (struct dn_frame_submit){
+		.temperature = 1,
+		.top_p = 1,
+		.repeat_penalty = 1,
+		.dynatemp_exponent = 1,
+		.typical_p = 1,
+		.xtc_threshold = 0.1F,
+		.mirostat_tau = 5,
+		.mirostat_eta = 0.1F,
+		.penalty_last = 64,
+		.keep = client.space != 0,
+		.client = client.client,
+		.space = client.space,
+	};
+	if (!check_unsupported(body, error) ||
+	    !dn_api_fields(body, own_fields, DN_ARRAY_SIZE(own_fields), &own, error) ||
+	    !dn_api_fields(body, submit_fields, DN_ARRAY_SIZE(submit_fields), &g->submit, error) ||
+	    !read_stop(&g->submit, json_object_get(body, "stop"), error) ||
+	    !read_biases(&g->submit, json_object_get(body, "logit_bias"), error) ||
+	    !read_seed(&g->submit, json_object_get(body, "seed"), error) ||
+	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
+	    !g->format->read_logprobs(g, body, error))
+		return false;
+	/* The penalties of the API are about all of the answer. */
+	if (g->submit.frequency_penalty != 0 || g->submit.presence_penalty != 0)
+		g->submit.penalty_last = 4096;
+	g->submit.max_tokens =
+		own.max_completion_tokens ? own.max_completion_tokens : own.max_tokens;
+	g->submit.logprobs = g->logprobs;
+	g->stream = own.stream;
+	g->n = own.n;
+	return g->format->read_prompts(g, body, error);
+}
+
+bool dn_generation_add_prompt(struct dn_generation *g, enum dn_prompt_kind kind, void *data,
+			      size_t size, struct dn_api_error *error)
+{
+	if (!data)
+		return dn_api_fail(error, 503, NULL, "out of memory");
+	if ((g->n_prompts + 1) * g->n > DN_CHOICES_MAX) {
+		free(data);
+		return dn_api_bad(error, "n",
+				  "at most %d answers for one request, all prompts together",
+				  DN_CHOICES_MAX);
+	}
+	g->prompts[g->n_prompts++] = (struct dn_prompt){ kind, data, size };
+	return true;
+}
+
+/* The life of a generation. */
+
+static void drop_prompts(struct dn_generation *g)
+{
+	for (uint32_t i = 0; i < g->n_prompts; i++)
+		free(g->prompts[i].data);
+	g->n_prompts = 0;
+}
+
+static void free_generation(struct dn_generation *g)
+{
+	dn_models_cancel(&g->vocabulary);
+	for (uint32_t i = 0; i < g->n_choices; i++) {
+		dn_models_cancel(&g->choices[i].ask);
+		dn_buffer_done(&g->choices[i].text);
+		json_decref(g->choices[i].logprobs);
+	}
+	drop_prompts(g);
+	free(g);
+}
+
+static void log_end(const struct dn_generation *g, const char *how)
+{
+	char model[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)];
+	uint64_t cached = 0;
+	uint64_t output = 0;
+	uint64_t prompt = 0;
+	const uint64_t end = now_ns();
+
+	for (uint32_t i = 0; i < g->n_choices; i++) {
+		prompt += g->choices[i].end.prompt_tokens;
+		cached += g->choices[i].end.reused_tokens;
+		output += g->choices[i].end.output_tokens;
+	}
+	dn_log_event("info", "generation",
+		     "request=%s model=%s end=%s choices=%u prompt_tokens=%llu cached_tokens=%llu "
+		     "output_tokens=%llu first_token_ms=%.1f total_ms=%.1f",
+		     dn_http_request(g->connection)->id,
+		     dn_log_value(g->model->name, model, sizeof(model)), how, g->n_choices,
+		     (unsigned long long)prompt, (unsigned long long)cached,
+		     (unsigned long long)output,
+		     g->first_ns ? (double)(g->first_ns - g->begun_ns) / (double)MS : 0.0,
+		     (double)(end - g->begun_ns) / (double)MS);
+}
+
+static void client_left(void *data)
+{
+	struct dn_generation *g = data;
+
+	log_end(g, "left");
+	free_generation(g);
+}
+
+static json_t *usage_json(const struct dn_generation *g)
+{
+	json_int_t prompt = 0;
+	json_int_t cached = 0;
+	json_int_t output = 0;
+
+	for (uint32_t i = 0; i < g->n_choices; i++) {
+		/* Several answers to a prompt count it once. */
+		if (i % g->n == 0) {
+			prompt += g->choices[i].end.prompt_tokens;
+			cached += g->choices[i].end.reused_tokens;
+		}
+		output += g->choices[i].end.output_tokens;
+	}
+	return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens",
+			 output, "total_tokens", prompt + output, "prompt_tokens_details",
+			 "cached_tokens", cached);
+}
+
+/* Of the first choice, in milliseconds; the same are in the header Server-Timing. */
+static json_t *timings_json(const struct dn_generation *g)
+{
+	const struct dn_frame_done *end = &g->choices[0].end;
+	const double waited = (double)(g->sent_ns - g->begun_ns);
+
+	return json_pack("{s:f, s:f, s:f, s:f, s:b}", "queue_ms",
+			 (waited + (double)end->queue_ns) / (double)MS, "prefill_ms",
+			 (double)(end->prefill_ns - end->queue_ns) / (double)MS, "first_token_ms",
+			 g->first_ns ? (double)(g->first_ns - g->begun_ns) / (double)MS : 0.0,
+			 "decode_ms", (double)end->decode_ns / (double)MS, "deadline_passed",
+			 end->reason == DN_FINISH_DEADLINE);
+}
+
+static json_t *envelope(const struct dn_generation *g, const char *object, json_t *choices)
+{
+	char fingerprint[64];
+
+	/* The same bits come of the same program at the same level. */
+	(void)snprintf(fingerprint, sizeof(fingerprint), "%.40s %.15s", g->front->start.program,
+		       g->model->worker.loaded.level);
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", g->id, "object", object, "created",
+			 (json_int_t)g->created, "model", g->model->name, "system_fingerprint",
+			 fingerprint, "choices", choices);
+}
+
+/* Takes @json over. Return: false where the client is gone: then the generation is, too. */
+static bool send_event(struct dn_generation *g, json_t *json)
+{
+	DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT((size_t)64 << 20);
+	DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
+
+	json_decref(json);
+	if (!text || dn_buffer_append(&event, "data: ", 6) < 0 ||
+	    dn_buffer_append_text(&event, text) < 0 || dn_buffer_append(&event, "\n\n", 2) < 0) {
+		dn_http_on_left(g->connection, NULL, NULL);
+		dn_http_abort(g->connection);
+		free_generation(g);
+		return false;
+	}
+	return dn_http_write(g->connection, event.data, event.size);
+}
+
+static bool send_choice(struct dn_generation *g, json_t *choice)
+{
+	return send_event(g, envelope(g, g->format->chunk_object, json_pack("[o]", choice)));
+}
+
+/* The head of the stream, and the first event of each choice. */
+static bool begin_stream(struct dn_generation *g)
+{
+	if (g->begun)
+		return true;
+	g->begun = true;
+	dn_http_begin(g->connection, 200, "text/event-stream; charset=utf-8");
+	for (uint32_t i = 0; g->format->begin && i < g->n_choices; i++)
+		if (!send_choice(g, g->format->begin(&g->choices[i])))
+			return false;
+	return true;
+}
+
+static void add_server_timing(const struct dn_generation *g)
+{
+	const struct dn_frame_done *end = &g->choices[0].end;
+
+	dn_http_add_header(
+		g->connection, "Server-Timing", "queue;dur=%.3f, prefill;dur=%.3f, decode;dur=%.3f",
+		((double)(g->sent_ns - g->begun_ns) + (double)end->queue_ns) / (double)MS,
+		(double)(end->prefill_ns - end->queue_ns) / (double)MS,
+		(double)end->decode_ns / (double)MS);
+}
+
+static void finish_whole(struct dn_generation *g)
+{
+	json_t *choices = json_array();
+	json_t *json;
+
+	for (uint32_t i = 0; i < g->n_choices; i++)
+		(void)json_array_append_new(choices, g->format->whole(&g->choices[i]));
+	json = envelope(g, g->format->object, choices);
+	if (json) {
+		(void)json_object_set_new(json, "usage", usage_json(g));
+		(void)json_object_set_new(json, "timings", timings_json(g));
+	}
+	add_server_timing(g);
+	dn_api_reply(g->connection, 200, json);
+}
+
+/* Return: false where the generation is gone. */
+static bool finish_stream(struct dn_generation *g)
+{
+	json_t *json;
+
+	if (g->include_usage) {
+		json = envelope(g, g->format->chunk_object, json_array());
+		if (json) {
+			(void)json_object_set_new(json, "usage", usage_json(g));
+			(void)json_object_set_new(json, "timings", timings_json(g));
+		}
+		if (!send_event(g, json))
+			return false;
+	}
+	if (!dn_http_write(g->connection, "data: [DONE]\n\n", 14))
+		return false;
+	dn_http_end(g->connection);
+	return true;
+}
+
+static void finish(struct dn_generation *g)
+{
+	log_end(g, "done");
+	if (g->stream && !finish_stream(g))
+		return;
+	dn_http_on_left(g->connection, NULL, NULL);
+	if (!g->stream)
+		finish_whole(g);
+	free_generation(g);
+}
+
+static void fail(struct dn_generation *g, const struct dn_api_error *error)
+{
+	dn_http_on_left(g->connection, NULL, NULL);
+	log_end(g, error->code ? error->code : "error");
+	if (!g->begun) {
+		dn_api_reply_error(g->connection, error);
+	} else {
+		DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT(8192);
+		json_t *json = dn_api_error_json(error);
+		DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
+
+		json_decref(json);
+		if (text && dn_buffer_printf(&event, "data: %s\n\n", text) >= 0)
+			(void)dn_http_write(g->connection, event.data, event.size);
+		dn_http_end(g->connection);
+	}
+	free_generation(g);
+}
+
+/* Frames of the worker. */
+
+static const char *finish_word(enum dn_finish_reason reason)
+{
+	return reason == DN_FINISH_EOS || reason == DN_FINISH_STOP ? "stop" : "length";
+}
+
+static void count_token(struct dn_choice *choice)
+{
+	struct dn_metrics *metrics = choice->generation->front->metrics;
+	const uint64_t now = now_ns();
+
+	if (choice->last_ns)
+		dn_metrics_observe(metrics, DN_HISTOGRAM_BETWEEN_TOKENS, now - choice->last_ns);
+	else
+		dn_metrics_observe(metrics, DN_HISTOGRAM_FIRST_TOKEN,
+				   now - choice->generation->begun_ns);
+	if (!choice->generation->first_ns)
+		choice->generation->first_ns = now;
+	choice->last_ns = now;
+}
+
+static void got_output(struct dn_choice *choice, const struct dn_frame_output *output)
+{
+	struct dn_generation *g = choice->generation;
+
+	if (output->token != DN_TOKEN_NONE) {
+		count_token(choice);
+		if (choice->logprobs)
+			g->format->add_logprobs(choice, output);
+	}
+	if (!g->stream) {
+		if (dn_buffer_append(&choice->text, output->text, output->text_size) < 0) {
+			struct dn_api_error error;
+
+			(void)dn_api_fail(&error, 503, NULL, "out of memory");
+			fail(g, &error);
+		}
+		return;
+	}
+	if (output->text_size == 0 && !(choice->logprobs && output->token != DN_TOKEN_NONE))
+		return;
+	if (begin_stream(g))
+		(void)send_choice(g, g->format->piece(choice, output->text, output->text_size));
+}
+
+static void count_done(const struct dn_choice *choice)
+{
+	const struct dn_generation *g = choice->generation;
+	struct dn_metrics *metrics = g->front->metrics;
+
+	dn_metrics_add(metrics, DN_COUNTER_PROMPT_TOKENS, choice->end.prompt_tokens);
+	dn_metrics_add(metrics, DN_COUNTER_CACHED_TOKENS, choice->end.reused_tokens);
+	dn_metrics_add(metrics, DN_COUNTER_OUTPUT_TOKENS, choice->end.output_tokens);
+	dn_metrics_observe(metrics, DN_HISTOGRAM_QUEUE,
+			   choice->end.queue_ns + (g->sent_ns - g->begun_ns));
+}
+
+static void got_done(struct dn_choice *choice, const struct dn_frame_done *done)
+{
+	struct dn_generation *g = choice->generation;
+	json_t *piece;
+
+	choice->end = *done;
+	choice->done = true;
+	choice->finish = finish_word((enum dn_finish_reason)done->reason);
+	g->n_done++;
+	count_done(choice);
+	if (g->stream) {
+		if (!begin_stream(g))
+			return;
+		piece = envelope(g, g->format->chunk_object,
+				 json_pack("[o]", g->format->piece(choice, "", 0)));
+		if (piece && g->n_done == g->n_choices && !g->include_usage)
+			(void)json_object_set_new(piece, "timings", timings_json(g));
+		if (!send_event(g, piece))
+			return;
+	}
+	if (g->n_done == g->n_choices)
+		finish(g);
+}
+
+static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool last)
+{
+	struct dn_choice *choice = ask->owner;
+	struct dn_api_error error;
+
+	(void)fd;
+	(void)last;
+	switch (frame->type) {
+	case DN_FRAME_ACCEPTED:
+		choice->promised = frame->u.accepted;
+		break;
+	case DN_FRAME_OUTPUT:
+		got_output(choice, &frame->u.output);
+		break;
+	case DN_FRAME_DONE:
+		got_done(choice, &frame->u.done);
+		break;
+	default:
+		(void)dn_api_fail(&error, 500, NULL, "the worker answered what it was not asked");
+		fail(choice->generation, &error);
+	}
+}
+
+static void ask_failed(struct dn_ask *ask, const struct dn_api_error *error)
+{
+	struct dn_choice *choice = ask->owner;
+
+	fail(choice->generation, error);
+}
+
+/* Asks. */
+
+static bool attach(const struct dn_prompt *prompt, struct dn_ask *ask, struct dn_api_error *error)
+{
+	struct dn_error err = DN_ERROR_INIT;
+
+	ask->frame.attachment = prompt->size;
+	if (dn_attach(prompt->data, prompt->size, &ask->attachment, &err) < 0)
+		return dn_api_fail(error, 503, "overloaded", "%s", err.message);
+	return true;
+}
+
+static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error *error)
+{
+	struct dn_choice *choice = &g->choices[at];
+	const struct dn_prompt *prompt = &g->prompts[at / g->n];
+
+	dn_frame_init(&choice->ask.frame, DN_FRAME_SUBMIT, 1);
+	choice->ask.frame.u.submit = g->submit;
+	choice->ask.frame.u.submit.prompt_kind = prompt->kind;
+	choice->ask.frame.u.submit.seed += at % g->n;
+	choice->ask.priority = g->submit.priority;
+	choice->ask.client = g->submit.client;
+	choice->ask.deadline_ns = g->submit.first_deadline_ns ? g->submit.first_deadline_ns
+							      : g->submit.end_deadline_ns;
+	choice->ask.got = got;
+	choice->ask.failed = ask_failed;
+	choice->ask.owner = choice;
+	return attach(prompt, &choice->ask, error) && dn_models_ask(g->model, &choice->ask, error);
+}
+
+static void ask_all(struct dn_generation *g)
+{
+	struct dn_api_error error;
+
+	g->sent_ns = now_ns();
+	for (uint32_t i = 0; i < g->n_choices; i++)
+		if (!ask_choice(g, i, &error)) {
+			fail(g, &error);
+			return;
+		}
+	drop_prompts(g);
+}
+
+static void got_vocabulary(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool last)
+{
+	struct dn_generation *g = ask->owner;
+	struct dn_api_error error;
+
+	(void)last;
+	if (frame->type != DN_FRAME_TEXT || !dn_models_keep_vocabulary(g->model, frame, fd)) {
+		(void)dn_api_fail(&error, 500, NULL, "the worker's vocabulary is none");
+		fail(g, &error);
+		return;
+	}
+	ask_all(g);
+}
+
+static void vocabulary_failed(struct dn_ask *ask, const struct dn_api_error *error)
+{
+	fail(ask->owner, error);
+}
+
+static void ask_vocabulary(struct dn_generation *g)
+{
+	struct dn_api_error error;
+
+	dn_frame_init(&g->vocabulary.frame, DN_FRAME_VOCABULARY, 1);
+	g->vocabulary.got = got_vocabulary;
+	g->vocabulary.failed = vocabulary_failed;
+	g->vocabulary.owner = g;
+	if (!dn_models_ask(g->model, &g->vocabulary, &error))
+		fail(g, &error);
+}
+
+static void make_id(struct dn_generation *g)
+{
+	uint64_t number[2] = { 0, 0 };
+
+	(void)!getrandom(number, sizeof(number), 0);
+	(void)snprintf(g->id, sizeof(g->id), "%s-%016llx%08llx", g->format->prefix,
+		       (unsigned long long)number[0],
+		       (unsigned long long)(number[1] & 0xffffffffU));
+}
+
+static void start(struct dn_generation *g)
+{
+	g->n_choices = g->n_prompts * g->n;
+	for (uint32_t i = 0; i < g->n_choices; i++) {
+		struct dn_choice *choice = &g->choices[i];
+
+		choice->generation = g;
+		choice->index = i;
+		choice->ask.attachment = -1;
+		choice->text.max = (size_t)64 << 20;
+		choice->logprobs = g->logprobs ? json_array() : NULL;
+	}
+	dn_http_on_left(g->connection, client_left, g);
+	if (g->logprobs && g->model->n_vocabulary == 0)
+		ask_vocabulary(g);
+	else
+		ask_all(g);
+}
+
+static void generate(struct dn_front *front, struct dn_http_connection *connection,
+		     const struct dn_generation_format *format)
+{
+	const struct dn_http_request *request = dn_http_request(connection);
+	struct dn_generation *g = calloc(1, sizeof(*g) + DN_CHOICES_MAX * sizeof(struct dn_choice));
+	struct dn_api_error error;
+	json_t *body;
+
+	(void)dn_api_fail(&error, 503, NULL, "out of memory");
+	if (!g) {
+		dn_api_reply_error(connection, &error);
+		return;
+	}
+	g->front = front;
+	g->connection = connection;
+	g->format = format;
+	g->begun_ns = request->begun_ns;
+	g->created = (int64_t)time(NULL);
+	g->vocabulary.attachment = -1;
+	make_id(g);
+	body = dn_api_body(request, &error);
+	if (body)
+		g->model = dn_front_model(front, body, &error);
+	if (!g->model || !read_body(g, body, &error)) {
+		json_decref(body);
+		free_generation(g);
+		dn_api_reply_error(connection, &error);
+		return;
+	}
+	json_decref(body);
+	start(g);
+}
+
+void dn_front_chat(struct dn_front *front, struct dn_http_connection *connection)
+{
+	generate(front, connection, &dn_chat_format);
+}
+
+void dn_front_completion(struct dn_front *front, struct dn_http_connection *connection)
+{
+	generate(front, connection, &dn_completion_format);
+}

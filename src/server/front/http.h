@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HTTP/1.1 (RFC 9112) over libevent's bufferevents: bytes become requests, within limits of size and
+ * of time, and answers become bytes. http-parser takes the heads and bodies apart; what it lets
+ * through and another server between might read otherwise is refused here.
+ */
+#ifndef DUNLIN_SERVER_FRONT_HTTP_H
+#define DUNLIN_SERVER_FRONT_HTTP_H
+
+/* IWYU pragma: begin_exports */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "base/buffer.h"
+/* IWYU pragma: end_exports */
+
+struct event_base;
+struct dn_http;
+struct dn_http_connection;
+
+#define DN_HTTP_HEAD_MAX    ((size_t)16 << 10)
+#define DN_HTTP_HEADERS_MAX 64
+#define DN_HTTP_ID_MAX	    24
+
+/**
+ * struct dn_http_limits - all of them are kept at all times
+ * @connections: beyond these the one that has been idle for the longest is closed; where none is
+ *	idle, the new one
+ * @body_bytes: of a request
+ * @bodies_bytes: of all requests together that are not yet answered
+ * @unsent_bytes: of a streamed answer that its client has not read: more, and it is closed
+ * @head_ms: from a request's first byte to the end of its head
+ * @body_ms: from there to the end of its body
+ * @idle_ms: between requests
+ * @write_ms: in which a client that is to read must have read something
+ */
+struct dn_http_limits {
+	uint32_t connections;
+	size_t body_bytes;
+	size_t bodies_bytes;
+	size_t unsent_bytes;
+	uint32_t head_ms;
+	uint32_t body_ms;
+	uint32_t idle_ms;
+	uint32_t write_ms;
+};
+
+/**
+ * struct dn_http_request - borrowed from its connection until that is answered
+ * @id: for logs and for the client (X-Request-Id)
+ * @method: "GET", …
+ * @path: without the query
+ * @headers: names in lower case, in the order of their coming
+ * @peer: a number for who sent it: the same for connections from one address (IPv6: one /64)
+ * @local: through a socket in the file system
+ * @begun_ns: of CLOCK_MONOTONIC: when its first byte came
+ */
+struct dn_http_request {
+	char id[DN_HTTP_ID_MAX];
+	const char *method;
+	char *path;
+	struct {
+		char *name;
+		char *value;
+	} headers[DN_HTTP_HEADERS_MAX];
+	size_t n_headers;
+	struct dn_buffer body;
+	uint64_t peer;
+	bool local;
+	uint64_t begun_ns;
+};
+
+/**
+ * struct dn_http_handlers - who answers
+ * @check: when the head has come; answers (dn_http_reply()) what is refused. NULL: nothing is
+ * @handle: when all has come; answers now or later
+ * @fault: a request that was no HTTP, or broke a limit: the body of the answer, owned by the caller
+ *	of it (free()); NULL: none
+ * @ended: an answer was sent or given up; for the log
+ */
+struct dn_http_handlers {
+	void *context;
+	void (*check)(void *context, struct dn_http_connection *connection);
+	void (*handle)(void *context, struct dn_http_connection *connection);
+	char *(*fault)(void *context, int status, const char *message);
+	void (*ended)(void *context, const struct dn_http_request *request, int status,
+		      uint64_t bytes);
+};
+
+/* @limits and @handlers are copied. NULL where memory is short. */
+struct dn_http *dn_http_new(struct event_base *base, const struct dn_http_limits *limits,
+			    const struct dn_http_handlers *handlers);
+/* Closes everything. */
+void dn_http_free(struct dn_http *http);
+/* Takes connections of a listening socket, which it takes over. Return: 0 or a negative errno. */
+DN_MUST_CHECK int dn_http_listen(struct dn_http *http, int fd);
+/* No more connections, and those that are idle are closed; the others are when they are answered. */
+void dn_http_drain(struct dn_http *http);
+/* Connections that are open, and those of them that wait for an answer. */
+uint32_t dn_http_connections(const struct dn_http *http);
+uint32_t dn_http_busy(const struct dn_http *http);
+
+/* A connection that is there already, for tests and fuzzers; takes @fd over. */
+DN_MUST_CHECK int dn_http_accept(struct dn_http *http, int fd);
+
+struct dn_http_request *dn_http_request(struct dn_http_connection *connection);
+/* NULL where it did not come; of several, the first. @name in lower case. */
+const char *dn_http_header(const struct dn_http_request *request, const char *name);
+/* How many of that name there are. */
+size_t dn_http_header_count(const struct dn_http_request *request, const char *name);
+
+/* Called when the client left, or was given up, before its answer was whole. */
+typedef void dn_http_left(void *data);
+void dn_http_on_left(struct dn_http_connection *connection, dn_http_left *left, void *data);
+
+/* A further header of the answer, before it begins. Values with line ends are left out. */
+void dn_http_add_header(struct dn_http_connection *connection, const char *name, const char *format,
+			...) DN_PRINTF(3, 4);
+bool dn_http_answered(const struct dn_http_connection *connection);
+/* The whole answer. @body: borrowed */
+void dn_http_reply(struct dn_http_connection *connection, int status, const char *type,
+		   const void *body, size_t size);
+/* An answer of pieces, each sent at once. */
+void dn_http_begin(struct dn_http_connection *connection, int status, const char *type);
+/* Return: false where the client is gone, or was just given up. */
+bool dn_http_write(struct dn_http_connection *connection, const void *data, size_t size);
+void dn_http_end(struct dn_http_connection *connection);
+/* Ends an answer that cannot be brought to its end, so that the client sees that it is cut. */
+void dn_http_abort(struct dn_http_connection *connection);
+
+#endif /* DUNLIN_SERVER_FRONT_HTTP_H */

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* Paths and methods, and who may ask. */
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+#include "server/front/front.h"
+
+struct route {
+	const char *method;
+	const char *path;
+	dn_front_handler *handler;
+	bool prefix; /* what begins with it and a '/' too */
+	bool open;   /* no key is asked for */
+};
+
+static const struct route routes[] = {
+	{ "POST", "/v1/chat/completions", dn_front_chat, false, false },
+	{ "POST", "/v1/completions", dn_front_completion, false, false },
+	{ "GET", "/v1/models", dn_front_models, true, false },
+	{ "POST", "/tokenize", dn_front_tokenize, false, false },
+	{ "POST", "/detokenize", dn_front_detokenize, false, false },
+	{ "POST", "/apply-template", dn_front_apply_template, false, false },
+	{ "GET", "/health", dn_front_health, false, true },
+	{ "GET", "/ready", dn_front_ready, false, true },
+	{ "GET", "/metrics", dn_front_metrics, false, false },
+	{ "GET", "/props", dn_front_props, false, false },
+};
+
+static bool has_path(const struct route *route, const char *path)
+{
+	const size_t size = strlen(route->path);
+
+	return strncmp(path, route->path, size) == 0 &&
+	       (path[size] == '\0' || (route->prefix && path[size] == '/'));
+}
+
+static bool has_method(const struct route *route, const char *method)
+{
+	return strcmp(route->method, method) == 0 ||
+	       (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+}
+
+static const struct route *find(const struct dn_http_request *request, struct dn_api_error *error)
+{
+	const struct route *path = NULL;
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(routes); i++) {
+		if (!has_path(&routes[i], request->path))
+			continue;
+		if (has_method(&routes[i], request->method))
+			return &routes[i];
+		path = &routes[i];
+	}
+	if (path)
+		(void)dn_api_fail(error, 405, "method_not_allowed", "%s takes %s alone", path->path,
+				  path->method);
+	else
+		(void)dn_api_fail(error, 404, "not_found", "there is no %.120s here",
+				  request->path);
+	return NULL;
+}
+
+bool dn_front_has_route(const struct dn_http_request *request, struct dn_api_error *error)
+{
+	return find(request, error) != NULL;
+}
+
+void dn_front_route(struct dn_front *front, struct dn_http_connection *connection)
+{
+	struct dn_api_error error;
+	const struct route *route = find(dn_http_request(connection), &error);
+
+	if (route)
+		route->handler(front, connection);
+	else
+		dn_api_reply_error(connection, &error);
+}
+
+/* "name:port", "[::1]:port", without the port. Return: false where it does not fit. */
+static bool cut_port(const char *host, char *out, size_t size)
+{
+	const char *end = host[0] == '[' ? strchr(host, ']') : strchr(host, ':');
+	size_t length = end ? (size_t)(end - host) : strlen(host);
+
+	if (host[0] == '[') {
+		if (!end)
+			return false;
+		host++;
+		length--;
+	}
+	if (length == 0 || length >= size)
+		return false;
+	memcpy(out, host, length);
+	out[length] = '\0';
+	return true;
+}
+
+/*
+ * Whether a name is one that this server goes by. A page that a browser shows can have its own name
+ * point here (DNS rebinding), and is then seen by that name; an address cannot be made to.
+ */
+static bool is_our_host(const struct dn_front *front, const char *host)
+{
+	char name[DN_CONTROL_NAME_MAX];
+	struct in6_addr address;
+
+	if (!cut_port(host, name, sizeof(name)))
+		return false;
+	if (inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1 ||
+	    strcasecmp(name, "localhost") == 0)
+		return true;
+	for (uint32_t i = 0; i < front->n_hosts; i++)
+		if (strcasecmp(name, front->hosts[i]) == 0)
+			return true;
+	return false;
+}
+
+/* "http://HOST", which must be the one that is asked. */
+static bool is_our_origin(const char *origin, const char *host)
+{
+	const char *at = strstr(origin, "://");
+
+	return at && host && strcasecmp(at + 3, host) == 0;
+}
+
+static bool check_browser(const struct dn_front *front, const struct dn_http_request *request,
+			  struct dn_api_error *error)
+{
+	const char *host = dn_http_header(request, "host");
+	const char *origin = dn_http_header(request, "origin");
+	const char *type = dn_http_header(request, "content-type");
+
+	if (!request->local && host && !is_our_host(front, host))
+		return dn_api_fail(error, 403, "host",
+				   "this server does not go by the name in 'Host': start it with "
+				   "--host NAME");
+	if (!host && !request->local && strcmp(request->method, "GET") != 0)
+		return dn_api_fail(error, 400, "host", "the request has no 'Host'");
+	if (origin && !is_our_origin(origin, host))
+		return dn_api_fail(error, 403, "origin",
+				   "pages of other servers may not use this one");
+	if (strcmp(request->method, "POST") == 0 &&
+	    (!type || strncasecmp(type, "application/json", 16) != 0 ||
+	     (type[16] != '\0' && type[16] != ';' && type[16] != ' ')))
+		return dn_api_fail(error, 415, "media_type",
+				   "the body is to be JSON: 'Content-Type: application/json'");
+	return true;
+}
+
+/* The key's place in the list; -1: it is none. All are compared, so that time tells nothing. */
+static int find_key(const struct dn_front *front, const char *key)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	int found = -1;
+
+	SHA256((const unsigned char *)key, strlen(key), digest);
+	for (uint32_t i = 0; i < front->n_keys; i++)
+		if (CRYPTO_memcmp(digest, front->keys[i].sha256, sizeof(digest)) == 0)
+			found = (int)i;
+	return found;
+}
+
+static const char *bearer(const struct dn_http_request *request)
+{
+	const char *value = dn_http_header(request, "authorization");
+
+	if (!value || strncasecmp(value, "bearer ", 7) != 0)
+		return NULL;
+	value += 7;
+	return value + strspn(value, " ");
+}
+
+bool dn_front_admit(const struct dn_front *front, const struct dn_http_request *request,
+		    struct dn_api_error *error)
+{
+	const struct route *route;
+
+	if (!check_browser(front, request, error))
+		return false;
+	route = find(request, error);
+	if (!route)
+		return false;
+	if (front->n_keys == 0 || route->open)
+		return true;
+	if (!bearer(request))
+		return dn_api_fail(error, 401, "no_api_key",
+				   "this server wants an API key: 'Authorization: Bearer KEY'");
+	if (find_key(front, bearer(request)) < 0)
+		return dn_api_fail(error, 401, "invalid_api_key", "the API key is not known here");
+	return true;
+}
+
+struct dn_front_client dn_front_client(const struct dn_front *front,
+				       const struct dn_http_request *request)
+{
+	const char *key = front->n_keys > 0 ? bearer(request) : NULL;
+	struct dn_front_client client = { .client = request->peer, .space = request->peer };
+
+	if (key)
+		client.client = client.space = (uint64_t)find_key(front, key) + 1;
+	if (front->start.share)
+		client.space = 1;
+	return client;
+}
+
+struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
+				     struct dn_api_error *error)
+{
+	const json_t *name = json_object_get(body, "model");
+	struct dn_model_link *model;
+
+	if (!name || json_is_null(name)) {
+		if (dn_models_count(front->models) == 1)
+			return dn_models_at(front->models, 0);
+		(void)dn_api_bad(error, "model", "'model' is missing: GET /v1/models lists them");
+		return NULL;
+	}
+	if (!json_is_string(name)) {
+		(void)dn_api_bad(error, "model", "'model' is to be a name");
+		return NULL;
+	}
+	model = dn_models_find(front->models, json_string_value(name));
+	if (!model) {
+		(void)dn_api_fail(error, 404, "model_not_found",
+				  "no model '%.64s': GET /v1/models lists those that there are",
+				  json_string_value(name));
+		(void)snprintf(error->param, sizeof(error->param), "model");
+	}
+	return model;
+}

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "server/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <event2/event.h>
+
+#include "channel/frames.h"
+
+#ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+/* Workers that end before they are ready, one after the other, until nothing more is tried. */
+#define FAILURES_MAX 5U
+/* From the second on; it doubles with each. */
+#define RETRY_MS 100U
+
+static void on_frame(evutil_socket_t fd, short what, void *data);
+
+/* Processes. */
+
+static void process_done(struct dn_keeper_process *process)
+{
+	if (process->readable)
+		event_free(process->readable);
+	process->readable = NULL;
+	dn_channel_done(&process->channel);
+	dn_child_done(&process->child);
+}
+
+static int process_start(struct dn_keeper *keeper, struct dn_keeper_process *process,
+			 struct dn_error *err)
+{
+	char *const jailed[] = { "dunlin", "worker", NULL };
+	char *const free_running[] = { "dunlin", "worker", "--no-sandbox", NULL };
+	struct dn_channel theirs = DN_CHANNEL_INIT;
+	struct dn_spawn_descriptor descriptors[2];
+	const struct dn_spawn_options options = {
+		.path = "/proc/self/exe",
+		.program_fd = -1,
+		.arguments = keeper->options->no_sandbox ? free_running : jailed,
+		.descriptors = descriptors,
+		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+	};
+	int r = dn_channel_pair(&process->channel, &theirs, err);
+
+	if (r < 0)
+		return r;
+	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CHANNEL_FD };
+	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	r = dn_spawn(&options, &process->child, err);
+	dn_channel_done(&theirs);
+	if (r >= 0) {
+		process->readable = event_new(keeper->base, process->channel.fd,
+					      EV_READ | EV_PERSIST, on_frame, keeper);
+		if (!process->readable || event_add(process->readable, NULL) < 0)
+			r = dn_error_memory(err, "an event", 1);
+	}
+	if (r < 0)
+		process_done(process);
+	return r;
+}
+
+/* Frames to a process that was just started, fewer than its channel has room for. */
+static int send_frame(struct dn_keeper_process *process, const struct dn_frame *frame, int fd,
+		      struct dn_error *err)
+{
+	return dn_channel_send(&process->channel, frame, sizeof(*frame), fd, err);
+}
+
+/* What FILE frames bring: all but the first part, and adapters. */
+static int send_files(struct dn_keeper *keeper, struct dn_keeper_process *process, bool parts,
+		      uint64_t *number, struct dn_error *err)
+{
+	const struct dn_serve_model *model = keeper->model;
+	struct dn_frame frame;
+	int r = 0;
+
+	for (uint32_t i = 1; parts && i < model->n_fds && r >= 0; i++) {
+		dn_frame_init(&frame, DN_FRAME_FILE, ++*number);
+		frame.u.file.kind = DN_FILE_PART;
+		r = send_frame(process, &frame, model->fds[i], err);
+	}
+	for (uint32_t i = 0; i < model->n_adapters && r >= 0; i++) {
+		dn_frame_init(&frame, DN_FRAME_FILE, ++*number);
+		frame.u.file.kind = DN_FILE_ADAPTER;
+		frame.u.file.scale = model->scales[i];
+		r = send_frame(process, &frame, model->adapters[i], err);
+	}
+	return r;
+}
+
+/* Endings. */
+
+static void drop_weights(struct dn_keeper *keeper)
+{
+	if (keeper->checked)
+		event_free(keeper->checked);
+	keeper->checked = NULL;
+	if (keeper->check)
+		(void)dn_seal_check_end(keeper->check, NULL);
+	keeper->check = NULL;
+	if (keeper->weights >= 0)
+		close(keeper->weights);
+	keeper->weights = -1;
+	keeper->weights_bytes = 0;
+	keeper->verified = false;
+}
+
+void dn_keeper_release(struct dn_keeper *keeper)
+{
+	(void)evtimer_del(keeper->retry);
+	process_done(&keeper->loader);
+	process_done(&keeper->worker);
+	drop_weights(keeper);
+	keeper->state = DN_KEEPER_ABSENT;
+	keeper->releasing = false;
+	keeper->planned_bytes = 0;
+	keeper->failures = 0;
+}
+
+static void fail(struct dn_keeper *keeper, const char *why)
+{
+	dn_keeper_release(keeper);
+	keeper->events.failed(keeper->events.context, keeper, why);
+}
+
+/* The loader. */
+
+static void start_worker(struct dn_keeper *keeper);
+
+static void begin_loader(struct dn_keeper *keeper, struct dn_error *err, int *ret_r)
+{
+	uint64_t number = 0;
+	struct dn_frame frame;
+	int r = process_start(keeper, &keeper->loader, err);
+
+	if (r >= 0)
+		r = send_files(keeper, &keeper->loader, true, &number, err);
+	if (r >= 0) {
+		dn_frame_init(&frame, DN_FRAME_LOAD, ++number);
+		frame.u.load.depth = DN_LOAD_HEADER;
+		frame.u.load.prepared = keeper->model->prepared;
+		r = send_frame(&keeper->loader, &frame, keeper->model->fds[0], err);
+	}
+	if (r >= 0) {
+		dn_frame_init(&frame, DN_FRAME_PLAN, ++number);
+		frame.u.load = keeper->options->load;
+		frame.u.load.memory = keeper->most_bytes;
+		r = send_frame(&keeper->loader, &frame, -1, err);
+	}
+	*ret_r = r;
+}
+
+void dn_keeper_begin(struct dn_keeper *keeper, uint64_t most_bytes)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	int r;
+
+	keeper->most_bytes = most_bytes;
+	keeper->state = DN_KEEPER_PLANNING;
+	begin_loader(keeper, &err, &r);
+	if (r < 0)
+		fail(keeper, err.message);
+}
+
+static int make_memory(struct dn_error *err)
+{
+	int fd = memfd_create("dunlin-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("dunlin-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd < 0 ? dn_error_errno(err, errno, "make memory for weights") : fd;
+}
+
+static void prepare(struct dn_keeper *keeper)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+	int r = make_memory(&err);
+
+	keeper->state = DN_KEEPER_PREPARING;
+	if (r >= 0) {
+		keeper->weights = r;
+		dn_frame_init(&frame, DN_FRAME_PREPARE, UINT32_MAX);
+		r = send_frame(&keeper->loader, &frame, keeper->weights, &err);
+	}
+	if (r < 0)
+		fail(keeper, err.message);
+}
+
+/* Nobody can change it any more; the loader is not needed. */
+static void seal_weights(struct dn_keeper *keeper)
+{
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+	struct stat st;
+
+	process_done(&keeper->loader);
+	if (fcntl(keeper->weights, F_ADD_SEALS, seals) < 0 || fstat(keeper->weights, &st) < 0) {
+		fail(keeper, "the weights' memory could not be sealed");
+		return;
+	}
+	keeper->weights_bytes = (uint64_t)st.st_size;
+	keeper->verified = true;
+	start_worker(keeper);
+}
+
+static void on_checked(evutil_socket_t fd, short what, void *data)
+{
+	struct dn_keeper *keeper = data;
+	struct dn_error err = DN_ERROR_INIT;
+	int r;
+
+	(void)fd;
+	(void)what;
+	event_free(keeper->checked);
+	keeper->checked = NULL;
+	r = dn_seal_check_end(keeper->check, &err);
+	keeper->check = NULL;
+	if (r < 0) {
+		fail(keeper, err.message);
+		return;
+	}
+	keeper->verified = true;
+	start_worker(keeper);
+}
+
+/* The model's file is its prepared form: what it holds is checked, and it is mapped as it is. */
+static void check_seal(struct dn_keeper *keeper)
+{
+	const struct dn_serve_model *model = keeper->model;
+	struct dn_error err = DN_ERROR_INIT;
+
+	process_done(&keeper->loader);
+	keeper->state = DN_KEEPER_PREPARING;
+	if (model->no_verify) {
+		keeper->verified = true;
+		start_worker(keeper);
+		return;
+	}
+	if (dn_seal_check_begin(model->fds[0], model->seal, model->seal->bytes,
+				DN_MAX(keeper->options->load.threads, 1U), &keeper->check,
+				&err) < 0) {
+		fail(keeper, err.message);
+		return;
+	}
+	keeper->checked = event_new(keeper->base, dn_seal_check_fd(keeper->check), EV_READ,
+				    on_checked, keeper);
+	if (!keeper->checked || event_add(keeper->checked, NULL) < 0)
+		fail(keeper, "out of memory");
+}
+
+void dn_keeper_go(struct dn_keeper *keeper)
+{
+	if (keeper->model->prepared)
+		check_seal(keeper);
+	else
+		prepare(keeper);
+}
+
+/* The worker. */
+
+static int load_worker(struct dn_keeper *keeper, struct dn_error *err)
+{
+	uint64_t number = 0;
+	struct dn_frame frame;
+	int r = send_files(keeper, &keeper->worker, false, &number, err);
+
+	if (r < 0)
+		return r;
+	dn_frame_init(&frame, DN_FRAME_LOAD, ++number);
+	frame.u.load = keeper->options->load;
+	frame.u.load.depth = DN_LOAD_WEIGHTS;
+	frame.u.load.memory = keeper->most_bytes;
+	frame.u.load.prepared = 1;
+	frame.u.load.report_steps = 1;
+	return send_frame(&keeper->worker, &frame,
+			  keeper->weights >= 0 ? keeper->weights : keeper->model->fds[0], err);
+}
+
+static void retry(struct dn_keeper *keeper, const char *why)
+{
+	const uint32_t ms = keeper->failures > 0 ? RETRY_MS << (keeper->failures - 1) : 0;
+	const struct timeval after = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
+
+	process_done(&keeper->worker);
+	if (++keeper->failures > FAILURES_MAX) {
+		fail(keeper, why);
+		return;
+	}
+	keeper->state = DN_KEEPER_RETRYING;
+	(void)evtimer_add(keeper->retry, &after);
+}
+
+static void start_worker(struct dn_keeper *keeper)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	int r = process_start(keeper, &keeper->worker, &err);
+
+	keeper->state = DN_KEEPER_STARTING;
+	if (r >= 0)
+		r = load_worker(keeper, &err);
+	if (r < 0)
+		retry(keeper, err.message);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *data)
+{
+	(void)fd;
+	(void)what;
+	start_worker(data);
+}
+
+static void become_ready(struct dn_keeper *keeper, const struct dn_frame_loaded *loaded)
+{
+	/* From here on the front reads what this worker says. */
+	event_free(keeper->worker.readable);
+	keeper->worker.readable = NULL;
+	keeper->ready = (struct dn_control_worker){
+		.places = 4 * DN_MAX(keeper->options->load.sequences, 1U),
+		.restarts = keeper->ready.restarts,
+		.sandbox_held = keeper->hello.sandbox_held,
+		.sandbox_absent = keeper->hello.sandbox_absent,
+		.loaded = *loaded,
+	};
+	keeper->planned_bytes = loaded->planned_bytes;
+	keeper->state = DN_KEEPER_READY;
+	keeper->failures = 0;
+	keeper->events.ready(keeper->events.context, keeper);
+}
+
+/* Frames, of whichever process is at work. */
+
+static void take_loader_frame(struct dn_keeper *keeper, const struct dn_frame *frame)
+{
+	switch (frame->type) {
+	case DN_FRAME_PLANNED:
+		keeper->planned_bytes = frame->u.planned.total;
+		keeper->state = DN_KEEPER_PLANNED;
+		keeper->loads++;
+		keeper->events.planned(keeper->events.context, keeper);
+		break;
+	case DN_FRAME_PREPARED:
+		if (keeper->state == DN_KEEPER_PREPARING && keeper->weights >= 0)
+			seal_weights(keeper);
+		break;
+	case DN_FRAME_ERROR:
+		fail(keeper, frame->u.error.message);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_worker_frame(struct dn_keeper *keeper, const struct dn_frame *frame)
+{
+	if (frame->type == DN_FRAME_HELLO)
+		keeper->hello = frame->u.hello;
+	else if (frame->type == DN_FRAME_LOADED)
+		become_ready(keeper, &frame->u.loaded);
+	else if (frame->type == DN_FRAME_ERROR)
+		fail(keeper, frame->u.error.message);
+}
+
+static void on_frame(evutil_socket_t socket, short what, void *data)
+{
+	struct dn_keeper *keeper = data;
+	const bool of_loader = keeper->loader.readable && socket == keeper->loader.channel.fd;
+	struct dn_keeper_process *process = of_loader ? &keeper->loader : &keeper->worker;
+	struct dn_error err = DN_ERROR_INIT;
+	DN_AUTO_FD int fd = -1;
+	struct dn_frame frame;
+	int r;
+
+	(void)what;
+	r = dn_channel_try_receive(&process->channel, &frame, sizeof(frame), &fd, &err);
+	if (r == -EAGAIN)
+		return;
+	if (r > 0)
+		r = dn_frame_check(&frame, DN_FRAME_FROM_WORKER, fd >= 0, &err);
+	else if (r == 0 || r == -ECONNRESET) {
+		/* dn_keeper_reap() tells how it ended. */
+		(void)event_del(process->readable);
+		return;
+	}
+	if (r >= 0 && frame.type == DN_FRAME_HELLO && frame.u.hello.version != DN_CHANNEL_VERSION)
+		r = dn_error_set(&err, EPROTO, "a worker of another version");
+	if (r < 0)
+		fail(keeper, err.message);
+	else if (of_loader)
+		take_loader_frame(keeper, &frame);
+	else
+		take_worker_frame(keeper, &frame);
+}
+
+static void lose_worker(struct dn_keeper *keeper, const struct dn_child_end *end)
+{
+	const bool was_ready = keeper->state == DN_KEEPER_READY;
+	char why[sizeof(end->words) + 32];
+
+	(void)snprintf(why, sizeof(why), "the worker ended: %s", end->words);
+	keeper->ready.restarts++;
+	process_done(&keeper->worker);
+	if (was_ready)
+		keeper->events.lost(keeper->events.context, keeper, why);
+	/* It may have been released by whom that was told. */
+	if (keeper->state == DN_KEEPER_READY || keeper->state == DN_KEEPER_STARTING)
+		retry(keeper, why);
+}
+
+void dn_keeper_reap(struct dn_keeper *keeper)
+{
+	struct dn_child_end end;
+
+	if (keeper->loader.child.pid > 0 &&
+	    dn_child_wait(&keeper->loader.child, 0, &end, NULL) > 0) {
+		char why[sizeof(end.words) + 32];
+
+		(void)snprintf(why, sizeof(why), "the loader ended: %s", end.words);
+		fail(keeper, why);
+	}
+	if (keeper->worker.child.pid > 0 && dn_child_wait(&keeper->worker.child, 0, &end, NULL) > 0)
+		lose_worker(keeper, &end);
+}
+
+void dn_keeper_kill_worker(struct dn_keeper *keeper)
+{
+	if (keeper->worker.child.pid > 0)
+		(void)kill(keeper->worker.child.pid, SIGKILL);
+}
+
+int dn_keeper_init(struct dn_keeper *keeper, struct event_base *base,
+		   const struct dn_serve_options *options, const struct dn_serve_model *model,
+		   uint32_t number, const struct dn_keeper_events *events, struct dn_error *err)
+{
+	*keeper = (struct dn_keeper){
+		.base = base,
+		.options = options,
+		.model = model,
+		.events = *events,
+		.number = number,
+		.loader = { DN_CHILD_INIT, DN_CHANNEL_INIT, NULL },
+		.worker = { DN_CHILD_INIT, DN_CHANNEL_INIT, NULL },
+		.weights = -1,
+	};
+	keeper->retry = evtimer_new(base, on_retry, keeper);
+	return keeper->retry ? 0 : dn_error_memory(err, "a timer", 1);
+}
+
+void dn_keeper_done(struct dn_keeper *keeper)
+{
+	if (!keeper->retry)
+		return;
+	dn_keeper_release(keeper);
+	event_free(keeper->retry);
+	keeper->retry = NULL;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "server/listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define BACKLOG		1024
+#define INHERITED_FIRST 3 /* SD_LISTEN_FDS_START */
+#define UNIX_PREFIX	"unix:"
+
+/* Whether the file of a socket is a leftover: nobody answers. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	DN_AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+
+	return fd >= 0 && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	       errno == ECONNREFUSED;
+}
+
+static int listen_unix(const char *path, int *ret_fd, struct dn_error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	DN_AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r;
+
+	if (strlen(path) == 0 || strlen(path) >= sizeof(address.sun_path))
+		return dn_error_set(err, EINVAL, "listen at unix:%.120s: a path of 1 to %zu bytes",
+				    path, sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, path, strlen(path));
+	if (fd < 0)
+		return dn_error_errno(err, errno, "listen at unix:%.120s", path);
+	r = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+	if (r < 0 && errno == EADDRINUSE && is_stale(&address) && unlink(path) == 0)
+		r = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+	if (r < 0 || listen(fd, BACKLOG) < 0)
+		return dn_error_errno(err, errno, "listen at unix:%.120s", path);
+	*ret_fd = dn_steal_fd(&fd);
+	return 0;
+}
+
+/* "host:port" or "[host]:port" in two. */
+static int split(const char *address, char *host, size_t size, const char **ret_port,
+		 struct dn_error *err)
+{
+	const char *colon = strrchr(address, ':');
+	size_t length = colon ? (size_t)(colon - address) : 0;
+
+	if (!colon || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+		return dn_error_set(err, EINVAL,
+				    "listen at '%.120s': HOST:PORT, [ADDRESS]:PORT or unix:PATH",
+				    address);
+	*ret_port = colon + 1;
+	if (length >= 2 && address[0] == '[' && colon[-1] == ']') {
+		address++;
+		length -= 2;
+	}
+	if (length >= size)
+		return dn_error_set(err, ENAMETOOLONG, "listen at '%.120s': the name is too long",
+				    address);
+	memcpy(host, address, length);
+	host[length] = '\0';
+	return 0;
+}
+
+static int listen_at(const struct addrinfo *info, int *ret_fd)
+{
+	DN_AUTO_FD int fd =
+		socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		       info->ai_protocol);
+	const int one = 1;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	*ret_fd = dn_steal_fd(&fd);
+	return 0;
+}
+
+static void name_socket(int fd, const char *address, char *name)
+{
+	struct sockaddr_storage bound;
+	socklen_t size = sizeof(bound);
+	char host[64];
+	char port[8];
+
+	(void)snprintf(name, DN_LISTEN_NAME_MAX, "%.150s", address);
+	if (getsockname(fd, (struct sockaddr *)&bound, &size) == 0 &&
+	    getnameinfo((struct sockaddr *)&bound, size, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		(void)snprintf(name, DN_LISTEN_NAME_MAX,
+			       strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, port);
+}
+
+static int listen_tcp(const char *address, int *ret_fd, char *ret_name, struct dn_error *err)
+{
+	const struct addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE,
+	};
+	struct addrinfo *list = NULL;
+	const char *port = NULL;
+	char host[256];
+	int r = split(address, host, sizeof(host), &port, err);
+
+	if (r < 0)
+		return r;
+	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	if (r != 0)
+		return dn_error_set(err, EADDRNOTAVAIL, "listen at '%.120s': %s", address,
+				    gai_strerror(r));
+	r = -EADDRNOTAVAIL;
+	for (const struct addrinfo *info = list; info && r < 0; info = info->ai_next)
+		r = listen_at(info, ret_fd);
+	freeaddrinfo(list);
+	if (r < 0)
+		return dn_error_errno(err, -r, "listen at '%.120s'", address);
+	name_socket(*ret_fd, address, ret_name);
+	return 0;
+}
+
+int dn_listen_open(const char *address, int *ret_fd, char *ret_name, struct dn_error *err)
+{
+	if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) != 0)
+		return listen_tcp(address, ret_fd, ret_name, err);
+	(void)snprintf(ret_name, DN_LISTEN_NAME_MAX, "%.150s", address);
+	return listen_unix(address + strlen(UNIX_PREFIX), ret_fd, err);
+}
+
+uint32_t dn_listen_inherited(int *fds, uint32_t max)
+{
+	const char *pid = getenv("LISTEN_PID");
+	const char *count = getenv("LISTEN_FDS");
+	uint32_t n = 0;
+	long given;
+
+	if (!pid || !count || strtol(pid, NULL, 10) != (long)getpid())
+		return 0;
+	given = strtol(count, NULL, 10);
+	for (int fd = INHERITED_FIRST; fd < INHERITED_FIRST + given && n < max; fd++) {
+		const int flags = fcntl(fd, F_GETFL);
+
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+		    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			continue;
+		fds[n++] = fd;
+	}
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDS");
+	(void)unsetenv("LISTEN_FDNAMES");
+	return n;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Listening sockets: made, or handed over by systemd (sd_listen_fds(3)). */
+#ifndef DUNLIN_SERVER_LISTEN_H
+#define DUNLIN_SERVER_LISTEN_H
+
+/* IWYU pragma: begin_exports */
+#include "base/base.h"
+/* IWYU pragma: end_exports */
+
+#define DN_LISTEN_NAME_MAX 160
+
+/**
+ * dn_listen_open() - listen at HOST:PORT, [HOST]:PORT or unix:PATH
+ * @ret_fd: not blocking, close-on-exec
+ * @ret_name: where it listens now (a port of 0 is one that was free): DN_LISTEN_NAME_MAX bytes
+ *
+ * A socket file that nobody listens at any more is replaced.
+ */
+DN_MUST_CHECK int dn_listen_open(const char *address, int *ret_fd, char *ret_name,
+				 struct dn_error *err);
+
+/* Takes what systemd handed over: at most @max descriptors. Returns how many there are. */
+uint32_t dn_listen_inherited(int *fds, uint32_t max);
+
+#endif /* DUNLIN_SERVER_LISTEN_H */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server: a supervisor that starts, watches and restarts the others and parses nothing from
+ * outside; a front that speaks HTTP; a worker for each model that is loaded.
+ */
+#ifndef DUNLIN_SERVER_SERVE_H
+#define DUNLIN_SERVER_SERVE_H
+
+/* IWYU pragma: begin_exports */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dunlin/channel.h>
+#include <dunlin/error.h>
+
+#include "base/base.h"
+#include "server/control.h"
+#include "store/seal.h"
+/* IWYU pragma: end_exports */
+
+#define DN_SERVE_LISTEN_MAX 16
+#define DN_SERVE_HOSTS_MAX  32
+
+/**
+ * struct dn_serve_model - a model that can be asked for; all borrowed
+ * @fds: its files in order; or one, its prepared form, under @seal
+ * @no_verify: the seal is not checked
+ */
+struct dn_serve_model {
+	char name[DN_CONTROL_NAME_MAX];
+	const int *fds;
+	uint32_t n_fds;
+	bool prepared;
+	bool no_verify;
+	const struct dn_seal *seal;
+	int adapters[DN_FILE_ADAPTERS_MAX];
+	float scales[DN_FILE_ADAPTERS_MAX];
+	uint32_t n_adapters;
+};
+
+/**
+ * struct dn_serve_options - what to serve, and how; all borrowed
+ * @program: for Server headers and logs: "dunlin 0.1.0"
+ * @load: of every worker; @load.memory and @load.prepared are not read
+ * @memory: bytes for all processes together, mapped weights among them; 0: no budget
+ * @listen: HOST:PORT or unix:PATH
+ * @hosts: names beside addresses and "localhost" that requests may be for
+ * @keys: who may ask; none: everybody
+ * @share_prefixes: among all clients, not only those of one key
+ * @drain_ms: what answers get to end in, when the server is told to
+ */
+struct dn_serve_options {
+	const char *program;
+	const struct dn_serve_model *models;
+	uint32_t n_models;
+	struct dn_frame_load load;
+	uint64_t memory;
+	const char *const *listen;
+	uint32_t n_listen;
+	const char *const *hosts;
+	uint32_t n_hosts;
+	const struct dn_control_key *keys;
+	uint32_t n_keys;
+	struct dn_control_start front;
+	uint32_t drain_ms;
+	bool no_sandbox;
+	bool realtime;
+};
+
+/**
+ * dn_serve() - serve until SIGTERM or SIGINT
+ *
+ * Return: 0 after an orderly end; a negative errno where it could not begin.
+ */
+DN_MUST_CHECK int dn_serve(const struct dn_serve_options *options, struct dn_error *err);
+
+#endif /* DUNLIN_SERVER_SERVE_H */

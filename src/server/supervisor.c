@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor: who is started, restarted, given room and told to go. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <event2/event.h>
+
+#include "device/realtime.h"
+#include "server/keeper.h"
+#include "server/listen.h"
+#include "server/log.h"
+#include "server/notify.h"
+#include "server/serve.h"
+#include "server/usage.h"
+
+/* Supervisor and front, with their buffers: measured, see docs/performance.md, and rounded up. */
+#define OWN_BYTES ((uint64_t)24 << 20)
+/* A front that has said nothing for so long is stuck. */
+#define SILENCE_S 10U
+/* Nor is one sound that reads nothing for so long. */
+#define PATIENCE_S 2
+/* A front that lived for less is started again no sooner than a moment later. */
+#define YOUNG_NS       UINT64_C(1000000000)
+#define FRONT_RETRY_MS 100
+
+/* Numbers of a worker's requests that fronts may use, one front after the other. */
+#define REQUESTS_OF_A_FRONT (UINT64_C(1) << 40)
+
+struct supervisor {
+	const struct dn_serve_options *options;
+	struct event_base *base;
+	struct event *signals[4];
+	struct event *tick;
+	struct event *front_retry;
+	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
+	int listeners[DN_SERVE_LISTEN_MAX];
+	uint32_t n_listeners;
+	struct dn_child front;
+	struct dn_channel channel;
+	struct event *readable;
+	uint64_t front_begun_ns;
+	uint32_t front_restarts;
+	uint32_t silence;
+	uint64_t uses;
+	uint64_t cpu_before_ns; /* of processes that ended */
+	uint64_t drain_until_ns;
+	bool announced;
+	bool draining;
+	bool ended;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static void end(struct supervisor *s)
+{
+	s->ended = true;
+	(void)event_base_loopbreak(s->base);
+}
+
+/* The front. */
+
+static void on_control(evutil_socket_t fd, short what, void *data);
+
+static void drop_front(struct supervisor *s)
+{
+	if (s->readable)
+		event_free(s->readable);
+	s->readable = NULL;
+	dn_channel_done(&s->channel);
+	dn_child_done(&s->front);
+}
+
+/* A front that is gone is noticed elsewhere. */
+static void tell(struct supervisor *s, struct dn_control *control, int fd)
+{
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (s->channel.fd >= 0 && s->front.pid > 0 &&
+	    dn_channel_send(&s->channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
+		dn_log_event("error", "front", "message=\"it does not read: ended\"");
+		(void)kill(s->front.pid, SIGKILL);
+	}
+}
+
+static void tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
+		      const char *text)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, type, model);
+	dn_control_set_text(control.u.text, sizeof(control.u.text), text);
+	tell(s, &control, -1);
+}
+
+static void tell_worker(struct supervisor *s, struct dn_keeper *keeper)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_WORKER, keeper->number);
+	keeper->last_request += REQUESTS_OF_A_FRONT;
+	control.u.worker = keeper->ready;
+	control.u.worker.first_request = keeper->last_request;
+	tell(s, &control, keeper->worker.channel.fd);
+}
+
+static void introduce(struct supervisor *s)
+{
+	const struct dn_serve_options *o = s->options;
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_START, 0);
+	control.u.start = o->front;
+	control.u.start.memory = o->memory;
+	control.u.start.no_sandbox = o->no_sandbox;
+	control.u.start.share = o->front.share;
+	dn_control_set_text(control.u.start.program, sizeof(control.u.start.program), o->program);
+	tell(s, &control, -1);
+	for (uint32_t i = 0; i < o->n_keys; i++) {
+		dn_control_init(&control, DN_CONTROL_KEY, 0);
+		control.u.key = o->keys[i];
+		tell(s, &control, -1);
+	}
+	for (uint32_t i = 0; i < o->n_hosts; i++)
+		tell_text(s, DN_CONTROL_HOST, 0, o->hosts[i]);
+	for (uint32_t i = 0; i < o->n_models; i++)
+		tell_text(s, DN_CONTROL_MODEL, 0, o->models[i].name);
+	for (uint32_t i = 0; i < o->n_models; i++) {
+		if (s->keepers[i].state == DN_KEEPER_READY)
+			tell_worker(s, &s->keepers[i]);
+		else if (s->keepers[i].state == DN_KEEPER_ABSENT)
+			tell_text(s, DN_CONTROL_FAILED, i, "not loaded");
+	}
+	for (uint32_t i = 0; i < s->n_listeners; i++) {
+		dn_control_init(&control, DN_CONTROL_LISTENER, 0);
+		tell(s, &control, s->listeners[i]);
+	}
+	dn_control_init(&control, DN_CONTROL_SERVE, 0);
+	tell(s, &control, -1);
+}
+
+static int start_front(struct supervisor *s, struct dn_error *err)
+{
+	char *const jailed[] = { "dunlin", "front", NULL };
+	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
+	struct dn_channel theirs = DN_CHANNEL_INIT;
+	struct dn_spawn_descriptor descriptors[2];
+	const struct dn_spawn_options options = {
+		.path = "/proc/self/exe",
+		.program_fd = -1,
+		.arguments = s->options->no_sandbox ? free_running : jailed,
+		.descriptors = descriptors,
+		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+	};
+	const struct timeval patience = { PATIENCE_S, 0 };
+	int r = dn_channel_pair(&s->channel, &theirs, err);
+
+	if (r < 0)
+		return r;
+	(void)setsockopt(s->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
+	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	r = dn_spawn(&options, &s->front, err);
+	dn_channel_done(&theirs);
+	if (r < 0)
+		return r;
+	s->readable = event_new(s->base, s->channel.fd, EV_READ | EV_PERSIST, on_control, s);
+	if (!s->readable || event_add(s->readable, NULL) < 0)
+		return dn_error_memory(err, "an event", 1);
+	s->front_begun_ns = now_ns();
+	s->silence = 0;
+	introduce(s);
+	return 0;
+}
+
+static void restart_front(struct supervisor *s)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	const struct timeval after = { 0, FRONT_RETRY_MS * 1000 };
+
+	if (start_front(s, &err) >= 0)
+		return;
+	dn_log_event("error", "front", "message=\"%s\"", err.message);
+	drop_front(s);
+	(void)evtimer_add(s->front_retry, &after);
+}
+
+static void on_front_retry(evutil_socket_t fd, short what, void *data)
+{
+	(void)fd;
+	(void)what;
+	restart_front(data);
+}
+
+static void lose_front(struct supervisor *s, const struct dn_child_end *how)
+{
+	const bool young = now_ns() - s->front_begun_ns < YOUNG_NS;
+	const struct timeval after = { 0, young ? FRONT_RETRY_MS * 1000 : 0 };
+
+	drop_front(s);
+	if (s->draining) {
+		end(s);
+		return;
+	}
+	dn_log_event("error", "front", "message=\"it ended: %s\" restarts=%u", how->words,
+		     ++s->front_restarts);
+	/* Nobody waits for a release any more. */
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		if (s->keepers[i].releasing)
+			dn_keeper_release(&s->keepers[i]);
+	(void)evtimer_add(s->front_retry, &after);
+}
+
+/* Room for models. */
+
+static uint64_t room(const struct supervisor *s)
+{
+	return s->options->memory > OWN_BYTES ? s->options->memory - OWN_BYTES : 0;
+}
+
+static uint64_t taken(const struct supervisor *s, const struct dn_keeper *but)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		if (&s->keepers[i] != but && s->keepers[i].state > DN_KEEPER_PLANNED)
+			bytes += s->keepers[i].planned_bytes;
+	return bytes;
+}
+
+/* Asks the front to let go of the model that was used the longest ago. Return: false: none is left. */
+static bool make_room(struct supervisor *s)
+{
+	struct dn_keeper *oldest = NULL;
+	struct dn_control control;
+
+	for (uint32_t i = 0; i < s->options->n_models; i++) {
+		struct dn_keeper *keeper = &s->keepers[i];
+
+		if (keeper->releasing)
+			return true;
+		if (keeper->state == DN_KEEPER_READY && (!oldest || keeper->used < oldest->used))
+			oldest = keeper;
+	}
+	if (!oldest)
+		return false;
+	oldest->releasing = true;
+	dn_control_init(&control, DN_CONTROL_RELEASE, oldest->number);
+	tell(s, &control, -1);
+	return true;
+}
+
+/* Loads what is planned and fits; makes room for what was asked for. */
+static void settle(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->options->n_models; i++) {
+		struct dn_keeper *keeper = &s->keepers[i];
+
+		if (keeper->state != DN_KEEPER_PLANNED)
+			continue;
+		if (s->options->memory == 0 ||
+		    taken(s, keeper) + keeper->planned_bytes <= room(s)) {
+			dn_keeper_go(keeper);
+		} else if (!keeper->wanted) {
+			/* Until somebody asks for it. */
+			dn_keeper_release(keeper);
+			tell_text(s, DN_CONTROL_FAILED, keeper->number, "not loaded");
+		} else if (!make_room(s)) {
+			/* Others are being loaded: then they will be ready, and can go. */
+			continue;
+		}
+	}
+}
+
+static void want(struct supervisor *s, struct dn_keeper *keeper)
+{
+	keeper->wanted = true;
+	keeper->used = ++s->uses;
+	if (keeper->state == DN_KEEPER_ABSENT && !s->draining)
+		dn_keeper_begin(keeper, s->options->memory ? room(s) : 0);
+}
+
+/* What happens to models. */
+
+static void on_planned(void *context, struct dn_keeper *keeper)
+{
+	(void)keeper;
+	settle(context);
+}
+
+static void on_ready(void *context, struct dn_keeper *keeper)
+{
+	struct supervisor *s = context;
+	char name[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)];
+
+	dn_log_event("info", "model",
+		     "model=%s state=ready planned_mib=%llu context=%u level=%s load_ms=%.1f",
+		     dn_log_value(keeper->model->name, name, sizeof(name)),
+		     (unsigned long long)keeper->planned_bytes >> 20, keeper->ready.loaded.context,
+		     keeper->ready.loaded.level, (double)keeper->ready.loaded.load_ns / 1e6);
+	keeper->used = ++s->uses;
+	tell_worker(s, keeper);
+	if (!s->announced) {
+		s->announced = true;
+		dn_notify("READY=1\nSTATUS=serving");
+	}
+	settle(s);
+}
+
+static void on_lost(void *context, struct dn_keeper *keeper, const char *why)
+{
+	struct supervisor *s = context;
+	char name[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)];
+
+	dn_log_event("error", "worker", "model=%s message=\"%s\" restarts=%u",
+		     dn_log_value(keeper->model->name, name, sizeof(name)), why,
+		     keeper->ready.restarts);
+	tell_text(s, DN_CONTROL_LOST, keeper->number, why);
+}
+
+static void on_failed(void *context, struct dn_keeper *keeper, const char *why)
+{
+	struct supervisor *s = context;
+	char name[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)];
+
+	keeper->wanted = false;
+	dn_log_event("error", "model", "model=%s state=failed message=\"%s\"",
+		     dn_log_value(keeper->model->name, name, sizeof(name)), why);
+	tell_text(s, DN_CONTROL_FAILED, keeper->number, why);
+	settle(s);
+}
+
+/* What the front says. */
+
+static void take(struct supervisor *s, const struct dn_control *control)
+{
+	struct dn_keeper *keeper = &s->keepers[control->model];
+
+	switch (control->type) {
+	case DN_CONTROL_HELLO:
+		dn_log_event("info", "front", "jail=\"%s\"", control->u.text);
+		break;
+	case DN_CONTROL_WANT:
+		want(s, keeper);
+		break;
+	case DN_CONTROL_USED:
+		keeper->used = ++s->uses;
+		break;
+	case DN_CONTROL_RELEASED:
+		if (keeper->releasing) {
+			dn_keeper_release(keeper);
+			settle(s);
+		}
+		break;
+	case DN_CONTROL_BROKEN:
+		dn_keeper_kill_worker(keeper);
+		break;
+	case DN_CONTROL_DRAINED:
+		if (s->draining)
+			end(s);
+		break;
+	case DN_CONTROL_ALIVE:
+		s->silence = 0;
+		if (dn_notify_watchdog())
+			dn_notify("WATCHDOG=1");
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_control(evutil_socket_t socket, short what, void *data)
+{
+	struct supervisor *s = data;
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_control control;
+	int r;
+
+	(void)socket;
+	(void)what;
+	/* No descriptor is expected: one that comes is refused with its packet. */
+	r = dn_channel_try_receive(&s->channel, &control, sizeof(control), NULL, &err);
+	if (r == -EAGAIN)
+		return;
+	if (r > 0) {
+		r = dn_control_check(&control, false, false, s->options->n_models, &err);
+		if (r == 0) {
+			take(s, &control);
+			return;
+		}
+	}
+	/* At its end, or what it says makes no sense: reap() tells how it ended. */
+	(void)event_del(s->readable);
+	if (r < 0 && r != -ECONNRESET) {
+		dn_log_event("error", "front", "message=\"%s\"", err.message);
+		(void)kill(s->front.pid, SIGKILL);
+	}
+}
+
+/* Signals and time. */
+
+static void drain(struct supervisor *s)
+{
+	struct dn_control control;
+
+	if (s->draining) {
+		end(s);
+		return;
+	}
+	s->draining = true;
+	s->drain_until_ns = now_ns() + s->options->drain_ms * UINT64_C(1000000);
+	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
+	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
+	if (s->front.pid <= 0) {
+		end(s);
+		return;
+	}
+	dn_control_init(&control, DN_CONTROL_DRAIN, 0);
+	tell(s, &control, -1);
+}
+
+static void reap(struct supervisor *s)
+{
+	struct dn_child_end how;
+
+	if (s->front.pid > 0 && dn_child_wait(&s->front, 0, &how, NULL) > 0)
+		lose_front(s, &how);
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		dn_keeper_reap(&s->keepers[i]);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *data)
+{
+	(void)what;
+	if (number == SIGCHLD)
+		reap(data);
+	else
+		drain(data);
+}
+
+static void tell_figures(struct supervisor *s)
+{
+	struct dn_control control;
+	struct dn_control_figures *figures = &control.u.figures;
+	struct dn_usage usage;
+
+	dn_control_init(&control, DN_CONTROL_FIGURES, 0);
+	usage = dn_usage_of(getpid());
+	figures->supervisor_bytes = usage.resident;
+	figures->cpu_ns = usage.cpu_ns;
+	usage = dn_usage_of(s->front.pid);
+	figures->front_bytes = usage.resident;
+	figures->cpu_ns += usage.cpu_ns;
+	for (uint32_t i = 0; i < s->options->n_models; i++) {
+		if (s->keepers[i].worker.child.pid > 0) {
+			usage = dn_usage_of(s->keepers[i].worker.child.pid);
+			figures->workers_bytes += usage.resident;
+			figures->cpu_ns += usage.cpu_ns;
+		}
+		figures->weights_bytes += s->keepers[i].weights_bytes;
+		figures->loads += s->keepers[i].loads;
+	}
+	figures->front_restarts = s->front_restarts;
+	tell(s, &control, -1);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *data)
+{
+	struct supervisor *s = data;
+
+	(void)fd;
+	(void)what;
+	if (s->draining && now_ns() > s->drain_until_ns) {
+		dn_log_event("warning", "drain", "message=\"time is up: what is left is cut\"");
+		end(s);
+		return;
+	}
+	if (s->front.pid <= 0)
+		return;
+	if (++s->silence > SILENCE_S) {
+		dn_log_event("error", "front", "message=\"silent for %u s: ended\"", SILENCE_S);
+		(void)kill(s->front.pid, SIGKILL);
+		return;
+	}
+	tell_figures(s);
+}
+
+/* Begin and end. */
+
+static int open_listeners(struct supervisor *s, struct dn_error *err)
+{
+	const struct dn_serve_options *o = s->options;
+
+	s->n_listeners = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
+	for (uint32_t i = 0; i < o->n_listen; i++) {
+		char name[DN_LISTEN_NAME_MAX];
+		char value[DN_LOG_VALUE_SIZE(DN_LISTEN_NAME_MAX)];
+		int r;
+
+		if (s->n_listeners == DN_SERVE_LISTEN_MAX)
+			return dn_error_set(err, E2BIG, "at most %d listening sockets",
+					    DN_SERVE_LISTEN_MAX);
+		r = dn_listen_open(o->listen[i], &s->listeners[s->n_listeners], name, err);
+		if (r < 0)
+			return r;
+		s->n_listeners++;
+		dn_log_event("info", "listen", "at=%s", dn_log_value(name, value, sizeof(value)));
+	}
+	return s->n_listeners > 0 ? 0 : dn_error_set(err, EINVAL, "nowhere to listen");
+}
+
+static int watch_signals(struct supervisor *s, struct dn_error *err)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGCHLD };
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(numbers); i++) {
+		s->signals[i] = evsignal_new(s->base, numbers[i], on_signal, s);
+		if (!s->signals[i] || event_add(s->signals[i], NULL) < 0)
+			return dn_error_memory(err, "an event", 1);
+	}
+	return 0;
+}
+
+/* The front has a descriptor for each connection: its limit is inherited. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int begin(struct supervisor *s, struct dn_error *err)
+{
+	const struct dn_keeper_events events = { s, on_planned, on_ready, on_lost, on_failed };
+	const struct timeval second = { 1, 0 };
+	int r;
+
+	s->base = event_base_new();
+	s->tick = s->base ? event_new(s->base, -1, EV_PERSIST, on_tick, s) : NULL;
+	s->front_retry = s->base ? evtimer_new(s->base, on_front_retry, s) : NULL;
+	if (!s->tick || !s->front_retry || event_add(s->tick, &second) < 0)
+		return dn_error_memory(err, "the supervisor", sizeof(*s));
+	r = watch_signals(s, err);
+	if (r >= 0)
+		r = open_listeners(s, err);
+	for (uint32_t i = 0; i < s->options->n_models && r >= 0; i++)
+		r = dn_keeper_init(&s->keepers[i], s->base, s->options, &s->options->models[i], i,
+				   &events, err);
+	if (r < 0)
+		return r;
+	raise_file_limit();
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		dn_keeper_begin(&s->keepers[i], s->options->memory ? room(s) : 0);
+	return start_front(s, err);
+}
+
+static void supervisor_done(struct supervisor *s)
+{
+	drop_front(s);
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		dn_keeper_done(&s->keepers[i]);
+	for (uint32_t i = 0; i < s->n_listeners; i++)
+		close(s->listeners[i]);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
+		if (s->signals[i])
+			event_free(s->signals[i]);
+	if (s->tick)
+		event_free(s->tick);
+	if (s->front_retry)
+		event_free(s->front_retry);
+	if (s->base)
+		event_base_free(s->base);
+	free(s);
+}
+
+int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return dn_error_memory(err, "the supervisor", sizeof(*s));
+	s->options = options;
+	s->front = (struct dn_child)DN_CHILD_INIT;
+	s->channel = (struct dn_channel)DN_CHANNEL_INIT;
+	if (options->memory && options->memory <= OWN_BYTES) {
+		free(s);
+		return dn_error_set(err, EINVAL,
+				    "--memory is %llu MiB; the server itself takes up to %llu",
+				    (unsigned long long)options->memory >> 20,
+				    (unsigned long long)OWN_BYTES >> 20);
+	}
+	r = options->realtime ? dn_realtime_enter(err) : 0;
+	if (r >= 0)
+		r = begin(s, err);
+	if (r >= 0 && event_base_dispatch(s->base) < 0)
+		r = dn_error_set(err, EIO, "the event loop ended");
+	supervisor_done(s);
+	return r < 0 ? r : 0;
+}
