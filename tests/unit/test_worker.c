@@ -475,7 +475,7 @@ static void test_frame_fields(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
 	REFUSED(version, 1, "version 1");
-	REFUSED(version, 3, "version 3");
+	REFUSED(version, 4, "version 4");
 	REFUSED(type, 0, "type 0");
 	REFUSED(type, 99, "type 99");
 	REFUSED(type, DN_FRAME_DONE, "type 106");
@@ -494,7 +494,7 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.branch, 2, "branch");
 	REFUSED(u.submit.show_special, 2, "special");
 	REFUSED(u.submit.speculation, 3, "speculation");
-	REFUSED(u.submit.reserved, 1, "reserved");
+	REFUSED(u.submit.priority, DN_PRIORITY_BATCH + 1, "priority");
 	REFUSED(u.submit.temperature, -1, "temperature");
 	REFUSED(u.submit.temperature, INFINITY, "temperature");
 	REFUSED(u.submit.top_p, 1.5F, "top_p");

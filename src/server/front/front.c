@@ -282,8 +282,10 @@ static int enter_jail(struct dn_front *front, struct dn_error *err)
 	return 0;
 }
 
-static void front_done(struct dn_front *front)
+void dn_front_free(struct dn_front *front)
 {
+	if (!front)
+		return;
 	dn_http_free(front->http);
 	dn_models_free(front->models);
 	dn_metrics_free(front->metrics);
@@ -297,37 +299,43 @@ static void front_done(struct dn_front *front)
 	free(front);
 }
 
-static int open_front(struct dn_front *front, struct dn_error *err)
+int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err)
 {
 	const struct timeval second = { 1, 0 };
+	struct dn_front *front = calloc(1, sizeof(*front));
+	int r;
 
+	if (!front)
+		return dn_error_memory(err, "the front", sizeof(*front));
+	front->channel = (struct dn_channel)DN_CHANNEL_INIT;
+	front->started_at = (int64_t)time(NULL);
+	(void)snprintf(front->jail, sizeof(front->jail), "no sandbox");
+	r = dn_channel_open(fd, &front->channel, err);
+	if (r < 0) {
+		dn_front_free(front);
+		return r;
+	}
 	front->base = event_base_new();
 	front->metrics = dn_metrics_new();
-	if (!front->base || !front->metrics)
+	if (front->base) {
+		front->readable =
+			event_new(front->base, fd, EV_READ | EV_PERSIST, on_control, front);
+		front->tick = event_new(front->base, -1, EV_PERSIST, on_tick, front);
+	}
+	if (!front->metrics || !front->readable || !front->tick ||
+	    event_add(front->readable, NULL) < 0 || event_add(front->tick, &second) < 0) {
+		dn_front_free(front);
 		return dn_error_memory(err, "the front", sizeof(*front));
-	front->readable =
-		event_new(front->base, front->channel.fd, EV_READ | EV_PERSIST, on_control, front);
-	front->tick = event_new(front->base, -1, EV_PERSIST, on_tick, front);
-	if (!front->readable || !front->tick || event_add(front->readable, NULL) < 0 ||
-	    event_add(front->tick, &second) < 0)
-		return dn_error_memory(err, "the front", sizeof(*front));
+	}
+	*ret_front = front;
 	return 0;
 }
 
 static int run(struct dn_front *front, bool no_sandbox, struct dn_error *err)
 {
-	int r = dn_channel_open(DN_CONTROL_FD, &front->channel, err);
-
-	if (r < 0)
-		return r;
-	front->started_at = (int64_t)time(NULL);
-	/* Before the jail: it opens what tells it of signals and of time. */
-	r = open_front(front, err);
-	if (r < 0)
-		return r;
-	(void)snprintf(front->jail, sizeof(front->jail), "no sandbox");
 	if (!no_sandbox) {
-		r = enter_jail(front, err);
+		int r = enter_jail(front, err);
+
 		if (r < 0)
 			return r;
 	}
@@ -347,15 +355,15 @@ static void seed_json(void)
 
 int dn_front_main(bool no_sandbox, struct dn_error *err)
 {
-	struct dn_front *front = calloc(1, sizeof(*front));
+	struct dn_front *front = NULL;
 	int r;
 
-	if (!front)
-		return dn_error_memory(err, "the front", sizeof(*front));
-	front->channel = (struct dn_channel)DN_CHANNEL_INIT;
 	(void)signal(SIGPIPE, SIG_IGN);
 	seed_json();
-	r = run(front, no_sandbox, err);
-	front_done(front);
+	/* Before the jail: it opens what tells it of time and of descriptors. */
+	r = dn_front_new(DN_CONTROL_FD, &front, err);
+	if (r >= 0)
+		r = run(front, no_sandbox, err);
+	dn_front_free(front);
 	return r;
 }

@@ -91,6 +91,10 @@ dn_front_handler dn_front_metrics;
 /* messages.c: the variables of the chat template that a request's body asks for; owned by the caller. */
 json_t *dn_front_messages(const json_t *body, struct dn_api_error *error);
 
+/* @fd: the channel to the supervisor, taken over. */
+DN_MUST_CHECK int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err);
+void dn_front_free(struct dn_front *front);
+
 /* The process: its jail first. Return: 0 when the supervisor is gone or said so, a negative errno. */
 DN_MUST_CHECK int dn_front_main(bool no_sandbox, struct dn_error *err);
 
