@@ -364,9 +364,20 @@ struct dn_frame_give_back {
 	uint32_t file;
 };
 
-/* SNAPSHOT, FORGET: of which kept sequence. */
+/* FORGET: which kept sequence. */
 struct dn_frame_sequence {
 	uint64_t kept;
+};
+
+struct dn_frame_snapshot {
+	uint64_t kept;
+	uint32_t tokens; /* at its head, or somewhat fewer; 0: all */
+	uint32_t reserved;
+};
+
+/* RESTORE: where others may use it; 0: whoever continues from it by its number alone. */
+struct dn_frame_restore {
+	uint64_t space;
 };
 
 struct dn_frame_restored {
@@ -419,6 +430,8 @@ struct dn_frame {
 		struct dn_frame_planned planned;
 		struct dn_frame_give_back give_back;
 		struct dn_frame_sequence sequence;
+		struct dn_frame_snapshot snapshot;
+		struct dn_frame_restore restore;
 		struct dn_frame_restored restored;
 		struct dn_frame_step step;
 		struct dn_frame_error error;

@@ -275,6 +275,15 @@ static int check_sequence(const struct dn_frame *frame, struct dn_error *err)
 	return frame->u.sequence.kept == 0 ? wrong(err, frame, "kept") : 0;
 }
 
+static int check_snapshot(const struct dn_frame *frame, struct dn_error *err)
+{
+	if (frame->u.snapshot.kept == 0)
+		return wrong(err, frame, "kept");
+	if (frame->u.snapshot.tokens > DN_LOAD_CONTEXT_MAX)
+		return wrong(err, frame, "tokens");
+	return frame->u.snapshot.reserved != 0 ? wrong(err, frame, "reserved") : 0;
+}
+
 static int check_hello(const struct dn_frame *frame, struct dn_error *err)
 {
 	/* A version that is not ours is the parent's to explain. */
@@ -463,8 +472,8 @@ static const struct frame_kind to_worker[] = {
 	KIND(CANCEL, 0, NOTHING, 1, 0, NULL),
 	KIND(SCORE, BODY(score), REQUIRED, 4, IDS_ATTACHMENT_MAX, check_score),
 	KIND(LOGITS, 0, REQUIRED, 4, IDS_ATTACHMENT_MAX, NULL),
-	KIND(SNAPSHOT, BODY(sequence), NOTHING, 1, 0, check_sequence),
-	KIND(RESTORE, 0, REQUIRED, 1, ANY_ATTACHMENT_MAX, NULL),
+	KIND(SNAPSHOT, BODY(snapshot), NOTHING, 1, 0, check_snapshot),
+	KIND(RESTORE, BODY(restore), REQUIRED, 1, ANY_ATTACHMENT_MAX, NULL),
 	KIND(FORGET, BODY(sequence), NOTHING, 1, 0, check_sequence),
 	KIND(TEMPLATE, 0, MAYBE, 1, TEXT_ATTACHMENT_MAX, NULL),
 	KIND(FILE, BODY(file), A_FILE, 1, 0, check_file),

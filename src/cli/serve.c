@@ -18,6 +18,8 @@ struct values {
 	struct dn_option_list listen;
 	struct dn_option_list hosts;
 	const char *key_file;
+	const char *cache_dir;
+	uint64_t cache_size;
 	bool make_key;
 	bool share_prefixes;
 	uint32_t parallel;
@@ -89,6 +91,16 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, share_prefixes),
 	  .help = "among all clients: the time of an answer can then tell what others asked" },
+	{ .name = "cache-dir",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, cache_dir),
+	  .argument = "DIR",
+	  .help = "prefixes that were used again are kept there, sealed, over a restart" },
+	{ .name = "cache-size",
+	  .kind = DN_OPTION_SIZE,
+	  .offset = offsetof(struct values, cache_size),
+	  .argument = "SIZE",
+	  .help = "of all of them (default: 256M)" },
 	DN_OPTION_MEMORY(struct values),
 	DN_OPTION_CONTEXT(struct values),
 	DN_OPTION_THREADS(struct values),
@@ -108,12 +120,13 @@ static void set_defaults(void *data)
 	values->connections = 1024;
 	values->drain = 30;
 	values->max_body = (uint64_t)8 << 20;
+	values->cache_size = (uint64_t)256 << 20;
 }
 
 /**
  * struct served - what the server borrows
  * @files: of each model
- * @store: opened by none of them yet
+ * @store: the device's key, where prefixes are kept
  */
 struct served {
 	struct dn_serve_model models[DN_SERVER_MODELS_MAX];
@@ -121,6 +134,7 @@ struct served {
 	uint32_t n;
 	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
 	uint32_t n_keys;
+	struct dn_cli_store store;
 };
 
 static void served_done(struct served **served)
@@ -130,6 +144,8 @@ static void served_done(struct served **served)
 		for (uint32_t a = 0; a < (*served)->models[i].n_adapters; a++)
 			close((*served)->models[i].adapters[a]);
 	}
+	if (*served)
+		dn_cli_store_close(&(*served)->store);
 	free(*served);
 }
 
@@ -194,6 +210,9 @@ static int add_model(const struct dn_invocation *invocation, const char *argumen
 	if (!files->prepared && dn_cli_find_prepared(files, &why) < 0)
 		dn_cli_note(invocation->verb, "the prepared form of '%.128s' is not used: %s", path,
 			    why.message);
+	r = dn_files_identity(files->fds, files->n_fds, &model->identity, err);
+	if (r < 0)
+		return r;
 	model->fds = files->fds;
 	model->n_fds = files->n_fds;
 	model->prepared = files->prepared;
@@ -254,6 +273,7 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 			   .idle_ms = 60000,
 			   .write_ms = 30000,
 			   .share = values->share_prefixes },
+		.prefixes = { values->cache_dir, &served->store.key, values->cache_size },
 		.drain_ms = values->drain * 1000,
 		.no_sandbox = values->model.no_sandbox,
 		.realtime = values->model.realtime,
@@ -283,6 +303,8 @@ static int run(struct dn_invocation *invocation)
 		r = add_model(invocation, invocation->args[i], served, &err);
 	if (r >= 0)
 		r = read_keys(invocation, served, &err);
+	if (r >= 0 && ((const struct values *)invocation->values)->cache_dir)
+		r = dn_cli_store_open(&served->store, true, &err);
 	if (r >= 0)
 		r = serve(invocation, served, &err);
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;

@@ -32,6 +32,7 @@ static const struct kind kinds[] = {
 	{ DN_CONTROL_RELEASE, 0, HAS_MODEL },
 	{ DN_CONTROL_DRAIN, 0, 0 },
 	{ DN_CONTROL_FIGURES, sizeof(struct dn_control_figures), 0 },
+	{ DN_CONTROL_ABSENT, 0, HAS_MODEL },
 	{ DN_CONTROL_HELLO, DN_CONTROL_TEXT_MAX, HAS_TEXT },
 	{ DN_CONTROL_WANT, 0, HAS_MODEL },
 	{ DN_CONTROL_RELEASED, 0, HAS_MODEL },
@@ -39,6 +40,7 @@ static const struct kind kinds[] = {
 	{ DN_CONTROL_DRAINED, 0, 0 },
 	{ DN_CONTROL_ALIVE, 0, 0 },
 	{ DN_CONTROL_USED, 0, HAS_MODEL },
+	{ DN_CONTROL_SAVE, sizeof(struct dn_control_prefix), HAS_MODEL | HAS_FD },
 };
 
 void dn_control_init(struct dn_control *control, enum dn_control_type type, uint32_t model)

@@ -38,6 +38,7 @@ enum dn_control_type {
 	DN_CONTROL_RELEASE = 10, /* the model is to go; -> RELEASED when nothing runs */
 	DN_CONTROL_DRAIN = 11,	 /* no more connections; -> DRAINED when all are answered */
 	DN_CONTROL_FIGURES = 12, /* for /metrics and /props */
+	DN_CONTROL_ABSENT = 13,	 /* the model is not loaded until somebody asks for it */
 
 	/* From it. */
 	DN_CONTROL_HELLO = 100, /* its jail holds */
@@ -47,6 +48,7 @@ enum dn_control_type {
 	DN_CONTROL_DRAINED = 104,
 	DN_CONTROL_ALIVE = 105, /* once a second: the loop turns */
 	DN_CONTROL_USED = 106,	/* the model was asked for in the last second */
+	DN_CONTROL_SAVE = 107,	/* attached: a prefix of the model's, to outlive the server */
 };
 
 /**
@@ -66,7 +68,7 @@ struct dn_control_start {
 	uint32_t idle_ms;
 	uint32_t write_ms;
 	uint32_t no_sandbox;
-	uint32_t debug;			   /* what is unknown or odd in requests is logged */
+	uint32_t save_prefixes;		   /* that were used again */
 	uint64_t memory;		   /* the budget; 0: none */
 	char program[DN_CONTROL_NAME_MAX]; /* "dunlin 0.1.0" */
 };
@@ -78,6 +80,10 @@ struct dn_control_worker {
 	uint32_t sandbox_held;
 	uint32_t sandbox_absent;
 	struct dn_frame_loaded loaded;
+};
+
+struct dn_control_prefix {
+	uint64_t space;
 };
 
 struct dn_control_key {
@@ -104,6 +110,7 @@ struct dn_control {
 		struct dn_control_key key;
 		struct dn_control_worker worker;
 		struct dn_control_figures figures;
+		struct dn_control_prefix prefix;
 		char text
 			[DN_CONTROL_TEXT_MAX]; /* HOST, MODEL: a name; LOST, FAILED: why; HELLO: jail */
 		uint8_t bytes[1016];

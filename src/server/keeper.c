@@ -20,6 +20,9 @@
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 5U
+/* Prefixes that a worker takes back, and the numbers of these requests. */
+#define PREFIXES_MAX	8U
+#define RESTORE_NUMBERS 1000U
 /* From the second on; it doubles with each. */
 #define RETRY_MS 100U
 
@@ -319,11 +322,41 @@ static void on_retry(evutil_socket_t fd, short what, void *data)
 	start_worker(data);
 }
 
-static void become_ready(struct dn_keeper *keeper, const struct dn_frame_loaded *loaded)
+static void become_ready(struct dn_keeper *keeper)
 {
 	/* From here on the front reads what this worker says. */
 	event_free(keeper->worker.readable);
 	keeper->worker.readable = NULL;
+	keeper->state = DN_KEEPER_READY;
+	keeper->failures = 0;
+	keeper->events.ready(keeper->events.context, keeper);
+}
+
+/* What it was asked before, under numbers that no front uses. */
+static void restore_prefixes(struct dn_keeper *keeper)
+{
+	struct dn_stored_prefix prefixes[PREFIXES_MAX];
+	const struct dn_prefix_store *store = &keeper->options->prefixes;
+	uint32_t n = 0;
+
+	if (store->folder)
+		n = dn_prefix_store_load(store, &keeper->model->identity, prefixes, PREFIXES_MAX);
+	/* The newest last, since the first are the first to go where there is no room. */
+	while (n-- > 0) {
+		struct dn_error err = DN_ERROR_INIT;
+		struct dn_frame frame;
+
+		dn_frame_init(&frame, DN_FRAME_RESTORE, RESTORE_NUMBERS + n);
+		frame.u.restore.space = prefixes[n].space;
+		frame.attachment = prefixes[n].bytes;
+		if (send_frame(&keeper->worker, &frame, prefixes[n].fd, &err) >= 0)
+			keeper->restoring++;
+		close(prefixes[n].fd);
+	}
+}
+
+static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *loaded)
+{
 	keeper->ready = (struct dn_control_worker){
 		.places = 4 * DN_MAX(keeper->options->load.sequences, 1U),
 		.restarts = keeper->ready.restarts,
@@ -332,9 +365,10 @@ static void become_ready(struct dn_keeper *keeper, const struct dn_frame_loaded 
 		.loaded = *loaded,
 	};
 	keeper->planned_bytes = loaded->planned_bytes;
-	keeper->state = DN_KEEPER_READY;
-	keeper->failures = 0;
-	keeper->events.ready(keeper->events.context, keeper);
+	keeper->restoring = 0;
+	restore_prefixes(keeper);
+	if (keeper->restoring == 0)
+		become_ready(keeper);
 }
 
 /* Frames, of whichever process is at work. */
@@ -365,9 +399,15 @@ static void take_worker_frame(struct dn_keeper *keeper, const struct dn_frame *f
 	if (frame->type == DN_FRAME_HELLO)
 		keeper->hello = frame->u.hello;
 	else if (frame->type == DN_FRAME_LOADED)
-		become_ready(keeper, &frame->u.loaded);
+		take_loaded(keeper, &frame->u.loaded);
+	else if (keeper->restoring > 0 && frame->request >= RESTORE_NUMBERS)
+		/* A prefix that does not fit any more is no loss. */
+		keeper->restoring--;
 	else if (frame->type == DN_FRAME_ERROR)
 		fail(keeper, frame->u.error.message);
+	if (keeper->state == DN_KEEPER_STARTING && keeper->restoring == 0 &&
+	    frame->request >= RESTORE_NUMBERS)
+		become_ready(keeper);
 }
 
 static void on_frame(evutil_socket_t socket, short what, void *data)

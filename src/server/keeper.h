@@ -22,7 +22,7 @@ enum dn_keeper_state {
 	DN_KEEPER_PLANNING,  /* a loader reads the header */
 	DN_KEEPER_PLANNED,   /* what it takes is known; waits for dn_keeper_go() */
 	DN_KEEPER_PREPARING, /* the loader lays the weights out, or a seal is checked */
-	DN_KEEPER_STARTING,  /* a worker maps them */
+	DN_KEEPER_STARTING,  /* a worker maps them, and takes prefixes back */
 	DN_KEEPER_READY,
 	DN_KEEPER_RETRYING, /* a worker ended; the next one is started in a moment */
 };
@@ -71,7 +71,8 @@ struct dn_keeper {
 	uint64_t weights_bytes;
 	struct dn_frame_hello hello;
 	struct dn_control_worker ready;
-	uint32_t failures; /* since a worker was ready */
+	uint32_t restoring; /* prefixes that the worker has not taken back yet */
+	uint32_t failures;  /* since a worker was ready */
 	uint64_t last_request;
 	uint32_t loads;
 	bool releasing;

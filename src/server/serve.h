@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "server/control.h"
+#include "server/prefix-store.h"
 #include "store/seal.h"
 /* IWYU pragma: end_exports */
 
@@ -25,6 +26,7 @@
 /**
  * struct dn_serve_model - a model that can be asked for; all borrowed
  * @fds: its files in order; or one, its prepared form, under @seal
+ * @identity: of its files
  * @no_verify: the seal is not checked
  */
 struct dn_serve_model {
@@ -34,6 +36,7 @@ struct dn_serve_model {
 	bool prepared;
 	bool no_verify;
 	const struct dn_seal *seal;
+	struct dn_digest identity;
 	int adapters[DN_FILE_ADAPTERS_MAX];
 	float scales[DN_FILE_ADAPTERS_MAX];
 	uint32_t n_adapters;
@@ -47,7 +50,8 @@ struct dn_serve_model {
  * @listen: HOST:PORT or unix:PATH
  * @hosts: names beside addresses and "localhost" that requests may be for
  * @keys: who may ask; none: everybody
- * @share_prefixes: among all clients, not only those of one key
+ * @front: how it is to run; what else is in these options is filled in
+ * @prefixes: where prefixes outlive the server; without a folder they do not
  * @drain_ms: what answers get to end in, when the server is told to
  */
 struct dn_serve_options {
@@ -63,6 +67,7 @@ struct dn_serve_options {
 	const struct dn_control_key *keys;
 	uint32_t n_keys;
 	struct dn_control_start front;
+	struct dn_prefix_store prefixes;
 	uint32_t drain_ms;
 	bool no_sandbox;
 	bool realtime;

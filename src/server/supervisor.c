@@ -2,6 +2,8 @@
 /* The supervisor: who is started, restarted, given room and told to go. */
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -51,6 +53,9 @@ struct supervisor {
 	uint64_t uses;
 	uint64_t cpu_before_ns; /* of processes that ended */
 	uint64_t drain_until_ns;
+	pthread_t saver;
+	bool saver_begun;
+	atomic_bool saving;
 	bool announced;
 	bool draining;
 	bool ended;
@@ -105,6 +110,14 @@ static void tell_text(struct supervisor *s, enum dn_control_type type, uint32_t 
 	tell(s, &control, -1);
 }
 
+static void tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, type, model);
+	tell(s, &control, -1);
+}
+
 static void tell_worker(struct supervisor *s, struct dn_keeper *keeper)
 {
 	struct dn_control control;
@@ -125,7 +138,7 @@ static void introduce(struct supervisor *s)
 	control.u.start = o->front;
 	control.u.start.memory = o->memory;
 	control.u.start.no_sandbox = o->no_sandbox;
-	control.u.start.share = o->front.share;
+	control.u.start.save_prefixes = o->prefixes.folder != NULL;
 	dn_control_set_text(control.u.start.program, sizeof(control.u.start.program), o->program);
 	tell(s, &control, -1);
 	for (uint32_t i = 0; i < o->n_keys; i++) {
@@ -141,7 +154,7 @@ static void introduce(struct supervisor *s)
 		if (s->keepers[i].state == DN_KEEPER_READY)
 			tell_worker(s, &s->keepers[i]);
 		else if (s->keepers[i].state == DN_KEEPER_ABSENT)
-			tell_text(s, DN_CONTROL_FAILED, i, "not loaded");
+			tell_model(s, DN_CONTROL_ABSENT, i);
 	}
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
 		dn_control_init(&control, DN_CONTROL_LISTENER, 0);
@@ -244,7 +257,6 @@ static uint64_t taken(const struct supervisor *s, const struct dn_keeper *but)
 static bool make_room(struct supervisor *s)
 {
 	struct dn_keeper *oldest = NULL;
-	struct dn_control control;
 
 	for (uint32_t i = 0; i < s->options->n_models; i++) {
 		struct dn_keeper *keeper = &s->keepers[i];
@@ -257,8 +269,7 @@ static bool make_room(struct supervisor *s)
 	if (!oldest)
 		return false;
 	oldest->releasing = true;
-	dn_control_init(&control, DN_CONTROL_RELEASE, oldest->number);
-	tell(s, &control, -1);
+	tell_model(s, DN_CONTROL_RELEASE, oldest->number);
 	return true;
 }
 
@@ -276,7 +287,7 @@ static void settle(struct supervisor *s)
 		} else if (!keeper->wanted) {
 			/* Until somebody asks for it. */
 			dn_keeper_release(keeper);
-			tell_text(s, DN_CONTROL_FAILED, keeper->number, "not loaded");
+			tell_model(s, DN_CONTROL_ABSENT, i);
 		} else if (!make_room(s)) {
 			/* Others are being loaded: then they will be ready, and can go. */
 			continue;
@@ -342,9 +353,56 @@ static void on_failed(void *context, struct dn_keeper *keeper, const char *why)
 	settle(s);
 }
 
+/* Prefixes: the disk may be slow, and nobody is to wait for it. */
+
+struct saving {
+	struct supervisor *supervisor;
+	struct dn_digest model;
+	uint64_t space;
+	int fd;
+};
+
+static void *save_prefix(void *data)
+{
+	struct saving *saving = data;
+	struct supervisor *s = saving->supervisor;
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (dn_prefix_store_save(&s->options->prefixes, &saving->model, saving->space, saving->fd,
+				 &err) < 0)
+		dn_log_event("warning", "prefix", "message=\"%s\"", err.message);
+	close(saving->fd);
+	free(saving);
+	atomic_store(&s->saving, false);
+	return NULL;
+}
+
+/* Takes @fd over. One at a time: more would only wait for each other. */
+static void begin_save(struct supervisor *s, const struct dn_keeper *keeper, uint64_t space, int fd)
+{
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	struct saving *saving = NULL;
+
+	if (s->options->prefixes.folder && (fcntl(fd, F_GET_SEALS) & seals) == seals &&
+	    !atomic_exchange(&s->saving, true)) {
+		saving = malloc(sizeof(*saving));
+		if (saving)
+			*saving = (struct saving){ s, keeper->model->identity, space, fd };
+		if (saving && s->saver_begun)
+			(void)pthread_join(s->saver, NULL);
+		s->saver_begun =
+			saving && pthread_create(&s->saver, NULL, save_prefix, saving) == 0;
+		if (s->saver_begun)
+			return;
+		atomic_store(&s->saving, false);
+		free(saving);
+	}
+	close(fd);
+}
+
 /* What the front says. */
 
-static void take(struct supervisor *s, const struct dn_control *control)
+static void take(struct supervisor *s, const struct dn_control *control, int *fd)
 {
 	struct dn_keeper *keeper = &s->keepers[control->model];
 
@@ -357,6 +415,9 @@ static void take(struct supervisor *s, const struct dn_control *control)
 		break;
 	case DN_CONTROL_USED:
 		keeper->used = ++s->uses;
+		break;
+	case DN_CONTROL_SAVE:
+		begin_save(s, keeper, control->u.prefix.space, dn_steal_fd(fd));
 		break;
 	case DN_CONTROL_RELEASED:
 		if (keeper->releasing) {
@@ -385,19 +446,19 @@ static void on_control(evutil_socket_t socket, short what, void *data)
 {
 	struct supervisor *s = data;
 	struct dn_error err = DN_ERROR_INIT;
+	DN_AUTO_FD int fd = -1;
 	struct dn_control control;
 	int r;
 
 	(void)socket;
 	(void)what;
-	/* No descriptor is expected: one that comes is refused with its packet. */
-	r = dn_channel_try_receive(&s->channel, &control, sizeof(control), NULL, &err);
+	r = dn_channel_try_receive(&s->channel, &control, sizeof(control), &fd, &err);
 	if (r == -EAGAIN)
 		return;
 	if (r > 0) {
-		r = dn_control_check(&control, false, false, s->options->n_models, &err);
+		r = dn_control_check(&control, false, fd >= 0, s->options->n_models, &err);
 		if (r == 0) {
-			take(s, &control);
+			take(s, &control, &fd);
 			return;
 		}
 	}
@@ -573,6 +634,8 @@ static int begin(struct supervisor *s, struct dn_error *err)
 static void supervisor_done(struct supervisor *s)
 {
 	drop_front(s);
+	if (s->saver_begun)
+		(void)pthread_join(s->saver, NULL);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
 	for (uint32_t i = 0; i < s->n_listeners; i++)

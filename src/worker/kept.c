@@ -49,30 +49,51 @@ int dn_worker_forget(struct dn_worker *worker, const struct dn_frame *frame, int
 	return 0;
 }
 
+/* Writes the first @n_tokens of a kept sequence, or as many of them as can be told apart. */
+static int save(struct dn_worker *worker, const struct dn_place *place, uint32_t n_tokens, int out,
+		struct dn_error *err)
+{
+	struct snapshot_header header = { SNAPSHOT_MAGIC, SNAPSHOT_VERSION, worker->vocabulary,
+					  place->n_tokens };
+	const struct dn_sequence *from = place->sequence;
+	struct dn_sequence *head = NULL;
+	int r = 0;
+
+	if (n_tokens > 0 && n_tokens < dn_sequence_length(from)) {
+		r = dn_sequence_new(worker->context, &head, err);
+		if (r >= 0)
+			r = dn_sequence_share(head, from, n_tokens, err);
+		if (r >= 0)
+			from = head;
+		header.n_tokens = dn_sequence_length(from);
+	}
+	if (r >= 0)
+		r = dn_write_whole(out, &header, sizeof(header), "the snapshot", err);
+	if (r >= 0)
+		r = dn_write_whole(out, place->tokens, header.n_tokens * sizeof(uint32_t),
+				   "the snapshot", err);
+	if (r >= 0)
+		r = dn_sequence_save(from, out, err);
+	dn_sequence_free(head);
+	return r;
+}
+
 int dn_worker_snapshot(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		       struct dn_error *err)
 {
 	struct dn_place *place;
-	struct snapshot_header header;
 	DN_AUTO_FD int out = -1;
 	struct stat st;
 	int r;
 
 	(void)fd;
-	r = find_kept(worker, frame->u.sequence.kept, &place, err);
+	r = find_kept(worker, frame->u.snapshot.kept, &place, err);
 	if (r < 0)
 		return r;
-	header = (struct snapshot_header){ SNAPSHOT_MAGIC, SNAPSHOT_VERSION, worker->vocabulary,
-					   place->n_tokens };
 	out = memfd_create("dunlin-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (out < 0)
 		return dn_error_errno(err, errno, "make memory for a snapshot");
-	r = dn_write_whole(out, &header, sizeof(header), "the snapshot", err);
-	if (r >= 0)
-		r = dn_write_whole(out, place->tokens, place->n_tokens * sizeof(uint32_t),
-				   "the snapshot", err);
-	if (r >= 0)
-		r = dn_sequence_save(place->sequence, out, err);
+	r = save(worker, place, frame->u.snapshot.tokens, out, err);
 	if (r < 0)
 		return r;
 	if (fstat(out, &st) < 0 ||
@@ -148,6 +169,8 @@ int dn_worker_restore(struct dn_worker *worker, const struct dn_frame *frame, in
 		return r;
 	}
 	place->state = DN_PLACE_KEPT;
+	place->kind = DN_PLACE_GENERATE;
+	place->space = frame->u.restore.space;
 	place->request = frame->request;
 	place->n_tokens = header.n_tokens;
 	dn_frame_init(&worker->out, DN_FRAME_RESTORED, frame->request);

@@ -36,6 +36,17 @@ static void want(void *context, uint32_t model)
 	tell(context, DN_CONTROL_WANT, model);
 }
 
+void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int fd)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_SAVE, model);
+	control.u.prefix.space = space;
+	/* Not worth waiting for. */
+	(void)!dn_channel_try_send(&front->channel, &control, sizeof(control), fd, &err);
+}
+
 static void broken(void *context, uint32_t model)
 {
 	tell(context, DN_CONTROL_BROKEN, model);
@@ -176,6 +187,9 @@ static int take(struct dn_front *front, const struct dn_control *control, int *f
 	case DN_CONTROL_FAILED:
 		dn_models_lost(front->models, control->model, control->u.text,
 			       control->type == DN_CONTROL_FAILED);
+		return 0;
+	case DN_CONTROL_ABSENT:
+		dn_models_absent(front->models, control->model);
 		return 0;
 	case DN_CONTROL_RELEASE:
 		dn_models_release(front->models, control->model);

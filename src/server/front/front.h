@@ -67,6 +67,12 @@ struct dn_front_client dn_front_client(const struct dn_front *front,
 struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
 				     struct dn_api_error *error);
 
+/* Has the supervisor keep a prefix; @fd is borrowed. */
+void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int fd);
+/* keep-prefix.c: the prefix of a request that ended, where it is worth it and kept by the worker. */
+void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, uint64_t request,
+			  uint64_t space, uint32_t tokens);
+
 /* route.c: answers a whole request. */
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);
 /* Whether there is such a path, for such a method; false with @error (404, 405). */

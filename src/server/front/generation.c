@@ -555,6 +555,9 @@ static void got_done(struct dn_choice *choice, const struct dn_frame_done *done)
 	choice->finish = finish_word((enum dn_finish_reason)done->reason);
 	g->n_done++;
 	count_done(choice);
+	if (g->submit.keep)
+		dn_front_keep_prefix(g->front, g->model, choice->ask.frame.request, g->submit.space,
+				     done->reused_tokens);
 	if (g->stream) {
 		if (!begin_stream(g))
 			return;

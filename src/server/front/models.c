@@ -504,13 +504,44 @@ void dn_models_release(struct dn_models *models, uint32_t number)
 	check_released(models->links[number]);
 }
 
+/* Where somebody asked meanwhile, it is wanted. */
+void dn_models_absent(struct dn_models *models, uint32_t number)
+{
+	struct dn_model_link *model = models->links[number];
+
+	model->state = DN_MODEL_ABSENT;
+	if (model->first_waiting) {
+		model->state = DN_MODEL_LOADING;
+		models->upwards.want(models->upwards.context, number);
+	}
+}
+
+bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint32_t tokens)
+{
+	for (uint32_t i = 0; i < DN_MODEL_SAVED_MAX; i++)
+		if (model->saved[i].space == space && model->saved[i].tokens == tokens)
+			return false;
+	model->saved[model->n_saved % DN_MODEL_SAVED_MAX].space = space;
+	model->saved[model->n_saved++ % DN_MODEL_SAVED_MAX].tokens = tokens;
+	return true;
+}
+
 void dn_models_free(struct dn_models *models)
 {
+	struct dn_api_error error;
+
 	if (!models)
 		return;
+	(void)dn_api_fail(&error, 503, NULL, "the server ends");
 	for (uint32_t i = 0; i < models->n; i++) {
-		disconnect(models->links[i]);
-		free(models->links[i]);
+		struct dn_model_link *model = models->links[i];
+
+		while (model->first_active)
+			fail(model->first_active, &error);
+		while (model->first_waiting)
+			fail(model->first_waiting, &error);
+		disconnect(model);
+		free(model);
 	}
 	free(models);
 }

@@ -60,6 +60,9 @@ struct dn_ask {
 	bool sent;
 };
 
+/* Prefixes of which is remembered that they were saved. */
+#define DN_MODEL_SAVED_MAX 32
+
 enum dn_model_state {
 	DN_MODEL_ABSENT = 0, /* loaded when somebody asks for it */
 	DN_MODEL_LOADING,
@@ -94,6 +97,11 @@ struct dn_model_link {
 	uint64_t reset; /* the number of a RESET that is not answered: what comes is another's */
 	bool releasing;
 	bool used; /* since dn_models_take_used() */
+	struct {
+		uint64_t space;
+		uint32_t tokens;
+	} saved[DN_MODEL_SAVED_MAX]; /* prefixes that the supervisor has, in a ring */
+	uint32_t n_saved;
 	struct dn_ask *first_active;
 	struct dn_ask *first_waiting;
 	struct dn_ask *last_waiting;
@@ -114,6 +122,7 @@ void dn_models_worker(struct dn_models *models, uint32_t number, int channel,
 		      const struct dn_control_worker *worker);
 void dn_models_lost(struct dn_models *models, uint32_t number, const char *reason, bool for_good);
 void dn_models_release(struct dn_models *models, uint32_t number);
+void dn_models_absent(struct dn_models *models, uint32_t number);
 
 /* Return: false with @error where too many wait; then the attachment is closed. */
 bool dn_models_ask(struct dn_model_link *model, struct dn_ask *ask, struct dn_api_error *error);
@@ -123,6 +132,9 @@ void dn_models_cancel(struct dn_ask *ask);
 bool dn_models_take_used(struct dn_models *models, uint32_t number);
 /* Ends what has waited too long; to be called now and then. */
 void dn_models_expire(struct dn_models *models);
+
+/* Whether this is the first time that one is asked for such a prefix. */
+bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint32_t tokens);
 
 /* A token's bytes; empty where the vocabulary was not asked for, or has none. */
 const char *dn_models_token(const struct dn_model_link *model, uint32_t token, size_t *ret_size);

@@ -202,8 +202,12 @@ struct dn_front_client dn_front_client(const struct dn_front *front,
 	const char *key = front->n_keys > 0 ? bearer(request) : NULL;
 	struct dn_front_client client = { .client = request->peer, .space = request->peer };
 
-	if (key)
-		client.client = client.space = (uint64_t)find_key(front, key) + 1;
+	if (key) {
+		/* Not its place in the list: prefixes on disk outlive that. */
+		memcpy(&client.client, front->keys[find_key(front, key)].sha256,
+		       sizeof(client.client));
+		client.space = client.client | 1;
+	}
 	if (front->start.share)
 		client.space = 1;
 	return client;
