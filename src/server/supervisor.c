@@ -51,7 +51,6 @@ struct supervisor {
 	uint32_t front_restarts;
 	uint32_t silence;
 	uint64_t uses;
-	uint64_t cpu_before_ns; /* of processes that ended */
 	uint64_t drain_until_ns;
 	pthread_t saver;
 	bool saver_begun;
@@ -511,6 +510,17 @@ static void on_signal(evutil_socket_t number, short what, void *data)
 		drain(data);
 }
 
+/* So that what is counted never becomes less: /proc forgets those that ended. */
+static uint64_t cpu_of_ended(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_CHILDREN, &usage) < 0)
+		return 0;
+	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000U +
+	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000U;
+}
+
 static void tell_figures(struct supervisor *s)
 {
 	struct dn_control control;
@@ -520,7 +530,7 @@ static void tell_figures(struct supervisor *s)
 	dn_control_init(&control, DN_CONTROL_FIGURES, 0);
 	usage = dn_usage_of(getpid());
 	figures->supervisor_bytes = usage.resident;
-	figures->cpu_ns = usage.cpu_ns;
+	figures->cpu_ns = usage.cpu_ns + cpu_of_ended();
 	usage = dn_usage_of(s->front.pid);
 	figures->front_bytes = usage.resident;
 	figures->cpu_ns += usage.cpu_ns;

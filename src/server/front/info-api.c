@@ -167,7 +167,7 @@ static int print_figures(const struct dn_front *front, struct dn_buffer *out)
 		  "Resident memory of workers, weights among it.", (double)figures->workers_bytes },
 		{ "dunlin_weights_memory_bytes", "gauge", "Sealed memory that holds weights.",
 		  (double)figures->weights_bytes },
-		{ "dunlin_cpu_seconds_total", "counter", "CPU time of all processes that run.",
+		{ "dunlin_cpu_seconds_total", "counter", "CPU time of all processes.",
 		  (double)figures->cpu_ns * 1e-9 },
 		{ "dunlin_front_restarts_total", "counter", "Fronts that ended unasked.",
 		  figures->front_restarts },
