@@ -106,11 +106,12 @@ static bool read_biases(struct dn_frame_submit *submit, json_t *biases, struct d
 
 		if (end == key || *end != '\0' || key[0] < '0' || key[0] > '9' ||
 		    token > DN_LOAD_CONTEXT_MAX)
-			return dn_api_bad(error, "logit_bias", "'%.32s' is no token's id", key);
+			return dn_api_bad(error, "logit_bias",
+					  "'%.32s' in 'logit_bias' is no token's id", key);
 		if (!json_is_number(value) || !(json_number_value(value) >= -100) ||
 		    !(json_number_value(value) <= 100))
 			return dn_api_bad(error, "logit_bias",
-					  "a bias is a number from -100 to 100");
+					  "a bias in 'logit_bias' is a number from -100 to 100");
 		if (submit->n_bias == DN_FRAME_BIAS_MAX)
 			return dn_api_bad(error, "logit_bias", "at most %d tokens may have a bias",
 					  DN_FRAME_BIAS_MAX);
@@ -218,7 +219,7 @@ static bool check_unsupported(const json_t *body, struct dn_api_error *error)
 	}
 	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
 		return dn_api_bad(error, "response_format",
-				  "this server does 'text' alone as response format");
+				  "this server does 'text' alone as 'response_format'");
 	return true;
 }
 
