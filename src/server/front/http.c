@@ -20,6 +20,7 @@
 #include <http_parser.h>
 
 #include "base/text.h"
+#include "server/front/chunks.h"
 
 /* What a client may send ahead of its answer; more waits in the kernel. */
 #define READ_AHEAD ((size_t)64 << 10)
@@ -49,6 +50,7 @@ struct dn_http_connection {
 	http_parser parser;
 	struct dn_http_request request;
 	size_t searched; /* bytes of a head without its end */
+	struct dn_chunks chunks;
 	size_t lingered;
 	uint64_t peer;
 	bool local;
@@ -57,9 +59,9 @@ struct dn_http_connection {
 	bool keep_alive;
 	bool answered;
 	bool chunked;
-	bool in_trailer; /* of headers that come behind a body nothing is kept */
-	bool fault;	 /* of what the parser gave: memory, or a limit */
-	bool value_last; /* the last piece was of a value */
+	bool body_chunked; /* the request's */
+	bool fault;	   /* of what the parser gave: memory, or a limit */
+	bool value_last;   /* the last piece was of a value */
 	int status;
 	uint64_t sent;
 	struct dn_buffer extra; /* headers of the answer */
@@ -125,7 +127,8 @@ static void clear_request(struct dn_http_connection *c)
 	dn_buffer_done(&request->body);
 	*request = (struct dn_http_request){ .body = DN_BUFFER_INIT(c->http->limits.body_bytes) };
 	dn_buffer_done(&c->extra);
-	c->complete = c->answered = c->chunked = c->in_trailer = c->fault = c->value_last = false;
+	c->complete = c->answered = c->chunked = c->body_chunked = c->fault = c->value_last = false;
+	c->chunks = (struct dn_chunks){ .state = DN_CHUNKS_SIZE_FIRST };
 	c->searched = 0;
 	c->status = 0;
 	c->sent = 0;
@@ -181,8 +184,6 @@ static int on_header_field(http_parser *parser, const char *at, size_t size)
 	struct dn_http_connection *c = parser->data;
 	struct dn_http_request *request = &c->request;
 
-	if (c->in_trailer)
-		return 0;
 	if (request->n_headers == 0 || c->value_last) {
 		if (request->n_headers == DN_HTTP_HEADERS_MAX) {
 			c->fault = true;
@@ -201,19 +202,11 @@ static int on_header_value(http_parser *parser, const char *at, size_t size)
 	struct dn_http_connection *c = parser->data;
 	struct dn_http_request *request = &c->request;
 
-	if (c->in_trailer || request->n_headers == 0)
+	if (request->n_headers == 0)
 		return 0;
 	c->value_last = true;
 	c->fault |= !extend(&request->headers[request->n_headers - 1].value, at, size);
 	return c->fault;
-}
-
-static int on_headers_complete(http_parser *parser)
-{
-	struct dn_http_connection *c = parser->data;
-
-	c->in_trailer = true;
-	return 0;
 }
 
 static int on_body(http_parser *parser, const char *at, size_t size)
@@ -244,10 +237,22 @@ static const http_parser_settings settings = {
 	.on_url = on_url,
 	.on_header_field = on_header_field,
 	.on_header_value = on_header_value,
-	.on_headers_complete = on_headers_complete,
 	.on_body = on_body,
 	.on_message_complete = on_message_complete,
 };
+
+/* The first line has two spaces, and no other blank. */
+static bool is_strict_line(const char *head, size_t size)
+{
+	size_t spaces = 0;
+
+	for (size_t i = 0; i < size && head[i] != '\r'; i++) {
+		if (head[i] == '\t')
+			return false;
+		spaces += head[i] == ' ';
+	}
+	return spaces == 2 && head[0] != ' ';
+}
 
 /*
  * What two servers may read in two ways: line ends without CR, CR alone, folded lines, NUL, space
@@ -257,6 +262,8 @@ static bool is_strict(const char *head, size_t size)
 {
 	bool in_name = false; /* the first line has none */
 
+	if (!is_strict_line(head, size))
+		return false;
 	for (size_t i = 0; i < size; i++) {
 		const char c = head[i];
 
@@ -645,7 +652,9 @@ static void take_head(struct dn_http_connection *c, size_t size)
 	c->parser.data = c;
 	if (!head || !is_strict(head, size)) {
 		(void)evbuffer_drain(in, size);
-		refuse(c, 400, "not HTTP/1.1: lines end with CR and LF, and no name with a space");
+		refuse(c, 400,
+		       "not HTTP/1.1: lines end with CR and LF, two spaces are in the first, and "
+		       "none in a name");
 		return;
 	}
 	n = http_parser_execute(&c->parser, &settings, head, size);
@@ -658,6 +667,7 @@ static void take_head(struct dn_http_connection *c, size_t size)
 	if (!good_head(c))
 		return;
 	c->state = STATE_BODY;
+	c->body_chunked = dn_http_header(&c->request, "transfer-encoding") != NULL;
 	if (c->http->handlers.check)
 		c->http->handlers.check(c->http->handlers.context, c);
 	if (dn_http_answered(c) || c->state != STATE_BODY)
@@ -710,6 +720,34 @@ static bool process_head(struct dn_http_connection *c)
 	return true;
 }
 
+/* Return: whether it was taken. */
+static bool take_chunks(struct dn_http_connection *c, const char *data, size_t size)
+{
+	size_t at = 0;
+
+	while (at < size && !c->complete) {
+		const char *piece;
+		size_t piece_size;
+		const ssize_t n = dn_chunks_take(&c->chunks, data + at, size - at,
+						 c->http->limits.body_bytes, &piece, &piece_size);
+
+		if (n == -EBADMSG) {
+			refuse(c, 400, "the body is not 'chunked' as RFC 9112 has it");
+			return false;
+		}
+		if (n < 0 || (piece_size > 0 && on_body(&c->parser, piece, piece_size) != 0)) {
+			refuse(c, 413, "the body is larger than this server takes");
+			return false;
+		}
+		at += (size_t)n;
+		c->complete = c->chunks.state == DN_CHUNKS_DONE;
+	}
+	(void)evbuffer_drain(bufferevent_get_input(c->bev), at);
+	if (c->complete)
+		handle(c);
+	return true;
+}
+
 static bool process_body(struct dn_http_connection *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
@@ -719,6 +757,8 @@ static bool process_body(struct dn_http_connection *c)
 
 	if (size == 0)
 		return false;
+	if (c->body_chunked)
+		return take_chunks(c, data, size);
 	n = http_parser_execute(&c->parser, &settings, data, size);
 	(void)evbuffer_drain(in, n);
 	if (c->complete)
