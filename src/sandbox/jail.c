@@ -191,7 +191,7 @@ static int lower_limit(int resource, rlim_t value)
 /*
  * RLIMIT_FSIZE stays: it would also bound the attachments, and what is prepared; no file can be
  * opened.
- * RLIMIT_NPROC stays: it counts the threads of all processes of the user.
+ * RLIMIT_NPROC stays where there are threads: it counts those of all processes of the user.
  */
 static void lower_limits(const struct dn_jail_options *options, struct dn_jail_report *report)
 {
@@ -200,6 +200,8 @@ static void lower_limits(const struct dn_jail_options *options, struct dn_jail_r
 
 	if (r == 0)
 		r = lower_limit(RLIMIT_MSGQUEUE, 0);
+	if (r == 0 && options->profile == DN_JAIL_FRONT && !DN_JAIL_SANITIZER)
+		r = lower_limit(RLIMIT_NPROC, 0);
 	if (r == 0)
 		dn_jail_held(report, DN_JAIL_LIMITS, "at most %llu descriptors",
 			     (unsigned long long)files);
@@ -283,7 +285,7 @@ int dn_jail_enter(const struct dn_jail_options *options, struct dn_jail_report *
 	if (r < 0)
 		return r;
 	/* Last: the list has none of the calls above. */
-	r = dn_seccomp_enter(ret_report, err);
+	r = dn_seccomp_enter(options->profile, ret_report, err);
 	if (r < 0)
 		return r;
 	return check_required(options, ret_report, err);

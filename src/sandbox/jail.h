@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The jail of a worker: what a process that parses untrusted bytes gives up, for good, before it
- * reads the first of them.
+ * The jail of a worker, or of the front of a server: what a process that parses untrusted bytes
+ * gives up, for good, before it reads the first of them.
  *
  * Each measure stands alone: a kernel that lacks one still holds the others, and the report names
  * what is missing and why.
@@ -43,11 +43,19 @@ enum dn_jail_list {
 	DN_JAIL_LIST_SANITIZER, /* wider: what ASan, UBSan, LSan and TSan need in addition */
 };
 
+/* For whom the list of system calls is. */
+enum dn_jail_profile {
+	DN_JAIL_WORKER = 0, /* memory, threads, a channel */
+	DN_JAIL_FRONT,	    /* an event loop, connections, channels; no thread, no process */
+	DN_JAIL_PROFILES
+};
+
 #define DN_JAIL_REASON_MAX    96
 #define DN_JAIL_DEFAULT_FILES 256
 
 /**
- * struct dn_jail_options - what to hold; all zero is the strictest
+ * struct dn_jail_options - what to hold; all zero is the strictest for a worker
+ * @profile: a front gets another list, and RLIMIT_NPROC 0
  * @files: RLIMIT_NOFILE; 0: DN_JAIL_DEFAULT_FILES
  * @memory: RLIMIT_AS in bytes; 0: no limit
  * @required: bit (1 << measure) for each measure without which dn_jail_enter() fails
@@ -55,6 +63,7 @@ enum dn_jail_list {
  *	without privileges can sample the memory in use; gives up DN_JAIL_NO_TRACING
  */
 struct dn_jail_options {
+	enum dn_jail_profile profile;
 	uint32_t files;
 	uint64_t memory;
 	uint32_t required;
@@ -76,7 +85,7 @@ struct dn_jail_report {
 };
 
 /**
- * dn_jail_enter() - give up what a worker does not need
+ * dn_jail_enter() - give up what the process does not need
  * @options: borrowed; NULL: all defaults
  * @ret_report: filled on success and on failure alike
  *
@@ -86,6 +95,10 @@ struct dn_jail_report {
  * What the C library would open lazily is loaded here (time zone) or avoided (arenas of malloc).
  * What stays impossible in a jail: sysconf(_SC_NPROCESSORS_ONLN), pthread_exit(),
  * pthread_setaffinity_np() on another thread, fopen(), dlopen(), iconv_open(), backtrace().
+ *
+ * A front makes its event base before or after; its listening sockets are there, and non-blocking,
+ * and its libraries have read their files before. What stays impossible in it, beside the above:
+ * threads, and getnameinfo() on link-local IPv6 addresses, which makes glibc open a socket.
  *
  * Return: 0, also where the kernel lacks measures that are not required; -ENOTSUP when a required
  * one is absent; another negative errno when a measure that the kernel has failed.
