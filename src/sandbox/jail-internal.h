@@ -52,6 +52,8 @@ void dn_jail_held(struct dn_jail_report *report, enum dn_jail_measure measure, c
 void dn_jail_absent(struct dn_jail_report *report, enum dn_jail_measure measure, const char *format,
 		    ...) DN_PRINTF(3, 4);
 
+void dn_jail_not_asked(struct dn_jail_report *report, enum dn_jail_measure measure);
+
 /* Each returns 0 with its measures filled, or a negative errno. */
 DN_MUST_CHECK int dn_landlock_enter(struct dn_jail_report *report, struct dn_error *err);
 DN_MUST_CHECK int dn_seccomp_enter(enum dn_jail_profile profile, struct dn_jail_report *report,

@@ -19,6 +19,7 @@
 #endif
 
 #include "sandbox/jail-internal.h"
+#include "sandbox/namespaces.h"
 
 /* Linux 6.3; absent from older headers. */
 #define MDWE_SET	     65
@@ -41,6 +42,11 @@ static const struct {
 	[DN_JAIL_LANDLOCK_NETWORK] = PURPOSE("landlock_network", "no TCP in or out"),
 	[DN_JAIL_LANDLOCK_SCOPE] = PURPOSE("landlock_scope", "no signals to other processes"),
 	[DN_JAIL_SECCOMP] = PURPOSE("seccomp", "a system call outside a short list ends it"),
+	[DN_JAIL_USER_NAMESPACE] = PURPOSE("user_namespace", "it has no power outside of it"),
+	[DN_JAIL_MOUNT_NAMESPACE] = PURPOSE("mount_namespace", "its file system is empty"),
+	[DN_JAIL_PID_NAMESPACE] = PURPOSE("pid_namespace", "it sees no other process"),
+	[DN_JAIL_NETWORK_NAMESPACE] = PURPOSE("network_namespace", "it has no interface"),
+	[DN_JAIL_IPC_NAMESPACE] = PURPOSE("ipc_namespace", "it shares no queue, no semaphore"),
 };
 
 const char *dn_jail_measure_name(enum dn_jail_measure measure)
@@ -106,7 +112,7 @@ void dn_jail_absent(struct dn_jail_report *report, enum dn_jail_measure measure,
 	va_end(args);
 }
 
-static void not_asked(struct dn_jail_report *report, enum dn_jail_measure measure)
+void dn_jail_not_asked(struct dn_jail_report *report, enum dn_jail_measure measure)
 {
 	report->measures[measure].state = DN_JAIL_NOT_ASKED;
 	report->measures[measure].reason[0] = '\0';
@@ -167,7 +173,7 @@ static void drop_core(struct dn_jail_report *report)
 static void drop_tracing(const struct dn_jail_options *options, struct dn_jail_report *report)
 {
 	if (options->measurable) {
-		not_asked(report, DN_JAIL_NO_TRACING);
+		dn_jail_not_asked(report, DN_JAIL_NO_TRACING);
 		return;
 	}
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
@@ -215,7 +221,7 @@ static int limit_memory(const struct dn_jail_options *options, struct dn_jail_re
 	int r;
 
 	if (!options->memory) {
-		not_asked(report, DN_JAIL_MEMORY_LIMIT);
+		dn_jail_not_asked(report, DN_JAIL_MEMORY_LIMIT);
 		return 0;
 	}
 	if (DN_JAIL_SANITIZER) {
@@ -272,6 +278,8 @@ int dn_jail_enter(const struct dn_jail_options *options, struct dn_jail_report *
 		dn_jail_absent(ret_report, (enum dn_jail_measure)i, "not reached");
 
 	prepare_libc();
+	/* While it has the right to mount, and before Landlock takes it. */
+	dn_namespaces_enter(ret_report);
 	drop_new_privileges(ret_report);
 	drop_capabilities(ret_report);
 	drop_core(ret_report);
@@ -302,7 +310,7 @@ void dn_jail_probe(struct dn_jail_report *ret_report)
 	dn_jail_held(ret_report, DN_JAIL_NO_CORE, "%s", "");
 	dn_jail_held(ret_report, DN_JAIL_NO_TRACING, "%s", "");
 	dn_jail_held(ret_report, DN_JAIL_LIMITS, "at most %d descriptors", DN_JAIL_DEFAULT_FILES);
-	not_asked(ret_report, DN_JAIL_MEMORY_LIMIT);
+	dn_jail_not_asked(ret_report, DN_JAIL_MEMORY_LIMIT);
 	if (prctl(MDWE_GET, 0, 0, 0, 0) >= 0)
 		dn_jail_held(ret_report, DN_JAIL_NO_NEW_CODE, "%s", "");
 	else
@@ -310,4 +318,5 @@ void dn_jail_probe(struct dn_jail_report *ret_report)
 			       "the kernel lacks PR_SET_MDWE (6.3)");
 	dn_landlock_probe(ret_report);
 	dn_seccomp_probe(ret_report);
+	dn_namespaces_probe(ret_report);
 }

@@ -27,13 +27,19 @@ enum dn_jail_measure {
 	DN_JAIL_LANDLOCK_NETWORK,  /* no TCP port can be bound or connected to */
 	DN_JAIL_LANDLOCK_SCOPE,	   /* no signal and no abstract socket reaches outside */
 	DN_JAIL_SECCOMP,	   /* a system call outside the list ends the process */
+	/* Only where the start asked for them (sandbox/spawn.h). */
+	DN_JAIL_USER_NAMESPACE,	   /* no user or group of the machine, no power over it */
+	DN_JAIL_MOUNT_NAMESPACE,   /* its root is an empty, read-only directory */
+	DN_JAIL_PID_NAMESPACE,	   /* other processes have no number */
+	DN_JAIL_NETWORK_NAMESPACE, /* no interface; sockets that it was given work on */
+	DN_JAIL_IPC_NAMESPACE,	   /* no System V IPC, no message queue of others */
 	DN_JAIL_MEASURES
 };
 
 enum dn_jail_state {
 	DN_JAIL_ABSENT = 0, /* not in force; the reason says why */
 	DN_JAIL_HELD,	    /* in force (or, from dn_jail_probe(): would be) */
-	DN_JAIL_NOT_ASKED,  /* the options leave it out */
+	DN_JAIL_NOT_ASKED,  /* the options, or the start, leave it out */
 };
 
 /* Which list of system calls the build carries. */
@@ -106,7 +112,10 @@ struct dn_jail_report {
 DN_MUST_CHECK int dn_jail_enter(const struct dn_jail_options *options,
 				struct dn_jail_report *ret_report, struct dn_error *err);
 
-/* What dn_jail_enter() with default options would hold here; changes nothing. */
+/*
+ * What dn_jail_enter() with default options would hold here, in a process that was started in all
+ * namespaces; changes nothing. It starts a short-lived process to see which are permitted.
+ */
 void dn_jail_probe(struct dn_jail_report *ret_report);
 
 /* "seccomp" and the like; stable, for JSON keys. */

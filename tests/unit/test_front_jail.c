@@ -427,7 +427,7 @@ static int greet(void)
 	return fd;
 }
 
-static void serve(void)
+static void serve_in(uint32_t namespaces)
 {
 	char *const arguments[] = { (char[]){ "test" }, (char[]){ "echo" }, NULL };
 	const struct dn_spawn_descriptor descriptors[] = { { STDERR_FILENO, STDERR_FILENO },
@@ -437,6 +437,7 @@ static void serve(void)
 		.arguments = arguments,
 		.descriptors = descriptors,
 		.descriptor_count = 2,
+		.namespaces = namespaces,
 	};
 	struct dn_child child = DN_CHILD_INIT;
 	struct dn_child_end end;
@@ -465,7 +466,8 @@ static void test_libevent(void **state)
 	(void)state;
 	make_sockets();
 	(void)close(waiting);
-	serve();
+	serve_in(0);
+	serve_in(DN_SPAWN_ALL);
 	(void)close(listening);
 }
 
