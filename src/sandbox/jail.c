@@ -176,10 +176,14 @@ static void drop_tracing(const struct dn_jail_options *options, struct dn_jail_r
 		dn_jail_not_asked(report, DN_JAIL_NO_TRACING);
 		return;
 	}
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
-		dn_jail_held(report, DN_JAIL_NO_TRACING, "%s", "");
-	else
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		dn_jail_absent(report, DN_JAIL_NO_TRACING, "prctl: %s", strerror(errno));
+	else if (report->measures[DN_JAIL_USER_NAMESPACE].state == DN_JAIL_HELD)
+		/* user_namespaces(7): who made it has all capabilities in it, CAP_SYS_PTRACE too. */
+		dn_jail_absent(report, DN_JAIL_NO_TRACING,
+			       "the user who made its user namespace may attach to it");
+	else
+		dn_jail_held(report, DN_JAIL_NO_TRACING, "%s", "");
 }
 
 /* Sets both limits to @value, or to the hard limit where that is lower already. */

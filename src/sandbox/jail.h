@@ -19,7 +19,7 @@ enum dn_jail_measure {
 	DN_JAIL_NO_CAPABILITIES,   /* a worker started by root is not root in effect */
 	DN_JAIL_NO_NEW_PRIVILEGES, /* set-user-ID and file capabilities do nothing */
 	DN_JAIL_NO_CORE,	   /* no core file, no core pipe: prompts stay in memory */
-	DN_JAIL_NO_TRACING,	   /* other processes of the user cannot attach or read it */
+	DN_JAIL_NO_TRACING,	   /* others of the user cannot attach; never in a user namespace */
 	DN_JAIL_LIMITS,		   /* few descriptors, no message queues */
 	DN_JAIL_MEMORY_LIMIT,	   /* RLIMIT_AS; only when asked for */
 	DN_JAIL_NO_NEW_CODE,	   /* PR_SET_MDWE: memory never becomes executable */

@@ -12,6 +12,9 @@
  * No user or group is mapped into the user namespace: the process is nobody in it (65534), and
  * whose descriptors it has is no secret that it could use.
  *
+ * A user namespace has its price: whoever made it may do everything in it, so that other programs
+ * of the same user, outside of any jail, can attach to the process (DN_JAIL_NO_TRACING is absent).
+ *
  * UTS and cgroup namespaces would hide a name and a path that the jail does not let be asked for.
  */
 

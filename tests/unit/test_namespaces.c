@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h> /* IWYU pragma: keep; cmocka.h needs it */
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -165,6 +167,19 @@ static int child_accept(int number)
 	return send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) == sizeof(bytes) ? 0 : 3;
 }
 
+/* Its report is all that it says. */
+static int child_waits(int number)
+{
+	struct dn_jail_report report;
+
+	(void)number;
+	if (dn_jail_enter(NULL, &report, NULL) < 0)
+		return 1;
+	(void)!write(OTHER_FD, &report, sizeof(report));
+	for (;;)
+		(void)poll(NULL, 0, -1);
+}
+
 static int child_sleep(int number)
 {
 	(void)number;
@@ -177,7 +192,7 @@ static const struct {
 } children[] = {
 	{ "user", child_user },	    { "pid", child_pid },     { "network", child_network },
 	{ "ipc", child_ipc },	    { "files", child_files }, { "jailed", child_jailed },
-	{ "accept", child_accept }, { "sleep", child_sleep },
+	{ "accept", child_accept }, { "sleep", child_sleep }, { "waits", child_waits },
 };
 
 static int run_as_child(const char *name, const char *number)
@@ -393,6 +408,8 @@ static void assert_report_agrees(uint32_t asked)
 			assert_true(strlen(reason) > 5);
 	}
 	assert_int_equal(report.measures[DN_JAIL_NO_CAPABILITIES].state, DN_JAIL_HELD);
+	assert_int_equal(report.measures[DN_JAIL_NO_TRACING].state,
+			 (namespaces.held & DN_SPAWN_USER) ? DN_JAIL_ABSENT : DN_JAIL_HELD);
 }
 
 /* Each alone, with the one that gives the right to it; all; none. */
@@ -426,6 +443,41 @@ static void test_ends(void **state)
 		return;
 	end = run_jailed(DN_SPAWN_ALL, SIGSEGV, &namespaces, &report);
 	assert_int_equal(end.signal, SIGSEGV);
+}
+
+/* The word of the report on tracing, from outside and without privileges. */
+static bool can_attach(uint32_t namespaces)
+{
+	struct dn_jail_report report;
+	struct dn_child child = DN_CHILD_INIT;
+	int fds[2], status = -1;
+	pid_t pid;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(start("waits", 0, namespaces, fds[1], &child), 0);
+	assert_int_equal(read(fds[0], &report, sizeof(report)), sizeof(report));
+	pid = fork();
+	if (pid == 0)
+		_exit(ptrace(PTRACE_SEIZE, child.pid, NULL, NULL) < 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	dn_child_done(&child);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	/* An LSM such as Yama may refuse what the namespace would allow. */
+	if (status == 0)
+		assert_int_equal(report.measures[DN_JAIL_NO_TRACING].state, DN_JAIL_ABSENT);
+	return status == 0;
+}
+
+static void test_tracing(void **state)
+{
+	(void)state;
+	if (dn_namespaces_expect(DN_SPAWN_MOUNT).held) {
+		print_message("skipped: root may attach to everything\n");
+		skip();
+	}
+	assert_false(can_attach(0));
+	(void)can_attach(DN_SPAWN_ALL);
 }
 
 static void test_done_leaves_none(void **state)
@@ -594,6 +646,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_ipc),
 		cmocka_unit_test(test_report),
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_tracing),
 		cmocka_unit_test(test_done_leaves_none),
 		cmocka_unit_test(test_ends_with_parent),
 		cmocka_unit_test(test_false_word),
