@@ -191,7 +191,12 @@ static int start_front(struct supervisor *s, struct dn_error *err)
 	(void)snprintf(files, sizeof(files), "%u", s->options->front.connections + OTHER_FILES);
 	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
 	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
+	if (s->options->realtime)
+		dn_realtime_rise(1);
 	r = dn_spawn(&options, &s->front, err);
+	if (s->options->realtime)
+		dn_realtime_rise(0);
 	dn_channel_done(&theirs);
 	if (r < 0)
 		return r;
