@@ -112,9 +112,13 @@ def fetch_source(peer, folder):
 
 
 def compiler_options(peer, folder, level):
-    """CMake's options for a level. The header is copied: a checkout may move, the build stays."""
-    header = folder / "amx-config.h"
-    shutil.copyfile(HERE / "amx-config.h", header)
+    """
+    CMake's options for a level. The header is copied: a checkout may move, the build stays. Only
+    where it is another: all depends on it, and a build that was ended goes on.
+    """
+    header, ours = folder / "amx-config.h", HERE / "amx-config.h"
+    if not header.is_file() or header.read_bytes() != ours.read_bytes():
+        shutil.copyfile(ours, header)
     flags = IK_FLAGS.get(level, "") if peer == IK_LLAMA else ""
     options = [f"-DGGML_NATIVE={'ON' if LEVELS[level] is None else 'OFF'}",
                f"-DCMAKE_C_FLAGS={flags}", f'-DCMAKE_CXX_FLAGS={flags} -include "{header}"']
