@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "channel/frames.h"
 

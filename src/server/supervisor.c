@@ -7,12 +7,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "device/realtime.h"
 #include "server/keeper.h"

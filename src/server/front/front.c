@@ -3,14 +3,15 @@
 #include "server/front/front.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "sandbox/jail.h"
 
@@ -376,8 +377,9 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 	seed_json();
 	/* Before the jail: it opens what tells it of time and of descriptors. */
 	r = dn_front_new(DN_CONTROL_FD, &front, err);
-	if (r >= 0)
-		r = run(front, no_sandbox, files, err);
+	if (r < 0 || !front)
+		return r;
+	r = run(front, no_sandbox, files, err);
 	dn_front_free(front);
 	return r;
 }
