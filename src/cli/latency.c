@@ -88,62 +88,76 @@ size_t dn_latency_needed(double percent)
 }
 
 /* Nearest rank: a time that was seen, never one between two. */
-static double at_rank(const struct dn_latency *latency, double percent)
+static double at_rank(const double *sorted, size_t n, double percent)
 {
-	size_t rank = (size_t)ceil((double)latency->n * percent / 100 - 1e-9);
+	size_t rank = (size_t)ceil((double)n * percent / 100 - 1e-9);
 
-	return latency->gaps[DN_MAX(rank, (size_t)1) - 1];
+	return sorted[DN_MAX(rank, (size_t)1) - 1];
+}
+
+static bool percentile(const double *sorted, size_t n, double percent, double *ret_ms)
+{
+	if (n < dn_latency_needed(percent))
+		return false;
+	*ret_ms = at_rank(sorted, n, percent);
+	return true;
 }
 
 bool dn_latency_percentile(const struct dn_latency *latency, double percent, double *ret_ms)
 {
-	if (latency->n < dn_latency_needed(percent))
-		return false;
-	*ret_ms = at_rank(latency, percent);
-	return true;
+	return percentile(latency->gaps, latency->n, percent, ret_ms);
 }
 
-void dn_latency_print(const struct dn_latency *latency)
+static void print_times(const char *what, const double *sorted, size_t n)
 {
 	double ms = 0;
 
-	printf("between tokens  %zu times:", latency->n);
+	printf("%-15s %zu times:", what, n);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(shown); i++) {
-		if (dn_latency_percentile(latency, shown[i].percent, &ms))
+		if (percentile(sorted, n, shown[i].percent, &ms))
 			printf(" %s %.2f ms,", shown[i].name, ms);
 		else
 			printf(" %s (takes %zu times),", shown[i].name,
 			       dn_latency_needed(shown[i].percent));
 	}
-	printf(" max %.2f ms\n", latency->n ? latency->gaps[latency->n - 1] : 0);
-	if (latency->n_first)
-		printf("first token     %zu times: p50 %.2f ms, max %.2f ms, as they came here\n",
-		       latency->n_first, latency->first[(latency->n_first - 1) / 2],
-		       latency->first[latency->n_first - 1]);
+	printf(" max %.2f ms\n", n ? sorted[n - 1] : 0);
 }
 
-json_t *dn_latency_json(const struct dn_latency *latency)
+void dn_latency_print(const struct dn_latency *latency)
 {
-	json_t *json = json_pack("{s:I}", "samples", (json_int_t)latency->n);
+	print_times("between tokens", latency->gaps, latency->n);
+	if (latency->n_first)
+		print_times("first token", latency->first, latency->n_first);
+}
+
+static json_t *times_json(const double *sorted, size_t n)
+{
+	json_t *json = json_pack("{s:I}", "samples", (json_int_t)n);
 	double ms = 0;
 	int failed = json ? 0 : -1;
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(shown); i++) {
-		bool enough = dn_latency_percentile(latency, shown[i].percent, &ms);
+		bool enough = percentile(sorted, n, shown[i].percent, &ms);
 
 		failed |= json_object_set_new(json, shown[i].key,
 					      enough ? json_real(ms) : json_null());
 	}
-	if (latency->n)
-		failed |= json_object_set_new(json, "max_ms",
-					      json_real(latency->gaps[latency->n - 1]));
-	if (latency->n_first)
-		failed |= json_object_set_new(
-			json, "first_token",
-			json_pack("{s:i, s:f, s:f}", "samples", (int)latency->n_first, "p50_ms",
-				  latency->first[(latency->n_first - 1) / 2], "max_ms",
-				  latency->first[latency->n_first - 1]));
+	if (n)
+		failed |= json_object_set_new(json, "max_ms", json_real(sorted[n - 1]));
 	if (failed == 0)
+		return json;
+	json_decref(json);
+	return NULL;
+}
+
+json_t *dn_latency_json(const struct dn_latency *latency)
+{
+	json_t *json = times_json(latency->gaps, latency->n);
+
+	if (!json || !latency->n_first)
+		return json;
+	if (json_object_set_new(json, "first_token",
+				times_json(latency->first, latency->n_first)) == 0)
 		return json;
 	json_decref(json);
 	return NULL;
@@ -230,7 +244,7 @@ void dn_latency_svg(const struct dn_latency *latency, const char *title, FILE *o
 		double percent = 100 - 100 / pow(10, nines);
 
 		(void)fprintf(out, "%.1f,%.1f ", x_of(nines, most),
-			      y_of(at_rank(latency, percent), top));
+			      y_of(at_rank(latency->gaps, latency->n, percent), top));
 	}
 	(void)fprintf(out, "\"/>\n</svg>\n");
 }

@@ -69,6 +69,16 @@ uint64_t dn_realtime_lockable(void)
 	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
+void dn_realtime_rise(int steps)
+{
+	const struct sched_param param = {
+		.sched_priority = sched_get_priority_min(SCHED_FIFO) + steps,
+	};
+
+	/* Where the limit has no more, the lowest is what it stays. */
+	(void)sched_setparam(0, &param);
+}
+
 int dn_realtime_enter(struct dn_error *err)
 {
 	struct sched_param lowest = { .sched_priority = sched_get_priority_min(SCHED_FIFO) };

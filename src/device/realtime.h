@@ -34,6 +34,9 @@ void dn_realtime_probe(struct dn_realtime *ret_realtime);
  */
 DN_MUST_CHECK int dn_realtime_enter(struct dn_error *err);
 
+/* The calling thread, which has SCHED_FIFO, goes @steps above its lowest priority, as far as allowed. */
+void dn_realtime_rise(int steps);
+
 /* The limit of locked memory in bytes; UINT64_MAX: none. */
 uint64_t dn_realtime_lockable(void);
 

@@ -78,14 +78,30 @@ INLINE void load_fields(ivec q[8], const uint8_t *words, uint32_t shift, int32_t
 		q[j] = ivec_bits(word(words, j), shift, mask);
 }
 
-/* `value` more where the byte of eight words has the run's bit. */
-INLINE void add_bits(ivec q[8], const uint8_t *words, uint32_t run, const uint32_t value)
+/* The bits of `mask`, which lie at `to` of each byte, from where they are, at `from`. */
+INLINE ivec ivec_moved(ivec v, uint32_t from, uint32_t to, int32_t mask)
+{
+	/* One shift, unless the way is known only when it runs. */
+	if (!__builtin_constant_p(from))
+		return ivec_and(ivec_left(ivec_right(v, from), to), mask);
+	return ivec_and(from > to ? ivec_right(v, from - to) : ivec_left(v, to - from), mask);
+}
+
+/* 2^at more where the byte of eight words has the run's bit. */
+INLINE void add_bits(ivec q[8], const uint8_t *words, uint32_t run, const uint32_t at)
 {
 	const int32_t bits = (int32_t)(0x01010101U << run);
+	const int32_t value = (int32_t)(0x01010101U << at);
 
 #pragma GCC unroll 8
-	for (uint32_t j = 0; j < 8; j++)
-		q[j] = ivec_add_where(q[j], word(words, j), bits, value);
+	for (uint32_t j = 0; j < 8; j++) {
+		const ivec v = word(words, j);
+
+		if (BITS_MOVE)
+			q[j] = ivec_or(q[j], ivec_moved(v, run, at, value));
+		else
+			q[j] = ivec_add_where(q[j], v, bits, 1U << at);
+	}
 }
 
 INLINE void load_q2_k(struct weights *w, const uint8_t *words, const uint16_t *halves, uint32_t run)
@@ -114,7 +130,7 @@ INLINE void load_q3_k(struct weights *w, const uint8_t *words, const uint16_t *h
 
 	load_fields(w->q, words + (size_t)4 * DN_GROUP * (8 + run / 4 * 8), run % 4 * 2,
 		    0x03030303);
-	add_bits(w->q, words, run, 4);
+	add_bits(w->q, words, run, 2);
 	for (uint32_t i = 0; i < 2; i++) {
 		const uint32_t shift = run % 2 * 16 + 8 * i;
 		const ivec low = ivec_bits(lows, shift + run / 4 * 4, 15);
@@ -160,7 +176,7 @@ INLINE void load_q5_k(struct weights *w, const uint8_t *words, const uint16_t *h
 {
 	load_fields(w->q, words + (size_t)4 * DN_GROUP * (11 + run / 2 * 8), run % 2 * 4,
 		    0x0f0f0f0f);
-	add_bits(w->q, words + (size_t)4 * DN_GROUP * 3, run, 16);
+	add_bits(w->q, words + (size_t)4 * DN_GROUP * 3, run, 4);
 	load_packed_scales(w, words, halves, run);
 }
 
@@ -172,11 +188,8 @@ INLINE void load_q6_k(struct weights *w, const uint8_t *words, const uint16_t *h
 	load_fields(w->q, words + (size_t)4 * DN_GROUP * (run / 4 * 16 + run % 2 * 8),
 		    run % 4 / 2 * 4, 0x0f0f0f0f);
 #pragma GCC unroll 8
-	for (uint32_t j = 0; j < 8; j++) {
-		const ivec high = ivec_left(ivec_right(word(highs, j), run % 4 * 2), 4);
-
-		w->q[j] = ivec_or(w->q[j], ivec_and(high, 0x30303030));
-	}
+	for (uint32_t j = 0; j < 8; j++)
+		w->q[j] = ivec_or(w->q[j], ivec_moved(word(highs, j), run % 4 * 2, 4, 0x30303030));
 	for (uint32_t i = 0; i < 2; i++)
 		w->scales[i] = vec_mul(vec_load_half(halves),
 				       vec_from_int(ivec_byte(scales, run % 2 * 2 + i)));

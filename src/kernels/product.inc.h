@@ -18,6 +18,10 @@
  *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and
  *     ivec_hide(ivec *v), after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
+ * With few registers, it may define SCALES_APART 1 (tiles take one scale after the other),
+ *   BITS_MOVE 1 (single bits are shifted and or-ed into quants instead of ivec_add_where()), and
+ *   HAS_PART_DONE with part_done(weights, acc), which makes what comes next of a group depend on
+ *   its last part, as the compiler sees it.
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
  *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
  *	rows of X and less than two minima, to the same bits, in TILES_SCRATCH bytes of its own
@@ -58,6 +62,22 @@ INLINE void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2
 	(void)x1;
 	(void)s;
 	(void)words;
+}
+#endif
+
+#ifndef SCALES_APART
+#define SCALES_APART 0
+#endif
+
+#ifndef BITS_MOVE
+#define BITS_MOVE 0
+#endif
+
+#ifndef HAS_PART_DONE
+INLINE void part_done(const uint8_t **weights, vec *acc)
+{
+	(void)weights;
+	(void)acc;
 }
 #endif
 
@@ -104,23 +124,29 @@ struct sums {
 	ivec x[2];
 };
 
-/* What the sums start from: minus the offset that load_weights() leaves. */
-INLINE void sums_start(struct sums *s, const struct dn_activations *x, size_t at,
-		       const enum dn_type type)
+/* What the sum of a scale's products starts from: minus the offset that load_weights() leaves. */
+INLINE ivec products_start(const struct dn_activations *x, size_t at, uint32_t scale,
+			   const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const int32_t offset = quants_offset(type);
 	const int16_t *pair = x->pairs + 2 * at;
 
-	s->products[0] = s->products[1] = ivec_set1(0);
-	if (shape.scales == 2 && offset) {
-		s->products[0] = ivec_pair(pair, -offset, 0);
-		s->products[1] = ivec_pair(pair, 0, -offset);
-	} else if (offset == 8) {
-		s->products[0] = ivec_set1(x->biases[at]);
-	} else if (offset) {
-		s->products[0] = ivec_pair(pair, -offset, -offset);
-	}
+	if (!offset)
+		return ivec_set1(0);
+	if (shape.scales == 2)
+		return ivec_pair(pair, scale ? 0 : -offset, scale ? -offset : 0);
+	return offset == 8 ? ivec_set1(x->biases[at]) : ivec_pair(pair, -offset, -offset);
+}
+
+INLINE void sums_start(struct sums *s, const struct dn_activations *x, size_t at,
+		       const enum dn_type type)
+{
+	const struct dn_shape shape = dn_type_shape(type);
+	const int16_t *pair = x->pairs + 2 * at;
+
+	for (uint32_t i = 0; i < shape.scales; i++)
+		s->products[i] = products_start(x, at, i, type);
 	if (shape.minima == 2) {
 		s->x[0] = ivec_pair(pair, 1, 0);
 		s->x[1] = ivec_pair(pair, 0, 1);
@@ -155,6 +181,47 @@ INLINE vec add_row(vec acc, const struct weights *w, const int8_t *x,
 		s.products[i] = dot(w->q + words * i, x + (size_t)4 * words * i, s.products[i],
 				    words, shape.bits);
 	return sums_add(acc, &s, w, activations, at, type);
+}
+
+/*
+ * The same with `tile` rows of X and types of two scales, one scale after the other: so the words
+ * of one stay in few registers.
+ */
+INLINE void add_tile_apart(vec *acc, const struct weights *w, const int8_t *x, size_t stride,
+			   const struct dn_activations *activations, size_t at, size_t x_blocks,
+			   const uint32_t tile, const enum dn_type type)
+{
+	const struct dn_shape shape = dn_type_shape(type);
+
+#pragma GCC unroll 2
+	for (uint32_t i = 0; i < 2; i++) {
+		const int8_t *xt = x + (size_t)16 * i;
+		size_t a = at;
+
+#pragma GCC unroll 16
+		for (uint32_t t = 0; t < tile; t++) {
+			const ivec sum =
+				dot(w->q + (size_t)4 * i, xt,
+				    products_start(activations, a, i, type), 4, shape.bits);
+			const vec scale = vec_mul(w->scales[i], vec_set1(activations->scales[a]));
+
+			acc[t] = vec_fma(scale, vec_from_int(sum), acc[t]);
+			xt += stride;
+			a += x_blocks;
+			__asm__("" : "+r"(xt), "+r"(a));
+		}
+	}
+	for (uint32_t t = 0; shape.minima == 2 && t < tile; t++, at += x_blocks) {
+		const vec x_scale = vec_set1(activations->scales[at]);
+		const int16_t *pair = activations->pairs + 2 * at;
+
+		for (uint32_t i = 0; i < 2; i++)
+			acc[t] = vec_fma(
+				w->minima[i],
+				vec_mul(x_scale,
+					vec_from_int(ivec_pair(pair, 1 - (int32_t)i, (int32_t)i))),
+				acc[t]);
+	}
 }
 
 /* The same with two rows of X, `stride` and `x_blocks` apart; weights of pair_weights(). */
@@ -229,6 +296,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 
 				load_weights(&w, weights, run, part, type);
 				acc[part] = add_row(acc[part], &w, x, p->x, at, type);
+				part_done(&weights, &acc[part]);
 			}
 		}
 	}
@@ -280,6 +348,10 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 		const int8_t *xt = x;
 		size_t at = first;
 
+		if (SCALES_APART && dn_type_shape(type).scales == 2) {
+			add_tile_apart(acc, &w, x, stride, p->x, first, x_blocks, tile, type);
+			continue;
+		}
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t += step) {
 			if (HAS_PAIR)

@@ -61,7 +61,8 @@ void dn_child_describe(int status, struct dn_child_end *ret_end)
 		return;
 	}
 	ret_end->code = WEXITSTATUS(status);
-	(void)snprintf(ret_end->words, sizeof(ret_end->words), "exit code %d", ret_end->code);
+	(void)snprintf(ret_end->words, sizeof(ret_end->words), "exit code %d%s", ret_end->code,
+		       ret_end->code == DN_CHILD_SIGNALLED + SIGABRT ? signal_words(SIGABRT) : "");
 }
 
 static int64_t now_ms(void)

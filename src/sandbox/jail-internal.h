@@ -26,6 +26,7 @@ struct dn_seccomp_rule {
 	enum {
 		DN_SECCOMP_ANY = 0, /* whatever the arguments */
 		DN_SECCOMP_MASKED,  /* (argument & mask) == value */
+		DN_SECCOMP_OPTION,  /* argument == value, and the one after it == mask */
 		DN_SECCOMP_SELF,    /* argument is the number of this process */
 		DN_SECCOMP_ANSWER,  /* not done: errno is @value, the process lives */
 	} kind;
@@ -36,7 +37,8 @@ struct dn_seccomp_rule {
 
 struct dn_seccomp_group {
 	const char *name;
-	const char *reason; /* why a worker needs it */
+	const char *reason;    /* why it is needed */
+	unsigned int profiles; /* 1 << enum dn_jail_profile, for each that has it */
 	enum dn_jail_list list;
 	const struct dn_seccomp_rule *rules;
 	size_t rule_count;
@@ -50,9 +52,12 @@ void dn_jail_held(struct dn_jail_report *report, enum dn_jail_measure measure, c
 void dn_jail_absent(struct dn_jail_report *report, enum dn_jail_measure measure, const char *format,
 		    ...) DN_PRINTF(3, 4);
 
+void dn_jail_not_asked(struct dn_jail_report *report, enum dn_jail_measure measure);
+
 /* Each returns 0 with its measures filled, or a negative errno. */
 DN_MUST_CHECK int dn_landlock_enter(struct dn_jail_report *report, struct dn_error *err);
-DN_MUST_CHECK int dn_seccomp_enter(struct dn_jail_report *report, struct dn_error *err);
+DN_MUST_CHECK int dn_seccomp_enter(enum dn_jail_profile profile, struct dn_jail_report *report,
+				   struct dn_error *err);
 
 /* The version of Landlock that is running, 0 without; *ret_reason says why. */
 uint32_t dn_landlock_abi(const char **ret_reason);

@@ -19,6 +19,7 @@
 #endif
 
 #include "sandbox/jail-internal.h"
+#include "sandbox/namespaces.h"
 
 /* Linux 6.3; absent from older headers. */
 #define MDWE_SET	     65
@@ -41,6 +42,11 @@ static const struct {
 	[DN_JAIL_LANDLOCK_NETWORK] = PURPOSE("landlock_network", "no TCP in or out"),
 	[DN_JAIL_LANDLOCK_SCOPE] = PURPOSE("landlock_scope", "no signals to other processes"),
 	[DN_JAIL_SECCOMP] = PURPOSE("seccomp", "a system call outside a short list ends it"),
+	[DN_JAIL_USER_NAMESPACE] = PURPOSE("user_namespace", "it has no power outside of it"),
+	[DN_JAIL_MOUNT_NAMESPACE] = PURPOSE("mount_namespace", "its file system is empty"),
+	[DN_JAIL_PID_NAMESPACE] = PURPOSE("pid_namespace", "it sees no other process"),
+	[DN_JAIL_NETWORK_NAMESPACE] = PURPOSE("network_namespace", "it has no interface"),
+	[DN_JAIL_IPC_NAMESPACE] = PURPOSE("ipc_namespace", "it shares no queue, no semaphore"),
 };
 
 const char *dn_jail_measure_name(enum dn_jail_measure measure)
@@ -106,7 +112,7 @@ void dn_jail_absent(struct dn_jail_report *report, enum dn_jail_measure measure,
 	va_end(args);
 }
 
-static void not_asked(struct dn_jail_report *report, enum dn_jail_measure measure)
+void dn_jail_not_asked(struct dn_jail_report *report, enum dn_jail_measure measure)
 {
 	report->measures[measure].state = DN_JAIL_NOT_ASKED;
 	report->measures[measure].reason[0] = '\0';
@@ -167,13 +173,17 @@ static void drop_core(struct dn_jail_report *report)
 static void drop_tracing(const struct dn_jail_options *options, struct dn_jail_report *report)
 {
 	if (options->measurable) {
-		not_asked(report, DN_JAIL_NO_TRACING);
+		dn_jail_not_asked(report, DN_JAIL_NO_TRACING);
 		return;
 	}
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
-		dn_jail_held(report, DN_JAIL_NO_TRACING, "%s", "");
-	else
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		dn_jail_absent(report, DN_JAIL_NO_TRACING, "prctl: %s", strerror(errno));
+	else if (report->measures[DN_JAIL_USER_NAMESPACE].state == DN_JAIL_HELD)
+		/* user_namespaces(7): who made it has all capabilities in it, CAP_SYS_PTRACE too. */
+		dn_jail_absent(report, DN_JAIL_NO_TRACING,
+			       "the user who made its user namespace may attach to it");
+	else
+		dn_jail_held(report, DN_JAIL_NO_TRACING, "%s", "");
 }
 
 /* Sets both limits to @value, or to the hard limit where that is lower already. */
@@ -191,7 +201,7 @@ static int lower_limit(int resource, rlim_t value)
 /*
  * RLIMIT_FSIZE stays: it would also bound the attachments, and what is prepared; no file can be
  * opened.
- * RLIMIT_NPROC stays: it counts the threads of all processes of the user.
+ * RLIMIT_NPROC stays where there are threads: it counts those of all processes of the user.
  */
 static void lower_limits(const struct dn_jail_options *options, struct dn_jail_report *report)
 {
@@ -200,6 +210,8 @@ static void lower_limits(const struct dn_jail_options *options, struct dn_jail_r
 
 	if (r == 0)
 		r = lower_limit(RLIMIT_MSGQUEUE, 0);
+	if (r == 0 && options->profile == DN_JAIL_FRONT && !DN_JAIL_SANITIZER)
+		r = lower_limit(RLIMIT_NPROC, 0);
 	if (r == 0)
 		dn_jail_held(report, DN_JAIL_LIMITS, "at most %llu descriptors",
 			     (unsigned long long)files);
@@ -213,7 +225,7 @@ static int limit_memory(const struct dn_jail_options *options, struct dn_jail_re
 	int r;
 
 	if (!options->memory) {
-		not_asked(report, DN_JAIL_MEMORY_LIMIT);
+		dn_jail_not_asked(report, DN_JAIL_MEMORY_LIMIT);
 		return 0;
 	}
 	if (DN_JAIL_SANITIZER) {
@@ -270,6 +282,8 @@ int dn_jail_enter(const struct dn_jail_options *options, struct dn_jail_report *
 		dn_jail_absent(ret_report, (enum dn_jail_measure)i, "not reached");
 
 	prepare_libc();
+	/* While it has the right to mount, and before Landlock takes it. */
+	dn_namespaces_enter(ret_report);
 	drop_new_privileges(ret_report);
 	drop_capabilities(ret_report);
 	drop_core(ret_report);
@@ -283,7 +297,7 @@ int dn_jail_enter(const struct dn_jail_options *options, struct dn_jail_report *
 	if (r < 0)
 		return r;
 	/* Last: the list has none of the calls above. */
-	r = dn_seccomp_enter(ret_report, err);
+	r = dn_seccomp_enter(options->profile, ret_report, err);
 	if (r < 0)
 		return r;
 	return check_required(options, ret_report, err);
@@ -300,7 +314,7 @@ void dn_jail_probe(struct dn_jail_report *ret_report)
 	dn_jail_held(ret_report, DN_JAIL_NO_CORE, "%s", "");
 	dn_jail_held(ret_report, DN_JAIL_NO_TRACING, "%s", "");
 	dn_jail_held(ret_report, DN_JAIL_LIMITS, "at most %d descriptors", DN_JAIL_DEFAULT_FILES);
-	not_asked(ret_report, DN_JAIL_MEMORY_LIMIT);
+	dn_jail_not_asked(ret_report, DN_JAIL_MEMORY_LIMIT);
 	if (prctl(MDWE_GET, 0, 0, 0, 0) >= 0)
 		dn_jail_held(ret_report, DN_JAIL_NO_NEW_CODE, "%s", "");
 	else
@@ -308,4 +322,5 @@ void dn_jail_probe(struct dn_jail_report *ret_report)
 			       "the kernel lacks PR_SET_MDWE (6.3)");
 	dn_landlock_probe(ret_report);
 	dn_seccomp_probe(ret_report);
+	dn_namespaces_probe(ret_report);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The system calls that a worker may make, each group with its reason. What is not here ends the
- * process. Names that an architecture does not have are passed over.
+ * The system calls that a worker, or the front of a server, may make, each group with its reason.
+ * What is not here ends the process. Names that an architecture does not have are passed over.
  *
  * Not here, on purpose: open and its kin, socket, connect, bind, execve, fork (clone without
  * CLONE_THREAD), ptrace, process_vm_*, kill, io_uring (a second door to all of them), bpf,
@@ -12,8 +12,11 @@
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <features.h>
+#include <netinet/in.h> /* IWYU pragma: keep; IPPROTO_TCP */
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/socket.h> /* IWYU pragma: keep; SOL_SOCKET */
 
 #include "base/base.h"
 #include "sandbox/jail.h"
@@ -31,13 +34,33 @@
 		.mask = (bits),                                                                    \
 		.value = (result),                                                                 \
 	}
+#define OPTION(name, index, level, option)                                                         \
+	{                                                                                          \
+		.call = (name),                                                                    \
+		.kind = DN_SECCOMP_OPTION,                                                         \
+		.argument = (index),                                                               \
+		.value = (level),                                                                  \
+		.mask = (option),                                                                  \
+	}
 
 static const struct dn_seccomp_rule memory[] = {
-	WHERE("mmap", 2, PROT_EXEC, 0), WHERE("mprotect", 2, PROT_EXEC, 0), ALLOW("munmap"),
-	ALLOW("mremap"), ALLOW("madvise"), ALLOW("brk"),
+	WHERE("mmap", 2, PROT_EXEC, 0),
+	WHERE("mprotect", 2, PROT_EXEC, 0),
+	ALLOW("munmap"),
+	ALLOW("mremap"),
+	ALLOW("madvise"),
+	ALLOW("brk"),
+	ALLOW("sysinfo"), /* qsort() of glibc asks how much memory it may take */
+};
+
+static const struct dn_seccomp_rule locking[] = {
 	/* What is there when a model has been loaded; RLIMIT_MEMLOCK bounds it. */
 	WHERE("mlockall", 0, WORD, MCL_CURRENT),
-	ALLOW("sysinfo"), /* qsort() of glibc asks how much memory it may take */
+};
+
+/* Taken without a thread too: pthread_once() wakes those who wait. */
+static const struct dn_seccomp_rule locks[] = {
+	ALLOW("futex"),
 };
 
 /* What pthread_create() passes: a thread in every respect, so nothing that could be a process. */
@@ -50,7 +73,6 @@ static const struct dn_seccomp_rule threads[] = {
 	WHERE("clone", 0, ~(uint64_t)CLONE_DETACHED, THREAD_FLAGS),
 	/* Its flags are in memory, out of a filter's sight; the C library falls back to clone. */
 	ANSWER("clone3", ENOSYS),
-	ALLOW("futex"),
 	ALLOW("set_robust_list"),
 	ALLOW("rseq"),
 	ALLOW("membarrier"), /* musl, at the first thread */
@@ -95,6 +117,48 @@ static const struct dn_seccomp_rule channel[] = {
 	ALLOW("ppoll"),
 };
 
+static const struct dn_seccomp_rule events[] = {
+	ALLOW("epoll_create1"),
+	ALLOW("epoll_ctl"),
+	ALLOW("epoll_wait"),
+	ALLOW("epoll_pwait"),
+	ALLOW("epoll_pwait2"),
+	ALLOW("timerfd_create"),
+	ALLOW("timerfd_settime"),
+	/* What wakes the loop from a signal's handler. */
+	ALLOW("eventfd2"),
+	ALLOW("pipe2"),
+	/* libevent reads its environment only where it is no set-user-ID program. */
+	ALLOW("getuid"),
+	ALLOW("geteuid"),
+	ALLOW("getgid"),
+	ALLOW("getegid"),
+};
+
+/*
+ * Of the options, those that steer a connection that is there: none that attaches a program
+ * (SO_ATTACH_BPF), binds to a device, or puts another protocol on top (TCP_ULP).
+ */
+static const struct dn_seccomp_rule connections[] = {
+	ALLOW("accept4"),
+	ALLOW("recvfrom"),
+	ALLOW("sendto"),
+	ALLOW("shutdown"),
+	ALLOW("getsockname"),
+	ALLOW("getpeername"),
+	ALLOW("getsockopt"),
+	OPTION("setsockopt", 1, SOL_SOCKET, SO_KEEPALIVE),
+	OPTION("setsockopt", 1, SOL_SOCKET, SO_LINGER),
+	OPTION("setsockopt", 1, SOL_SOCKET, SO_SNDBUF),
+	OPTION("setsockopt", 1, SOL_SOCKET, SO_RCVBUF),
+	OPTION("setsockopt", 1, IPPROTO_TCP, TCP_NODELAY),
+	OPTION("setsockopt", 1, IPPROTO_TCP, TCP_KEEPIDLE),
+	OPTION("setsockopt", 1, IPPROTO_TCP, TCP_KEEPINTVL),
+	OPTION("setsockopt", 1, IPPROTO_TCP, TCP_KEEPCNT),
+	OPTION("setsockopt", 1, IPPROTO_TCP, TCP_USER_TIMEOUT),
+	WHERE("fcntl", 1, WORD, F_SETFD),
+};
+
 static const struct dn_seccomp_rule process[] = {
 	ALLOW("exit"),		 ALLOW("exit_group"),
 	ALLOW("getpid"),	 ALLOW("gettid"),
@@ -122,29 +186,38 @@ static const struct dn_seccomp_rule sanitizer[] = {
 	ALLOW("getppid"),     ALLOW("getuid"),	   ALLOW("geteuid"),	ALLOW("getgid"),
 	ALLOW("getegid"),     ALLOW("pipe2"),	   ALLOW("pipe"),	ALLOW("dup"),
 	ALLOW("personality"), ALLOW("mincore"),	   ALLOW("mlock"),	ALLOW("munlock"),
-	ALLOW("uname"),	      ALLOW("getcwd"),	   ALLOW("unlink"),	ALLOW("kill"),
+	ALLOW("sched_yield"), ALLOW("uname"),	   ALLOW("getcwd"),	ALLOW("unlink"),
+	ALLOW("kill"),
 };
 
-#define GROUP(label, why, which, table) { (label), (why), (which), (table), DN_ARRAY_SIZE(table) }
+#define WORKER (1U << DN_JAIL_WORKER)
+#define FRONT  (1U << DN_JAIL_FRONT)
+#define BOTH   (WORKER | FRONT)
+
+#define GROUP_OF(label, why, whose, which, table)                                                  \
+	{ (label), (why), (whose), (which), (table), DN_ARRAY_SIZE(table) }
+#define GROUP(label, why, whose, table) GROUP_OF(label, why, whose, DN_JAIL_LIST_RELEASE, table)
 
 const struct dn_seccomp_group dn_seccomp_groups[] = {
-	GROUP("memory", "the heap, the cache, mapping of attachments; never executable",
-	      DN_JAIL_LIST_RELEASE, memory),
-	GROUP("threads", "the pool of a step: start, wait, pin oneself; no new process",
-	      DN_JAIL_LIST_RELEASE, threads),
-	GROUP("time", "timings, short sleeps", DN_JAIL_LIST_RELEASE, time_calls),
-	GROUP("files", "descriptors that it was given; none can be opened", DN_JAIL_LIST_RELEASE,
-	      files),
-	GROUP("attachments", "sealed memory to send: snapshots, logits", DN_JAIL_LIST_RELEASE,
+	GROUP("memory", "the heap, the cache, mapping of attachments; never executable", BOTH,
+	      memory),
+	GROUP("locking", "real time: what is in memory stays there", WORKER, locking),
+	GROUP("locks", "those of the C library and of others", BOTH, locks),
+	GROUP("threads", "the pool of a step: start, wait, pin oneself; no new process", WORKER,
+	      threads),
+	GROUP("time", "timings, short sleeps", BOTH, time_calls),
+	GROUP("files", "descriptors that it was given; none can be opened", BOTH, files),
+	GROUP("attachments", "sealed memory to send: snapshots, logits, prompts", BOTH,
 	      attachments),
-	GROUP("channel", "frames on the socket that it was given", DN_JAIL_LIST_RELEASE, channel),
-	GROUP("process", "signals, abort() and the end of itself, random numbers",
-	      DN_JAIL_LIST_RELEASE, process),
+	GROUP("channel", "frames on the sockets that it was given", BOTH, channel),
+	GROUP("events", "one loop for all connections, with time-outs", FRONT, events),
+	GROUP("connections", "what comes in at the sockets that listen; nothing goes out", FRONT,
+	      connections),
+	GROUP("process", "signals, abort() and the end of itself, random numbers", BOTH, process),
 #ifdef __x86_64__
-	GROUP("tiles", "to have AMX's registers, which a process must ask for",
-	      DN_JAIL_LIST_RELEASE, tiles),
+	GROUP("tiles", "to have AMX's registers, which a process must ask for", WORKER, tiles),
 #endif
-	GROUP("sanitizer", "reports and leak checks of test builds", DN_JAIL_LIST_SANITIZER,
-	      sanitizer),
+	GROUP_OF("sanitizer", "reports and leak checks of test builds", BOTH,
+		 DN_JAIL_LIST_SANITIZER, sanitizer),
 	{ .name = NULL },
 };

@@ -30,7 +30,11 @@ static const char *unavailable(void)
 static int add_rule(scmp_filter_ctx filter, const struct dn_seccomp_rule *rule)
 {
 	int call = seccomp_syscall_resolve_name(rule->call);
-	struct scmp_arg_cmp test = { .arg = rule->argument, .op = SCMP_CMP_MASKED_EQ };
+	struct scmp_arg_cmp tests[2] = {
+		{ .arg = rule->argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX },
+		{ .arg = rule->argument + 1, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX },
+	};
+	unsigned int count = 1;
 
 	/* Negative: unknown to this architecture, or newer than the library. */
 	if (call < 0)
@@ -41,15 +45,19 @@ static int add_rule(scmp_filter_ctx filter, const struct dn_seccomp_rule *rule)
 	case DN_SECCOMP_ANSWER:
 		return seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)rule->value), call, 0);
 	case DN_SECCOMP_SELF:
-		test.datum_a = UINT32_MAX;
-		test.datum_b = (scmp_datum_t)getpid();
+		tests[0].datum_b = (scmp_datum_t)getpid();
 		break;
 	case DN_SECCOMP_MASKED:
-		test.datum_a = rule->mask;
-		test.datum_b = rule->value;
+		tests[0].datum_a = rule->mask;
+		tests[0].datum_b = rule->value;
+		break;
+	case DN_SECCOMP_OPTION:
+		tests[0].datum_b = rule->value;
+		tests[1].datum_b = rule->mask;
+		count = 2;
 		break;
 	}
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &test);
+	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, count, tests);
 }
 
 static int add_group(scmp_filter_ctx filter, const struct dn_seccomp_group *group,
@@ -67,7 +75,7 @@ static int add_group(scmp_filter_ctx filter, const struct dn_seccomp_group *grou
 	return 0;
 }
 
-static int build(scmp_filter_ctx filter, struct dn_error *err)
+static int build(scmp_filter_ctx filter, enum dn_jail_profile profile, struct dn_error *err)
 {
 	int r;
 
@@ -84,7 +92,8 @@ static int build(scmp_filter_ctx filter, struct dn_error *err)
 	(void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 
 	for (const struct dn_seccomp_group *group = dn_seccomp_groups; group->name; group++) {
-		if (group->list == DN_JAIL_LIST_SANITIZER && !DN_JAIL_SANITIZER)
+		if (!(group->profiles & (1U << profile)) ||
+		    (group->list == DN_JAIL_LIST_SANITIZER && !DN_JAIL_SANITIZER))
 			continue;
 		r = add_group(filter, group, err);
 		if (r < 0)
@@ -107,7 +116,8 @@ void dn_seccomp_probe(struct dn_jail_report *report)
 		     dn_jail_list_name((enum dn_jail_list)report->list));
 }
 
-int dn_seccomp_enter(struct dn_jail_report *report, struct dn_error *err)
+int dn_seccomp_enter(enum dn_jail_profile profile, struct dn_jail_report *report,
+		     struct dn_error *err)
 {
 	scmp_filter_ctx filter;
 	int persona;
@@ -128,7 +138,7 @@ int dn_seccomp_enter(struct dn_jail_report *report, struct dn_error *err)
 		dn_jail_absent(report, DN_JAIL_SECCOMP, "out of memory");
 		return dn_error_set(err, ENOMEM, "jail: out of memory for the seccomp filter");
 	}
-	r = build(filter, err);
+	r = build(filter, profile, err);
 	if (r == 0) {
 		r = seccomp_load(filter);
 		if (r < 0)
@@ -154,8 +164,10 @@ void dn_seccomp_probe(struct dn_jail_report *report)
 	dn_jail_absent(report, DN_JAIL_SECCOMP, "built without libseccomp");
 }
 
-int dn_seccomp_enter(struct dn_jail_report *report, struct dn_error *err)
+int dn_seccomp_enter(enum dn_jail_profile profile, struct dn_jail_report *report,
+		     struct dn_error *err)
 {
+	(void)profile;
 	(void)err;
 	dn_seccomp_probe(report);
 	return 0;

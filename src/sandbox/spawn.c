@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfork() and exec: a few milliseconds are the whole budget of a start, and a fork would copy the
- * page tables of the parent. The child touches nothing but its stack and its kernel state.
+ * dn_clone() and exec: a few milliseconds are the whole budget of a start, and a fork would copy
+ * the page tables of the parent. The child touches nothing but its stack and its kernel state.
  */
 
 #include "sandbox/spawn.h"
@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -20,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "sandbox/namespaces.h"
 
 #define VARIABLES_MAX 32
 #define VARIABLE_MAX  4096
@@ -37,9 +41,14 @@ static const char *const default_environment[] = {
 /* Everything the child needs, laid out before it exists. */
 struct plan {
 	const struct dn_spawn_options *options;
-	pid_t parent;
+	uid_t user;
+	gid_t group;
+	int read_fd;   /* the parent's end of: */
 	int status_fd; /* the child's end: closes at exec, or carries a struct failure */
-	char *environment[VARIABLES_MAX + 1];
+	struct dn_namespaces namespaces;
+	char namespaces_variable[sizeof(DN_NAMESPACES_VARIABLE) + DN_NAMESPACES_TEXT_MAX];
+	size_t variable_count;
+	char *environment[VARIABLES_MAX + 2]; /* one for the above, and the NULL */
 };
 
 struct failure {
@@ -75,14 +84,13 @@ static const char *step_words(int step)
 
 static void free_environment(struct plan *plan)
 {
-	for (size_t i = 0; i < VARIABLES_MAX; i++)
+	for (size_t i = 0; i < plan->variable_count; i++)
 		free(plan->environment[i]);
 }
 
 static int copy_environment(struct plan *plan, struct dn_error *err)
 {
 	const char *const *names = plan->options->environment;
-	size_t count = 0;
 
 	if (!names)
 		names = default_environment;
@@ -95,7 +103,7 @@ static int copy_environment(struct plan *plan, struct dn_error *err)
 		if (!value)
 			continue;
 		size = name_size + 1 + strlen(value) + 1;
-		if (size > VARIABLE_MAX || count == VARIABLES_MAX)
+		if (size > VARIABLE_MAX || plan->variable_count == VARIABLES_MAX)
 			return dn_error_set(err, E2BIG,
 					    "environment variable %s is too long or one too many",
 					    *names);
@@ -105,7 +113,7 @@ static int copy_environment(struct plan *plan, struct dn_error *err)
 		memcpy(copy, *names, name_size);
 		copy[name_size] = '=';
 		memcpy(copy + name_size + 1, value, size - name_size - 1);
-		plan->environment[count++] = copy;
+		plan->environment[plan->variable_count++] = copy;
 	}
 	return 0;
 }
@@ -201,16 +209,29 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static int bind_to_parent(const struct plan *plan)
+{
+	struct pollfd pipe = { .fd = plan->status_fd };
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	/*
+	 * The parent may have ended before: then the signal never comes, but the pipe has no other
+	 * end any more. From a PID namespace, getppid() would not tell.
+	 */
+	close(plan->read_fd);
+	return poll(&pipe, 1, 0) != 0 ? -ESRCH : 0;
+}
+
 static int prepare_child(const struct plan *plan, int *ret_step)
 {
 	int r;
 
-	/* The parent may have ended before the prctl(): then the signal never comes. */
 	*ret_step = STEP_PARENT;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return -errno;
-	if (getppid() != plan->parent)
-		return -ESRCH;
+	r = bind_to_parent(plan);
+	if (r < 0)
+		return r;
+	dn_namespaces_prepare(&plan->namespaces, plan->user, plan->group);
 	*ret_step = STEP_SESSION;
 	if (setsid() < 0)
 		return -errno;
@@ -222,8 +243,9 @@ static int prepare_child(const struct plan *plan, int *ret_step)
 	return chdir("/") < 0 ? -errno : 0;
 }
 
-static void run_child(const struct plan *plan)
+static int run_child(void *data)
 {
+	const struct plan *plan = data;
 	const struct dn_spawn_options *options = plan->options;
 	struct failure failure = { 0 };
 	int r = prepare_child(plan, &failure.step);
@@ -244,16 +266,39 @@ static void run_child(const struct plan *plan)
 	_exit(127);
 }
 
-/* Kept small: all that a vfork() shares with its caller is in memory, not in registers. */
-static __attribute__((noinline)) pid_t start(const struct plan *plan)
-{
-	/* The file's head says why; the parent waits for no more than some system calls. */
-	// NOLINTBEGIN(bugprone-unsafe-functions, clang-analyzer-*): vfork() is meant, see above
-	pid_t pid = vfork();
+/* From here on in the parent again. */
 
-	if (pid == 0)
-		run_child(plan);
-	// NOLINTEND(bugprone-unsafe-functions, clang-analyzer-*)
+static pid_t start_in(struct plan *plan, const struct dn_namespaces *namespaces)
+{
+	char text[DN_NAMESPACES_TEXT_MAX];
+
+	plan->namespaces = *namespaces;
+	if (namespaces->asked) {
+		dn_namespaces_write(namespaces, text);
+		(void)snprintf(plan->namespaces_variable, sizeof(plan->namespaces_variable),
+			       DN_NAMESPACES_VARIABLE "=%s", text);
+		plan->environment[plan->variable_count] = plan->namespaces_variable;
+	}
+	return dn_clone(dn_namespaces_flags(namespaces), run_child, plan);
+}
+
+/* In all namespaces at once; where that is refused, in those that are permitted, or in none. */
+static pid_t start(struct plan *plan, bool no_namespaces)
+{
+	struct dn_namespaces namespaces = dn_namespaces_expect(plan->options->namespaces);
+	pid_t pid;
+
+	if (no_namespaces)
+		dn_namespaces_refuse(&namespaces, EACCES);
+	pid = start_in(plan, &namespaces);
+	if (pid < 0 && dn_namespaces_flags(&namespaces)) {
+		dn_namespaces_try(&namespaces);
+		pid = start_in(plan, &namespaces);
+	}
+	if (pid < 0 && dn_namespaces_flags(&namespaces)) {
+		dn_namespaces_refuse(&namespaces, errno);
+		pid = start_in(plan, &namespaces);
+	}
 	return pid;
 }
 
@@ -267,14 +312,13 @@ static int read_failure(int fd, struct failure *ret_failure)
 	return n == sizeof(*ret_failure);
 }
 
-static int start_and_check(struct plan *plan, struct dn_child *ret_child, struct dn_error *err)
+static int start_and_check(struct plan *plan, bool no_namespaces, struct dn_child *ret_child,
+			   struct dn_error *err)
 {
 	const char *name = plan->options->path ? plan->options->path : plan->options->arguments[0];
 	DN_AUTO_FD int read_end = -1;
 	DN_AUTO_FD int write_end = -1;
 	struct failure failure;
-	sigset_t all, before;
-	int code;
 	int fds[2];
 	pid_t pid;
 
@@ -282,17 +326,11 @@ static int start_and_check(struct plan *plan, struct dn_child *ret_child, struct
 		return dn_error_errno(err, errno, "start '%s'", name);
 	read_end = fds[0];
 	write_end = fds[1];
+	plan->read_fd = read_end;
 	plan->status_fd = write_end;
-	plan->parent = getpid();
-
-	/* No handler of ours may run in the child while it is on our memory. */
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = start(plan);
-	code = errno;
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pid = start(plan, no_namespaces);
 	if (pid < 0)
-		return dn_error_errno(err, code, "start '%s'", name);
+		return dn_error_errno(err, errno, "start '%s'", name);
 	close(dn_steal_fd(&write_end));
 
 	if (read_failure(read_end, &failure)) {
@@ -303,13 +341,14 @@ static int start_and_check(struct plan *plan, struct dn_child *ret_child, struct
 	}
 	ret_child->pid = pid;
 	ret_child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	ret_child->namespaces = plan->namespaces;
 	return 0;
 }
 
 int dn_spawn(const struct dn_spawn_options *options, struct dn_child *ret_child,
 	     struct dn_error *err)
 {
-	struct plan plan = { .options = options };
+	struct plan plan = { .options = options, .user = geteuid(), .group = getegid() };
 	int r;
 
 	if (!options->arguments || !options->arguments[0])
@@ -323,7 +362,10 @@ int dn_spawn(const struct dn_spawn_options *options, struct dn_child *ret_child,
 		return r;
 	r = copy_environment(&plan, err);
 	if (r == 0)
-		r = start_and_check(&plan, ret_child, err);
+		r = start_and_check(&plan, false, ret_child, err);
+	/* Root may execute the program of a user; root of a user namespace may not. */
+	if (r == -EACCES && (plan.namespaces.held & DN_SPAWN_USER))
+		r = start_and_check(&plan, true, ret_child, err);
 	free_environment(&plan);
 	return r;
 }

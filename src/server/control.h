@@ -79,6 +79,8 @@ struct dn_control_worker {
 	uint32_t restarts;
 	uint32_t sandbox_held;
 	uint32_t sandbox_absent;
+	uint32_t groups_held; /* bits of enum dn_cgroup_controller */
+	uint32_t reserved;
 	struct dn_frame_loaded loaded;
 };
 

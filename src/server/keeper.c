@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "channel/frames.h"
 
@@ -20,6 +22,9 @@
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 5U
+/* Beyond what it was planned to take; beyond the threads that compute. */
+#define WORKER_SLACK   ((uint64_t)32 << 20)
+#define WORKER_THREADS 8U
 /* Prefixes that a worker takes back, and the numbers of these requests. */
 #define PREFIXES_MAX	8U
 #define RESTORE_NUMBERS 1000U
@@ -32,11 +37,38 @@ static void on_frame(evutil_socket_t fd, short what, void *data);
 
 static void process_done(struct dn_keeper_process *process)
 {
+	const bool was_there = process->child.pid > 0 || process->grouped;
+
 	if (process->readable)
 		event_free(process->readable);
 	process->readable = NULL;
 	dn_channel_done(&process->channel);
 	dn_child_done(&process->child);
+	if (was_there && process->grouped)
+		dn_cgroup_group_done(&process->group);
+	process->grouped = false;
+}
+
+/* What the model was planned to take, and some more: to be met by no worker that does as it should. */
+static void limit_worker(struct dn_keeper *keeper)
+{
+	struct dn_keeper_process *process = &keeper->worker;
+	const uint32_t threads = DN_MAX(keeper->options->load.threads, 1U);
+	struct dn_error err = DN_ERROR_INIT;
+	char name[64];
+
+	if (keeper->options->no_sandbox)
+		return;
+	(void)snprintf(name, sizeof(name), "dunlin-%d-%u-%u", (int)getpid(), keeper->number,
+		       keeper->starts++);
+	process->grouped = true;
+	/* What does not hold is in the group, and so in what the front is told. */
+	(void)!dn_cgroup_group_new(keeper->groups, name,
+				   keeper->options->memory ? keeper->planned_bytes + WORKER_SLACK
+							   : 0,
+				   threads + WORKER_THREADS, &process->group, &err);
+	if (dn_cgroup_group_add(&process->group, process->child.pid, &err) < 0)
+		process->group.held = 0;
 }
 
 static int process_start(struct dn_keeper *keeper, struct dn_keeper_process *process,
@@ -52,6 +84,7 @@ static int process_start(struct dn_keeper *keeper, struct dn_keeper_process *pro
 		.arguments = keeper->options->no_sandbox ? free_running : jailed,
 		.descriptors = descriptors,
 		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+		.namespaces = keeper->options->no_sandbox ? 0 : DN_SPAWN_ALL,
 	};
 	int r = dn_channel_pair(&process->channel, &theirs, err);
 
@@ -309,8 +342,10 @@ static void start_worker(struct dn_keeper *keeper)
 	int r = process_start(keeper, &keeper->worker, &err);
 
 	keeper->state = DN_KEEPER_STARTING;
-	if (r >= 0)
+	if (r >= 0) {
+		limit_worker(keeper);
 		r = load_worker(keeper, &err);
+	}
 	if (r < 0)
 		retry(keeper, err.message);
 }
@@ -362,6 +397,7 @@ static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *
 		.restarts = keeper->ready.restarts,
 		.sandbox_held = keeper->hello.sandbox_held,
 		.sandbox_absent = keeper->hello.sandbox_absent,
+		.groups_held = keeper->worker.grouped ? keeper->worker.group.held : 0,
 		.loaded = *loaded,
 	};
 	keeper->planned_bytes = loaded->planned_bytes;
@@ -479,7 +515,8 @@ void dn_keeper_kill_worker(struct dn_keeper *keeper)
 
 int dn_keeper_init(struct dn_keeper *keeper, struct event_base *base,
 		   const struct dn_serve_options *options, const struct dn_serve_model *model,
-		   uint32_t number, const struct dn_keeper_events *events, struct dn_error *err)
+		   uint32_t number, const struct dn_cgroup_limits *groups,
+		   const struct dn_keeper_events *events, struct dn_error *err)
 {
 	*keeper = (struct dn_keeper){
 		.base = base,
@@ -487,8 +524,9 @@ int dn_keeper_init(struct dn_keeper *keeper, struct event_base *base,
 		.model = model,
 		.events = *events,
 		.number = number,
-		.loader = { DN_CHILD_INIT, DN_CHANNEL_INIT, NULL },
-		.worker = { DN_CHILD_INIT, DN_CHANNEL_INIT, NULL },
+		.groups = groups,
+		.loader = { .child = DN_CHILD_INIT, .channel = DN_CHANNEL_INIT },
+		.worker = { .child = DN_CHILD_INIT, .channel = DN_CHANNEL_INIT },
 		.weights = -1,
 	};
 	keeper->retry = evtimer_new(base, on_retry, keeper);

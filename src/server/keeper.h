@@ -9,6 +9,7 @@
 
 /* IWYU pragma: begin_exports */
 #include "channel/channel.h"
+#include "device/cgroup-limits.h"
 #include "sandbox/spawn.h"
 #include "server/serve.h"
 /* IWYU pragma: end_exports */
@@ -31,6 +32,8 @@ struct dn_keeper_process {
 	struct dn_child child;
 	struct dn_channel channel;
 	struct event *readable;
+	struct dn_cgroup_group group;
+	bool grouped;
 };
 
 /* Each may begin or release models, this one too. */
@@ -58,6 +61,8 @@ struct dn_keeper {
 	const struct dn_serve_model *model;
 	struct dn_keeper_events events;
 	uint32_t number;
+	const struct dn_cgroup_limits *groups;
+	uint32_t starts;
 	enum dn_keeper_state state;
 	struct dn_keeper_process loader;
 	struct dn_keeper_process worker;
@@ -84,6 +89,7 @@ struct dn_keeper {
 DN_MUST_CHECK int dn_keeper_init(struct dn_keeper *keeper, struct event_base *base,
 				 const struct dn_serve_options *options,
 				 const struct dn_serve_model *model, uint32_t number,
+				 const struct dn_cgroup_limits *groups,
 				 const struct dn_keeper_events *events, struct dn_error *err);
 void dn_keeper_done(struct dn_keeper *keeper);
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -108,8 +109,8 @@ static int listen_tcp(const char *address, int *ret_fd, char *ret_name, struct d
 		.ai_flags = AI_PASSIVE,
 	};
 	struct addrinfo *list = NULL;
-	const char *port = NULL;
-	char host[256];
+	const char *port = "";
+	char host[256] = "";
 	int r = split(address, host, sizeof(host), &port, err);
 
 	if (r < 0)

@@ -7,9 +7,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include <openssl/sha.h>
 
@@ -56,17 +59,18 @@ static size_t list(const struct dn_prefix_store *store, const char *prefix,
 {
 	struct entry *entries = calloc(FILES_MAX, sizeof(*entries));
 	DIR *dir = entries ? opendir(store->folder) : NULL;
+	const int at = dir ? dirfd(dir) : -1;
 	struct dirent *found;
 	size_t n = 0;
 
-	while (dir && n < FILES_MAX && (found = readdir(dir))) {
+	while (at >= 0 && n < FILES_MAX && (found = readdir(dir))) {
 		const size_t length = strlen(found->d_name);
 		struct stat st;
 
 		if (length <= strlen(SUFFIX) ||
 		    strcmp(found->d_name + length - strlen(SUFFIX), SUFFIX) != 0 ||
 		    strncmp(found->d_name, prefix, strlen(prefix)) != 0 ||
-		    fstatat(dirfd(dir), found->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    fstatat(at, found->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISREG(st.st_mode))
 			continue;
 		memcpy(entries[n].name, found->d_name, length + 1);

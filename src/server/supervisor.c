@@ -7,12 +7,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "device/realtime.h"
 #include "server/keeper.h"
@@ -28,6 +31,8 @@
 #define SILENCE_S 10U
 /* Nor is one sound that reads nothing for so long. */
 #define PATIENCE_S 2
+/* What a front has open beside connections: listeners, channels, what comes with frames. */
+#define OTHER_FILES 256U
 /* A front that lived for less is started again no sooner than a moment later. */
 #define YOUNG_NS       UINT64_C(1000000000)
 #define FRONT_RETRY_MS 100
@@ -41,6 +46,7 @@ struct supervisor {
 	struct event *signals[4];
 	struct event *tick;
 	struct event *front_retry;
+	struct dn_cgroup_limits groups;
 	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
 	int listeners[DN_SERVE_LISTEN_MAX];
 	uint32_t n_listeners;
@@ -165,7 +171,8 @@ static void introduce(struct supervisor *s)
 
 static int start_front(struct supervisor *s, struct dn_error *err)
 {
-	char *const jailed[] = { "dunlin", "front", NULL };
+	char files[16];
+	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
 	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
 	struct dn_channel theirs = DN_CHANNEL_INIT;
 	struct dn_spawn_descriptor descriptors[2];
@@ -175,6 +182,7 @@ static int start_front(struct supervisor *s, struct dn_error *err)
 		.arguments = s->options->no_sandbox ? free_running : jailed,
 		.descriptors = descriptors,
 		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+		.namespaces = s->options->no_sandbox ? 0 : DN_SPAWN_ALL,
 	};
 	const struct timeval patience = { PATIENCE_S, 0 };
 	int r = dn_channel_pair(&s->channel, &theirs, err);
@@ -182,9 +190,15 @@ static int start_front(struct supervisor *s, struct dn_error *err)
 	if (r < 0)
 		return r;
 	(void)setsockopt(s->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	(void)snprintf(files, sizeof(files), "%u", s->options->front.connections + OTHER_FILES);
 	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
 	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
+	if (s->options->realtime)
+		dn_realtime_rise(1);
 	r = dn_spawn(&options, &s->front, err);
+	if (s->options->realtime)
+		dn_realtime_rise(0);
 	dn_channel_done(&theirs);
 	if (r < 0)
 		return r;
@@ -616,6 +630,29 @@ static void raise_file_limit(void)
 	}
 }
 
+/* Groups for workers: which limits they can have, and why not others. */
+static void log_groups(struct supervisor *s)
+{
+	static const char *const names[] = {
+		[DN_CGROUP_MEMORY] = "memory",
+		[DN_CGROUP_PIDS] = "pids",
+	};
+
+	dn_cgroup_limits_open("", &s->groups);
+	for (size_t i = 0; i < DN_CGROUP_CONTROLLERS; i++) {
+		char reason[DN_LOG_VALUE_SIZE(DN_CGROUP_REASON_MAX)];
+
+		if (s->groups.controllers[i].base[0])
+			dn_log_event("info", "cgroup", "controller=%s version=%d", names[i],
+				     s->groups.version);
+		else
+			dn_log_event("info", "cgroup", "controller=%s version=none reason=%s",
+				     names[i],
+				     dn_log_value(s->groups.controllers[i].reason, reason,
+						  sizeof(reason)));
+	}
+}
+
 static int begin(struct supervisor *s, struct dn_error *err)
 {
 	const struct dn_keeper_events events = { s, on_planned, on_ready, on_lost, on_failed };
@@ -632,9 +669,11 @@ static int begin(struct supervisor *s, struct dn_error *err)
 		r = open_listeners(s, err);
 	for (uint32_t i = 0; i < s->options->n_models && r >= 0; i++)
 		r = dn_keeper_init(&s->keepers[i], s->base, s->options, &s->options->models[i], i,
-				   &events, err);
+				   &s->groups, &events, err);
 	if (r < 0)
 		return r;
+	if (!s->options->no_sandbox)
+		log_groups(s);
 	raise_file_limit();
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_begin(&s->keepers[i], s->options->memory ? room(s) : 0);
@@ -648,6 +687,7 @@ static void supervisor_done(struct supervisor *s)
 		(void)pthread_join(s->saver, NULL);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
+	dn_cgroup_limits_done(&s->groups);
 	for (uint32_t i = 0; i < s->n_listeners; i++)
 		close(s->listeners[i]);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)

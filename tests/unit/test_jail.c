@@ -524,7 +524,8 @@ static void test_report(void **state)
 
 		if (dn_jail_enter(NULL, &report, NULL) < 0)
 			_exit(NO_JAIL);
-		for (int i = 0; i < DN_JAIL_MEASURES; i++) {
+		/* Namespaces are the start's to make, and this is none. */
+		for (int i = 0; i < DN_JAIL_USER_NAMESPACE; i++) {
 			if (report.measures[i].state != promised.measures[i].state)
 				_exit(100 + i);
 		}

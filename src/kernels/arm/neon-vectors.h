@@ -12,6 +12,7 @@
 #define ROWS	     4
 #define BYTES_OFFSET 0
 #define DOT_SIGNED   1
+#define HAS_PART_DONE
 
 typedef float32x4_t vec;
 typedef int8x16_t ivec;
@@ -171,6 +172,11 @@ static inline ivec ivec_load_short(const uint16_t *p)
 static inline void ivec_hide(ivec *v)
 {
 	__asm__ volatile("" : "+w"(*v));
+}
+/* Else compilers load all parts of a block's runs at once, and spill most of it. */
+static inline void part_done(const uint8_t **weights, vec *acc)
+{
+	__asm__("" : "+r"(*weights), "+w"(*acc));
 }
 static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
 {

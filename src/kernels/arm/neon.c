@@ -14,18 +14,20 @@ static inline int8x16_t ivec_four(const int8_t *x)
 }
 
 /* Sixteen bits hold eight products of 5 bits, four of 6 bits, two of 128 * 127. */
-static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
-		       const uint32_t bits)
+static inline __attribute__((always_inline)) ivec dot(const ivec *w, const int8_t *x, ivec start,
+						      const uint32_t words, const uint32_t bits)
 {
 	const uint32_t fit = bits <= 5 ? 8 : bits == 6 ? 4 : 2;
 	int32x4_t low = vdupq_n_s32(0);
 	int32x4_t high = vdupq_n_s32(0);
 
+#pragma GCC unroll 8
 	for (uint32_t i = 0; i < words; i += fit) {
 		int8x16_t four = ivec_four(x + 4 * i);
 		int16x8_t a = vmull_s8(vget_low_s8(w[i]), vget_low_s8(four));
 		int16x8_t b = vmull_high_s8(w[i], four);
 
+#pragma GCC unroll 8
 		for (uint32_t j = i + 1; j < DN_MIN(words, i + fit); j++) {
 			four = ivec_four(x + 4 * j);
 			a = vmlal_s8(a, vget_low_s8(w[j]), vget_low_s8(four));

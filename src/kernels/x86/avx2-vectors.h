@@ -8,8 +8,10 @@
 #include "kernels/level.h" /* IWYU pragma: export */
 #include "kernels/shape.h"
 
-#define VEC  8
-#define ROWS 4
+#define VEC	  8
+#define ROWS	  4
+#define BITS_MOVE 1
+#define HAS_PART_DONE
 
 typedef __m256 vec;
 typedef __m256i ivec;
@@ -151,6 +153,11 @@ static inline ivec ivec_spread(ivec v, uint32_t k)
 static inline ivec ivec_load_short(const uint16_t *p)
 {
 	return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+/* Else compilers load all parts of a block's runs at once, and spill most of it. */
+static inline void part_done(const uint8_t **weights, vec *acc)
+{
+	__asm__("" : "+r"(*weights), "+x"(*acc));
 }
 static inline ivec ivec_pair(const int16_t *pair, int32_t a, int32_t b)
 {

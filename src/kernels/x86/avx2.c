@@ -5,6 +5,7 @@
 
 #define TILE	     4
 #define BYTES_OFFSET 0
+#define SCALES_APART 1
 
 static inline ivec ivec_bytes(ivec v)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Chats and plain completions, as OpenAI's API has them. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/front/generation.h"

@@ -3,14 +3,15 @@
 #include "server/front/front.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "sandbox/jail.h"
 
@@ -271,9 +272,9 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 
 /* The process. */
 
-static int enter_jail(struct dn_front *front, struct dn_error *err)
+static int enter_jail(struct dn_front *front, uint32_t files, struct dn_error *err)
 {
-	const struct dn_jail_options options = { .files = 65536 };
+	const struct dn_jail_options options = { .profile = DN_JAIL_FRONT, .files = files };
 	struct dn_jail_report report;
 	int r = dn_jail_enter(&options, &report, err);
 	size_t at = 0;
@@ -345,10 +346,10 @@ int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err)
 	return 0;
 }
 
-static int run(struct dn_front *front, bool no_sandbox, struct dn_error *err)
+static int run(struct dn_front *front, bool no_sandbox, uint32_t files, struct dn_error *err)
 {
 	if (!no_sandbox) {
-		int r = enter_jail(front, err);
+		int r = enter_jail(front, files, err);
 
 		if (r < 0)
 			return r;
@@ -367,7 +368,7 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
-int dn_front_main(bool no_sandbox, struct dn_error *err)
+int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 {
 	struct dn_front *front = NULL;
 	int r;
@@ -376,8 +377,9 @@ int dn_front_main(bool no_sandbox, struct dn_error *err)
 	seed_json();
 	/* Before the jail: it opens what tells it of time and of descriptors. */
 	r = dn_front_new(DN_CONTROL_FD, &front, err);
-	if (r >= 0)
-		r = run(front, no_sandbox, err);
+	if (r < 0 || !front)
+		return r;
+	r = run(front, no_sandbox, files, err);
 	dn_front_free(front);
 	return r;
 }

@@ -101,7 +101,7 @@ json_t *dn_front_messages(const json_t *body, struct dn_api_error *error);
 DN_MUST_CHECK int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err);
 void dn_front_free(struct dn_front *front);
 
-/* The process: its jail first. Return: 0 when the supervisor is gone or said so, a negative errno. */
-DN_MUST_CHECK int dn_front_main(bool no_sandbox, struct dn_error *err);
+/* The process: its jail first, in which it may have @files descriptors. Return: 0 when the supervisor is gone or said so, a negative errno. */
+DN_MUST_CHECK int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err);
 
 #endif /* DUNLIN_SERVER_FRONT_FRONT_H */

@@ -2,8 +2,9 @@
 
 #include "server/front/generation.h"
 
-#include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -138,44 +139,42 @@ static bool read_priority(struct dn_frame_submit *submit, const char *word,
 	return dn_api_bad(error, "priority", "'priority' is 'urgent', 'normal' or 'batch'");
 }
 
+/* @in_body: of the body's field; 0: it has none, and the header counts. */
+static bool read_deadline(const struct dn_generation *g, uint32_t in_body, const char *header,
+			  uint64_t *ret_ns, struct dn_api_error *error)
+{
+	const char *text = dn_http_header(dn_http_request(g->connection), header);
+	double ms = in_body;
+	char *end = NULL;
+
+	if (in_body == 0 && text) {
+		ms = strtod(text, &end);
+		if (end == text || *end != '\0' || !(ms >= 1 && ms <= DEADLINE_MAX_MS))
+			return dn_api_bad(error, header,
+					  "a deadline is in milliseconds, from 1 to %.0f",
+					  DEADLINE_MAX_MS);
+	}
+	if (ms > 0)
+		*ret_ns = g->begun_ns + (uint64_t)(ms * (double)MS);
+	return true;
+}
+
 /* From the body, else from a header of the request. */
 static bool read_time(struct dn_generation *g, const json_t *body, const struct own_fields *own,
 		      struct dn_api_error *error)
 {
-	static const struct {
-		const char *header;
-		size_t offset;
-	} headers[] = {
-		{ "x-deadline-ms", SUBMIT(end_deadline_ns) },
-		{ "x-first-token-deadline-ms", SUBMIT(first_deadline_ns) },
-	};
 	const struct dn_http_request *request = dn_http_request(g->connection);
 	const json_t *priority = json_object_get(body, "priority");
-	const char *word = priority && !json_is_null(priority)
-				   ? json_string_value(priority)
-				   : dn_http_header(request, "x-priority");
+	const bool in_body = priority && !json_is_null(priority);
+	const char *word =
+		in_body ? json_string_value(priority) : dn_http_header(request, "x-priority");
 
-	if (((priority && !json_is_null(priority)) || word) &&
-	    !read_priority(&g->submit, word, error))
+	if ((in_body || word) && !read_priority(&g->submit, word, error))
 		return false;
-	for (size_t i = 0; i < DN_ARRAY_SIZE(headers); i++) {
-		const uint32_t in_body = i == 0 ? own->deadline_ms : own->first_token_deadline_ms;
-		const char *text = dn_http_header(request, headers[i].header);
-		uint64_t *to = (uint64_t *)(void *)((char *)&g->submit + headers[i].offset);
-		double ms = in_body;
-		char *end = NULL;
-
-		if (ms == 0 && text) {
-			ms = strtod(text, &end);
-			if (end == text || *end != '\0' || !(ms >= 1 && ms <= DEADLINE_MAX_MS))
-				return dn_api_bad(error, headers[i].header,
-						  "a deadline is in milliseconds, from 1 to %.0f",
-						  DEADLINE_MAX_MS);
-		}
-		if (ms > 0)
-			*to = g->begun_ns + (uint64_t)(ms * (double)MS);
-	}
-	return true;
+	return read_deadline(g, own->deadline_ms, "x-deadline-ms", &g->submit.end_deadline_ns,
+			     error) &&
+	       read_deadline(g, own->first_token_deadline_ms, "x-first-token-deadline-ms",
+			     &g->submit.first_deadline_ns, error);
 }
 
 static bool read_seed(struct dn_frame_submit *submit, const json_t *seed,

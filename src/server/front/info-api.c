@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "device/cgroup-limits.h"
+#include "sandbox/jail.h"
 #include "server/front/front.h"
 
 static const char *const states[] = {
@@ -78,6 +80,18 @@ void dn_front_models(struct dn_front *front, struct dn_http_connection *connecti
 	dn_api_reply(connection, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
+/* The names of measures whose bits are set. */
+static json_t *measures_json(uint32_t bits)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < DN_JAIL_MEASURES; i++)
+		if (bits & 1U << i)
+			(void)json_array_append_new(
+				list, json_string(dn_jail_measure_name((enum dn_jail_measure)i)));
+	return list;
+}
+
 /* GET /props */
 void dn_front_props(struct dn_front *front, struct dn_http_connection *connection)
 {
@@ -90,13 +104,16 @@ void dn_front_props(struct dn_front *front, struct dn_http_connection *connectio
 		json_t *json = model_json(front, model);
 
 		(void)json_object_update_new(
-			json, json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s*}", "active",
-					(int)model->n_active, "waiting", (int)model->n_waiting,
-					"places", (int)model->worker.places, "restarts",
-					(int)model->worker.restarts, "sandbox_held",
-					(int)model->worker.sandbox_held, "sandbox_absent",
-					(int)model->worker.sandbox_absent, "reason",
-					model->reason[0] ? model->reason : NULL));
+			json, json_pack("{s:i, s:i, s:i, s:i, s:{s:o, s:o, s:b, s:b}, s:s*}",
+					"active", (int)model->n_active, "waiting",
+					(int)model->n_waiting, "places", (int)model->worker.places,
+					"restarts", (int)model->worker.restarts, "sandbox", "held",
+					measures_json(model->worker.sandbox_held), "absent",
+					measures_json(model->worker.sandbox_absent), "memory_group",
+					(model->worker.groups_held & 1U << DN_CGROUP_MEMORY) != 0,
+					"pids_group",
+					(model->worker.groups_held & 1U << DN_CGROUP_PIDS) != 0,
+					"reason", model->reason[0] ? model->reason : NULL));
 		(void)json_array_append_new(list, json);
 	}
 	dn_api_reply(

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 /* Frames that are taken from one worker before others have their turn. */
 #define FRAMES_AT_ONCE 64
