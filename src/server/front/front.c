@@ -11,6 +11,8 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
 #include <event2/util.h>
 
 #include "sandbox/jail.h"
@@ -368,6 +370,17 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
+/* OpenSSL reads its configuration before its first digest, which a jail does not allow either. */
+static int begin_digests(struct dn_error *err)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 ||
+	    !SHA256((const unsigned char *)"", 0, digest))
+		return dn_error_set(err, EIO, "OpenSSL does not start");
+	return 0;
+}
+
 int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 {
 	struct dn_front *front = NULL;
@@ -375,6 +388,9 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	seed_json();
+	r = begin_digests(err);
+	if (r < 0)
+		return r;
 	/* Before the jail: it opens what tells it of time and of descriptors. */
 	r = dn_front_new(DN_CONTROL_FD, &front, err);
 	if (r < 0 || !front)
