@@ -12,6 +12,7 @@
 #include "server/serve.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8080"
+#define HEAD_MS	       10000U
 
 struct values {
 	struct dn_model_options model;
@@ -25,6 +26,8 @@ struct values {
 	uint32_t parallel;
 	uint32_t queue;
 	uint32_t connections;
+	uint32_t request_timeout;
+	uint32_t idle_timeout;
 	uint32_t drain;
 	uint64_t max_body;
 };
@@ -65,6 +68,20 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, max_body),
 	  .argument = "SIZE",
 	  .help = "of a request (default: 8M)" },
+	{ .name = "request-timeout",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, request_timeout),
+	  .min = 1,
+	  .max = 86400,
+	  .argument = "SECONDS",
+	  .help = "in which a request must come, its head in 10 at most (default: 60)" },
+	{ .name = "idle-timeout",
+	  .kind = DN_OPTION_U32,
+	  .offset = offsetof(struct values, idle_timeout),
+	  .min = 1,
+	  .max = 86400,
+	  .argument = "SECONDS",
+	  .help = "between requests; half of it for one that does not read (default: 60)" },
 	{ .name = "drain",
 	  .kind = DN_OPTION_U32,
 	  .offset = offsetof(struct values, drain),
@@ -118,6 +135,8 @@ static void set_defaults(void *data)
 	values->parallel = 4;
 	values->queue = 64;
 	values->connections = 1024;
+	values->request_timeout = 60;
+	values->idle_timeout = 60;
 	values->drain = 30;
 	values->max_body = (uint64_t)8 << 20;
 	values->cache_size = (uint64_t)256 << 20;
@@ -268,10 +287,10 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 			   .queue = values->queue,
 			   .body_bytes = values->max_body,
 			   .bodies_bytes = 4 * values->max_body,
-			   .head_ms = 10000,
-			   .body_ms = 60000,
-			   .idle_ms = 60000,
-			   .write_ms = 30000,
+			   .head_ms = DN_MIN(HEAD_MS, values->request_timeout * 1000),
+			   .body_ms = values->request_timeout * 1000,
+			   .idle_ms = values->idle_timeout * 1000,
+			   .write_ms = values->idle_timeout * 500,
 			   .share = values->share_prefixes },
 		.prefixes = { values->cache_dir, &served->store.key, values->cache_size },
 		.drain_ms = values->drain * 1000,
