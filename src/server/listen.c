@@ -15,6 +15,7 @@
 #define BACKLOG		1024
 #define INHERITED_FIRST 3 /* SD_LISTEN_FDS_START */
 #define UNIX_PREFIX	"unix:"
+#define PORT_MAX	65535U
 
 /* Whether the file of a socket is a leftover: nobody answers. */
 static bool is_stale(const struct sockaddr_un *address)
@@ -55,7 +56,9 @@ static int split(const char *address, char *host, size_t size, const char **ret_
 	const char *colon = strrchr(address, ':');
 	size_t length = colon ? (size_t)(colon - address) : 0;
 
-	if (!colon || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+	/* getaddrinfo() would take what is above for another port. */
+	if (!colon || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0' ||
+	    strlen(colon + 1) > 5 || strtoul(colon + 1, NULL, 10) > PORT_MAX)
 		return dn_error_set(err, EINVAL,
 				    "listen at '%.120s': HOST:PORT, [ADDRESS]:PORT or unix:PATH",
 				    address);
