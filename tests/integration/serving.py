@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""A server to test, what it logs and takes, and HTTP to it by nothing but Python's own library.
+
+scripts/fetch-clients installs the packages that real clients use; without them those tests skip."""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import unittest
+
+import support
+
+# What attaches a debugger: ["--no-sandbox"].
+SANDBOX = []
+SANITIZED = b"__asan_init" in pathlib.Path(support.PROGRAM).read_bytes()
+PATIENCE = 120
+CLIENTS = os.environ.get("DUNLIN_CLIENTS")
+
+if CLIENTS:
+    sys.path.append(CLIENTS)
+try:
+    import openai
+except ImportError:
+    openai = None
+try:
+    import prometheus_client.parser as prometheus
+except ImportError:
+    prometheus = None
+
+needs_openai = unittest.skipUnless(openai, "no 'openai' package: scripts/fetch-clients has it")
+needs_prometheus = unittest.skipUnless(prometheus, "no 'prometheus_client' package: "
+                                       "scripts/fetch-clients has it")
+needs_root = unittest.skipUnless(os.geteuid() == 0, "reading others' memory in /proc takes root")
+
+
+def wait_for(condition, what, seconds=PATIENCE, interval=0.01):
+    """Poll until it gives something true, which is returned."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain: {what}")
+        time.sleep(interval)
+
+
+def all_children(pid):
+    """Of a process and of its children, and so on."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in support.children(pid):
+            found += [child, *all_children(child)]
+    return found
+
+
+def is_gone(pid):
+    """It has ended; whether its parent has noticed does not matter."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    except OSError:
+        return True
+
+
+class Response:
+    """A whole one."""
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def error(self):
+        """The error that it has to be, in the shape that clients expect."""
+        value = self.json()["error"]
+        assert set(value) == {"message", "type", "param", "code"}, value
+        assert value["message"], value
+        return value
+
+
+class Server:
+    """`dunlin serve` until the end of a `with`; its log is read as it comes."""
+
+    def __init__(self, *words, models=None, listen=("127.0.0.1:0",), threads=1, ready=True,
+                 **options):
+        models = models or [support.tiny_model()]
+        places = [word for where in listen for word in ("--listen", where)]
+        self.process = support.start("serve", *models, *SANDBOX, *places, "--threads", threads,
+                                     *words, **options)
+        self.lines = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.addresses = []
+        try:
+            wait_for(lambda: len(self.events("listen")) == len(listen) or self.ended(),
+                     "a listener")
+            self.addresses = re.findall(r'^info listen at="(.*)"$', self.log(), re.M)
+            if ready:
+                self.ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.decode(errors="replace").rstrip("\n"))
+
+    def log(self):
+        return "\n".join(list(self.lines))
+
+    def events(self, name, *parts):
+        """Lines of the log of that event, which have all the parts."""
+        return [line for line in list(self.lines)
+                if line.split(" ")[1:2] == [name] and all(part in line for part in parts)]
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    @property
+    def port(self):
+        return int(self.addresses[0].rpartition(":")[2])
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self):
+        """Wait until a request would be computed."""
+        def is_ready():
+            if self.ended():
+                raise AssertionError(f"the server ended:\n{self.log()}")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self.get("/ready").status == 200
+        wait_for(is_ready, "a ready server")
+
+    def connect(self, timeout=PATIENCE):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        headers = dict(headers or {})
+        if isinstance(body, dict):
+            body = json.dumps(body)
+            headers.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **more):
+        return self.request("GET", path, **more)
+
+    def post(self, path, headers=None, **body):
+        return self.request("POST", path, body, headers)
+
+    def complete(self, prompt="Once", headers=None, **body):
+        """A plain completion, greedy unless told."""
+        body = {"prompt": prompt, "max_tokens": 16, "temperature": 0, **body}
+        return self.post("/v1/completions", headers, **body)
+
+    def stream(self, prompt="Once", key=None, **body):
+        """A stream that has begun: (connection, answer), to be read by lines."""
+        body = {"prompt": prompt, "max_tokens": 16, "temperature": 0, "ignore_eos": True,
+                "stream": True, **body}
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("POST", "/v1/completions", json.dumps(body), headers)
+            return connection, connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+
+    def metrics(self, key=None):
+        """{name{labels}: value}"""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        text = self.get("/metrics", headers=headers).body.decode()
+        return {name: float(value) for name, value in
+                re.findall(r"^([^#\s].*) (\S+)$", text, re.M)}
+
+    def active(self):
+        """Requests that have a place in a worker."""
+        return sum(value for name, value in self.metrics().items()
+                   if name.startswith("dunlin_active_requests{"))
+
+    def props(self):
+        return self.get("/props").json()
+
+    def idle(self, seconds=PATIENCE):
+        """Wait until no request has a place."""
+        wait_for(lambda: self.active() == 0, "a free place", seconds)
+
+    def _processes(self, role):
+        found = []
+        for pid in support.children(self.process.pid):
+            with contextlib.suppress(OSError):
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if words[:2] == [b"dunlin", role] and not is_gone(pid):
+                    found.append(pid)
+        return found
+
+    def fronts(self):
+        return self._processes(b"front")
+
+    def workers(self):
+        return self._processes(b"worker")
+
+    def terminate(self):
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        return code
+
+    def kill(self):
+        if not self.ended():
+            self.process.kill()
+        self.process.wait()
+        self.reader.join(PATIENCE)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+def events_of(answer):
+    """The JSON of each event of a stream, up to its end; None stands for [DONE]."""
+    for line in answer:
+        line = line.strip()
+        if line.startswith(b"data: "):
+            text = line[len(b"data: "):]
+            yield None if text == b"[DONE]" else json.loads(text)
+
+
+def text_of(answer):
+    """The text of a stream of one completion, which has to be whole."""
+    events = list(events_of(answer))
+    assert events and events[-1] is None, events[-1:]
+    return "".join(choice["text"] for event in events[:-1] for choice in event["choices"])
