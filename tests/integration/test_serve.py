@@ -4,6 +4,7 @@
 many at once equal to what it is alone."""
 
 import concurrent.futures
+import sys
 import unittest
 
 import serving
@@ -333,7 +334,8 @@ class AtOnce(Served):
         self.compare()
 
 
-@unittest.skipUnless(support.REAL_MODEL, "DUNLIN_TEST_MODEL is not set: no real model")
+@support.needs_model
+@unittest.skipIf(serving.SANITIZED, "a sanitizer is too slow for a real model and many clients")
 class RealModel(AtOnce):
     """The same of a model that has something to say."""
 
@@ -372,4 +374,7 @@ class RealModel(AtOnce):
 
 
 if __name__ == "__main__":
+    if not openai:
+        print("no 'openai' package: scripts/fetch-clients has it")
+        sys.exit(77)
     support.main()

@@ -23,7 +23,7 @@ import serving
 import support
 from serving import Server, all_children, is_gone, wait_for
 
-KILLS = int(os.environ.get("DUNLIN_KILLS", "40"))
+KILLS = int(os.environ.get("DUNLIN_KILLS", "15" if serving.SANITIZED else "40"))
 CLIENTS = 6
 # Of a machine that others load too; what was measured is printed.
 BACK_SECONDS = 60
@@ -184,7 +184,8 @@ class Killed(support.Case):
         # Those that were running; a front is gone for a moment, in which others find nobody.
         self.assertGreater(sum(load.errors), 0)
         wait_for(lambda: self.settled() == before, f"{before}, not {self.settled()}", 30, 0.2)
-        self.assertLess(resident(self.pid) - memory, 2 * MIB)
+        if not serving.SANITIZED:
+            self.assertLess(resident(self.pid) - memory, 2 * MIB)
         self.assertEqual(len(self.server.events("model", "state=failed")), 0)
 
     def test_others_go_on(self):
