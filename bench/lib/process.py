@@ -40,6 +40,27 @@ def children(pid):
             pass
 
 
+def family(pid):
+    """A process and all below it."""
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found
+
+
+def pss_bytes(pids):
+    """The memory of processes, what they share counted once; reading others' takes root."""
+    total = 0
+    for pid in pids:
+        try:
+            for line in pathlib.Path("/proc", str(pid), "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            pass
+    return total
+
+
 def high_water(pid):
     """The most that a process had resident so far, in bytes; 0 where it is gone."""
     try:
