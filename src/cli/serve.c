@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -297,7 +298,12 @@ static int run(struct dn_invocation *invocation)
 {
 	DN_AUTO(served_done) struct served *served = calloc(1, sizeof(*served));
 	struct dn_error err = DN_ERROR_INIT;
-	int r = served ? 0 : dn_error_memory(&err, "models", sizeof(*served));
+	int r = 0;
+
+	if (!served) {
+		r = dn_error_memory(&err, "models", sizeof(*served));
+		return dn_cli_fail(invocation->verb, r, &err);
+	}
 
 	for (int i = 0; i < invocation->n_args && r >= 0; i++)
 		r = add_model(invocation, invocation->args[i], served, &err);

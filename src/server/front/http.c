@@ -7,10 +7,12 @@
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <event2/buffer.h>
@@ -19,8 +21,6 @@
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <http_parser.h>
-
-#include "base/text.h"
 
 /* What a client may send ahead of its answer; more waits in the kernel. */
 #define READ_AHEAD ((size_t)64 << 10)
