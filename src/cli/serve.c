@@ -65,7 +65,7 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_SIZE,
 	  .offset = offsetof(struct values, max_body),
 	  .argument = "SIZE",
-	  .help = "of a request (default: 8M)" },
+	  .help = "of a request (default: 1M)" },
 	{ .name = "drain",
 	  .kind = DN_OPTION_U32,
 	  .offset = offsetof(struct values, drain),
@@ -120,7 +120,7 @@ static void set_defaults(void *data)
 	values->queue = 64;
 	values->connections = 1024;
 	values->drain = 30;
-	values->max_body = (uint64_t)8 << 20;
+	values->max_body = (uint64_t)1 << 20;
 	values->cache_size = (uint64_t)256 << 20;
 }
 
