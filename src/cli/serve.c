@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -67,7 +68,7 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_SIZE,
 	  .offset = offsetof(struct values, max_body),
 	  .argument = "SIZE",
-	  .help = "of a request (default: 8M)" },
+	  .help = "of a request (default: 1M)" },
 	{ .name = "request-timeout",
 	  .kind = DN_OPTION_U32,
 	  .offset = offsetof(struct values, request_timeout),
@@ -138,7 +139,7 @@ static void set_defaults(void *data)
 	values->request_timeout = 60;
 	values->idle_timeout = 60;
 	values->drain = 30;
-	values->max_body = (uint64_t)8 << 20;
+	values->max_body = (uint64_t)1 << 20;
 	values->cache_size = (uint64_t)256 << 20;
 }
 
@@ -316,7 +317,12 @@ static int run(struct dn_invocation *invocation)
 {
 	DN_AUTO(served_done) struct served *served = calloc(1, sizeof(*served));
 	struct dn_error err = DN_ERROR_INIT;
-	int r = served ? 0 : dn_error_memory(&err, "models", sizeof(*served));
+	int r = 0;
+
+	if (!served) {
+		r = dn_error_memory(&err, "models", sizeof(*served));
+		return dn_cli_fail(invocation->verb, r, &err);
+	}
 
 	for (int i = 0; i < invocation->n_args && r >= 0; i++)
 		r = add_model(invocation, invocation->args[i], served, &err);

@@ -77,8 +77,9 @@ double dn_pace_prompt(const struct dn_pace *pace, uint32_t rows, uint32_t tokens
 {
 	const double step = rows > 0 ? dn_pace_decode(pace, rows) : 0;
 	const uint32_t chunk = DN_MAX(dn_pace_chunk(pace, rows, most), 1U);
+	const uint32_t steps = DN_DIV_ROUND_UP(tokens, chunk);
 
 	if (pace->prompt == 0)
 		return 0;
-	return tokens * pace->prompt + DN_DIV_ROUND_UP(tokens, chunk) * step;
+	return tokens * pace->prompt + steps * step;
 }

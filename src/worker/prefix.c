@@ -5,8 +5,6 @@
  * comes, so that of several which come together the first computes for all.
  */
 
-#include <errno.h>
-
 #include "worker/internal.h"
 
 /* Fewer are not worth a copy of the block that they end in. */

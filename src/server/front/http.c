@@ -7,10 +7,12 @@
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <event2/buffer.h>
@@ -20,7 +22,6 @@
 #include <event2/util.h>
 #include <http_parser.h>
 
-#include "base/text.h"
 #include "server/front/chunks.h"
 
 /* What a client may send ahead of its answer; more waits in the kernel. */

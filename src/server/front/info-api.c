@@ -130,24 +130,36 @@ void dn_front_props(struct dn_front *front, struct dn_http_connection *connectio
 			  (json_int_t)start->bodies_bytes, "models", list));
 }
 
+enum model_value { MODEL_ACTIVE, MODEL_WAITING, MODEL_RESTARTS, MODEL_VALUES };
+
+static uint32_t value_of(const struct dn_model_link *model, enum model_value value)
+{
+	switch (value) {
+	case MODEL_ACTIVE:
+		return model->n_active;
+	case MODEL_WAITING:
+		return model->n_waiting;
+	default:
+		return model->worker.restarts;
+	}
+}
+
 static int print_models(const struct dn_front *front, struct dn_buffer *out)
 {
 	static const struct {
 		const char *name;
 		const char *type;
 		const char *help;
-		size_t offset;
-	} values[] = {
-		{ "dunlin_active_requests", "gauge", "Requests in a worker.",
-		  offsetof(struct dn_model_link, n_active) },
-		{ "dunlin_waiting_requests", "gauge", "Requests that wait for a place.",
-		  offsetof(struct dn_model_link, n_waiting) },
-		{ "dunlin_worker_restarts_total", "counter", "Workers that ended unasked.",
-		  offsetof(struct dn_model_link, worker.restarts) },
+	} values[MODEL_VALUES] = {
+		[MODEL_ACTIVE] = { "dunlin_active_requests", "gauge", "Requests in a worker." },
+		[MODEL_WAITING] = { "dunlin_waiting_requests", "gauge",
+				    "Requests that wait for a place." },
+		[MODEL_RESTARTS] = { "dunlin_worker_restarts_total", "counter",
+				     "Workers that ended unasked." },
 	};
 	int r = 0;
 
-	for (size_t v = 0; v < DN_ARRAY_SIZE(values) && r >= 0; v++) {
+	for (int v = 0; v < MODEL_VALUES && r >= 0; v++) {
 		r = dn_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", values[v].name,
 				     values[v].help, values[v].name, values[v].type);
 		for (uint32_t i = 0; i < dn_models_count(front->models) && r >= 0; i++) {
@@ -156,8 +168,7 @@ static int print_models(const struct dn_front *front, struct dn_buffer *out)
 
 			r = dn_buffer_printf(out, "%s{model=%s} %u\n", values[v].name,
 					     dn_log_value(model->name, name, sizeof(name)),
-					     *(const uint32_t *)(const void *)((const char *)model +
-									       values[v].offset));
+					     value_of(model, (enum model_value)v));
 		}
 	}
 	return r;

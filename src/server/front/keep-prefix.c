@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Prefixes that were used again are worth a place on disk: a snapshot goes to the supervisor. */
 
+#include <stdlib.h>
+
 #include "server/front/front.h"
 
 /* Shorter ones are computed again as fast. */

@@ -3,6 +3,7 @@
 #include "server/front/models.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

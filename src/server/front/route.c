@@ -2,9 +2,11 @@
 /* Paths and methods, and who may ask. */
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>

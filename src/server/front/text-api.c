@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Texts and ids: requests that a worker answers at once, between two steps. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/front/front.h"
