@@ -303,6 +303,7 @@ struct dn_frame_done {
 	uint32_t drafted_tokens;  /* guessed ahead and computed */
 	uint32_t accepted_tokens; /* of these, the right ones, which @output_tokens has too */
 	uint64_t queue_ns;	  /* of @prefill_ns, until its first step */
+	uint64_t reused_hash;	  /* tells prefixes of @reused_tokens from others; 0: none */
 };
 
 struct dn_frame_score {

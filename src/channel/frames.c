@@ -12,11 +12,10 @@
 
 #include "base/text.h"
 
-#define TEXT_ATTACHMENT_MAX ((uint64_t)64 << 20)
-#define IDS_ATTACHMENT_MAX  ((uint64_t)DN_LOAD_CONTEXT_MAX * sizeof(uint32_t))
-#define ANY_ATTACHMENT_MAX  ((uint64_t)1 << 40)
-#define PENALTY_LAST_MAX    4096
-#define DRY_LAST_MAX	    32768
+#define IDS_ATTACHMENT_MAX ((uint64_t)DN_LOAD_CONTEXT_MAX * sizeof(uint32_t))
+#define ANY_ATTACHMENT_MAX ((uint64_t)1 << 40)
+#define PENALTY_LAST_MAX   4096
+#define DRY_LAST_MAX	   32768
 
 enum attachment {
 	NOTHING,
@@ -465,19 +464,19 @@ static int check_error(const struct dn_frame *frame, struct dn_error *err)
 static const struct frame_kind to_worker[] = {
 	KIND(LOAD, BODY(load), A_FILE, 1, 0, check_load),
 	KIND(DESCRIBE, BODY(describe), NOTHING, 1, 0, check_describe),
-	KIND(TOKENIZE, BODY(encode), MAYBE, 1, TEXT_ATTACHMENT_MAX, check_encode),
+	KIND(TOKENIZE, BODY(encode), MAYBE, 1, DN_FRAME_ATTACHED_TEXT_MAX, check_encode),
 	KIND(DETOKENIZE, BODY(encode), MAYBE, 4, IDS_ATTACHMENT_MAX, check_encode),
-	KIND(RENDER, BODY(encode), REQUIRED, 1, TEXT_ATTACHMENT_MAX, check_encode),
-	KIND(SUBMIT, BODY(submit), MAYBE, 1, TEXT_ATTACHMENT_MAX, check_submit),
+	KIND(RENDER, BODY(encode), REQUIRED, 1, DN_FRAME_ATTACHED_TEXT_MAX, check_encode),
+	KIND(SUBMIT, BODY(submit), MAYBE, 1, DN_FRAME_ATTACHED_TEXT_MAX, check_submit),
 	KIND(CANCEL, 0, NOTHING, 1, 0, NULL),
 	KIND(SCORE, BODY(score), REQUIRED, 4, IDS_ATTACHMENT_MAX, check_score),
 	KIND(LOGITS, 0, REQUIRED, 4, IDS_ATTACHMENT_MAX, NULL),
 	KIND(SNAPSHOT, BODY(snapshot), NOTHING, 1, 0, check_snapshot),
 	KIND(RESTORE, BODY(restore), REQUIRED, 1, ANY_ATTACHMENT_MAX, NULL),
 	KIND(FORGET, BODY(sequence), NOTHING, 1, 0, check_sequence),
-	KIND(TEMPLATE, 0, MAYBE, 1, TEXT_ATTACHMENT_MAX, NULL),
+	KIND(TEMPLATE, 0, MAYBE, 1, DN_FRAME_ATTACHED_TEXT_MAX, NULL),
 	KIND(FILE, BODY(file), A_FILE, 1, 0, check_file),
-	KIND(EMBED, BODY(embed), REQUIRED, 1, TEXT_ATTACHMENT_MAX, check_embed),
+	KIND(EMBED, BODY(embed), REQUIRED, 1, DN_FRAME_ATTACHED_TEXT_MAX, check_embed),
 	KIND(PREPARE, 0, A_FILE, 1, 0, NULL),
 	KIND(GIVE_BACK, BODY(give_back), A_FILE, 1, 0, check_give_back),
 	KIND(PLAN, BODY(load), NOTHING, 1, 0, check_load),

@@ -22,6 +22,9 @@ enum dn_frame_way {
 /* Zeroes @frame and fills what every frame has. */
 void dn_frame_init(struct dn_frame *frame, enum dn_frame_type type, uint64_t request);
 
+/* Bytes of a prompt, or of a text, at most. */
+#define DN_FRAME_ATTACHED_TEXT_MAX ((uint64_t)64 << 20)
+
 /* "SUBMIT"; "unknown" for a number that is none. */
 const char *dn_frame_name(uint32_t type);
 

@@ -12,8 +12,7 @@
 #include "server/keys.h"
 #include "server/serve.h"
 
-#define DEFAULT_LISTEN "127.0.0.1:8080"
-#define HEAD_MS	       10000U
+#define HEAD_MS 10000U
 
 struct values {
 	struct dn_model_options model;
@@ -40,7 +39,7 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, listen),
 	  .max = DN_SERVE_LISTEN_MAX,
 	  .argument = "WHERE",
-	  .help = "HOST:PORT or unix:PATH (default: " DEFAULT_LISTEN "); may be repeated",
+	  .help = "HOST:PORT or unix:PATH (default: " DN_SERVE_DEFAULT_LISTEN "); may be repeated",
 	  .group = "Network" },
 	{ .name = "host",
 	  .kind = DN_OPTION_LIST,
@@ -271,7 +270,6 @@ static int place_threads(struct dn_frame_load *load, const struct values *values
 static int serve(const struct dn_invocation *invocation, struct served *served,
 		 struct dn_error *err)
 {
-	static const char *const default_listen[] = { DEFAULT_LISTEN };
 	const struct values *values = invocation->values;
 	struct dn_serve_options serve = {
 		.program = "dunlin " DN_VERSION,
@@ -306,10 +304,6 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 	r = place_threads(&serve.load, values, err);
 	if (r < 0)
 		return r;
-	if (serve.n_listen == 0 && !getenv("LISTEN_FDS")) {
-		serve.listen = default_listen;
-		serve.n_listen = 1;
-	}
 	return dn_serve(&serve, err);
 }
 

@@ -31,7 +31,6 @@ enum dn_control_type {
 	DN_CONTROL_KEY = 3,	 /* of an API key */
 	DN_CONTROL_HOST = 4,	 /* a name that requests may be for */
 	DN_CONTROL_MODEL = 5,	 /* there is a model of that name */
-	DN_CONTROL_SERVE = 6,	 /* all is said: take connections */
 	DN_CONTROL_WORKER = 7,	 /* attached: a channel whose worker has loaded the model */
 	DN_CONTROL_LOST = 8,	 /* the model's worker ended; another one is on its way */
 	DN_CONTROL_FAILED = 9,	 /* the model cannot be loaded: what waits for it fails */
@@ -53,22 +52,19 @@ enum dn_control_type {
 
 /**
  * struct dn_control_start - how the front is to run
- * @files: descriptors that it may have
  * @share: prefixes are shared among all clients, not only those of one key
  */
 struct dn_control_start {
 	uint32_t connections;
 	uint32_t queue; /* requests that may wait, for each model */
-	uint32_t files;
 	uint32_t share;
+	uint32_t save_prefixes; /* that were used again */
 	uint64_t body_bytes;
 	uint64_t bodies_bytes;
 	uint32_t head_ms;
 	uint32_t body_ms;
 	uint32_t idle_ms;
 	uint32_t write_ms;
-	uint32_t no_sandbox;
-	uint32_t save_prefixes;		   /* that were used again */
 	uint64_t memory;		   /* the budget; 0: none */
 	char program[DN_CONTROL_NAME_MAX]; /* "dunlin 0.1.0" */
 };
@@ -86,6 +82,11 @@ struct dn_control_worker {
 
 struct dn_control_prefix {
 	uint64_t space;
+};
+
+/* Which of the model's workers, by what it was introduced with. */
+struct dn_control_broken {
+	uint64_t first_request;
 };
 
 struct dn_control_key {
@@ -113,6 +114,7 @@ struct dn_control {
 		struct dn_control_worker worker;
 		struct dn_control_figures figures;
 		struct dn_control_prefix prefix;
+		struct dn_control_broken broken;
 		char text
 			[DN_CONTROL_TEXT_MAX]; /* HOST, MODEL: a name; LOST, FAILED: why; HELLO: jail */
 		uint8_t bytes[1016];

@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
 #include <event2/event.h>
 #include <event2/util.h>
 
+#include "base/clock.h"
 #include "channel/frames.h"
 
 #ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
@@ -22,6 +24,10 @@
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 5U
+/* A process that reads nothing for so long is stuck. */
+#define PATIENCE_S 2
+/* A worker that ended sooner after it was ready is one that fails. */
+#define YOUNG_NS UINT64_C(200000000)
 /* Beyond what it was planned to take; beyond the threads that compute. */
 #define WORKER_SLACK   ((uint64_t)32 << 20)
 #define WORKER_THREADS 8U
@@ -86,10 +92,12 @@ static int process_start(struct dn_keeper *keeper, struct dn_keeper_process *pro
 		.descriptor_count = DN_ARRAY_SIZE(descriptors),
 		.namespaces = keeper->options->no_sandbox ? 0 : DN_SPAWN_ALL,
 	};
+	const struct timeval patience = { PATIENCE_S, 0 };
 	int r = dn_channel_pair(&process->channel, &theirs, err);
 
 	if (r < 0)
 		return r;
+	(void)setsockopt(process->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CHANNEL_FD };
 	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
 	r = dn_spawn(&options, &process->child, err);
@@ -148,7 +156,6 @@ static void drop_weights(struct dn_keeper *keeper)
 		close(keeper->weights);
 	keeper->weights = -1;
 	keeper->weights_bytes = 0;
-	keeper->verified = false;
 }
 
 void dn_keeper_release(struct dn_keeper *keeper)
@@ -173,7 +180,7 @@ static void fail(struct dn_keeper *keeper, const char *why)
 
 static void start_worker(struct dn_keeper *keeper);
 
-static void begin_loader(struct dn_keeper *keeper, struct dn_error *err, int *ret_r)
+static int begin_loader(struct dn_keeper *keeper, struct dn_error *err)
 {
 	uint64_t number = 0;
 	struct dn_frame frame;
@@ -193,18 +200,16 @@ static void begin_loader(struct dn_keeper *keeper, struct dn_error *err, int *re
 		frame.u.load.memory = keeper->most_bytes;
 		r = send_frame(&keeper->loader, &frame, -1, err);
 	}
-	*ret_r = r;
+	return r;
 }
 
 void dn_keeper_begin(struct dn_keeper *keeper, uint64_t most_bytes)
 {
 	struct dn_error err = DN_ERROR_INIT;
-	int r;
 
 	keeper->most_bytes = most_bytes;
 	keeper->state = DN_KEEPER_PLANNING;
-	begin_loader(keeper, &err, &r);
-	if (r < 0)
+	if (begin_loader(keeper, &err) < 0)
 		fail(keeper, err.message);
 }
 
@@ -245,7 +250,6 @@ static void seal_weights(struct dn_keeper *keeper)
 		return;
 	}
 	keeper->weights_bytes = (uint64_t)st.st_size;
-	keeper->verified = true;
 	start_worker(keeper);
 }
 
@@ -265,7 +269,6 @@ static void on_checked(evutil_socket_t fd, short what, void *data)
 		fail(keeper, err.message);
 		return;
 	}
-	keeper->verified = true;
 	start_worker(keeper);
 }
 
@@ -278,7 +281,6 @@ static void check_seal(struct dn_keeper *keeper)
 	process_done(&keeper->loader);
 	keeper->state = DN_KEEPER_PREPARING;
 	if (model->no_verify) {
-		keeper->verified = true;
 		start_worker(keeper);
 		return;
 	}
@@ -363,7 +365,7 @@ static void become_ready(struct dn_keeper *keeper)
 	event_free(keeper->worker.readable);
 	keeper->worker.readable = NULL;
 	keeper->state = DN_KEEPER_READY;
-	keeper->failures = 0;
+	keeper->ready_ns = dn_clock_ns();
 	keeper->events.ready(keeper->events.context, keeper);
 }
 
@@ -374,7 +376,8 @@ static void restore_prefixes(struct dn_keeper *keeper)
 	const struct dn_prefix_store *store = &keeper->options->prefixes;
 	uint32_t n = 0;
 
-	if (store->folder)
+	/* Where a worker ended on its way here, perhaps by one of them, without. */
+	if (store->folder && keeper->failures == 0)
 		n = dn_prefix_store_load(store, &keeper->model->identity, prefixes, PREFIXES_MAX);
 	/* The newest last, since the first are the first to go where there is no room. */
 	while (n-- > 0) {
@@ -400,7 +403,10 @@ static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *
 		.groups_held = keeper->worker.grouped ? keeper->worker.group.held : 0,
 		.loaded = *loaded,
 	};
-	keeper->planned_bytes = loaded->planned_bytes;
+	/* Not below what the loader told, nor beyond what there is. */
+	keeper->planned_bytes = DN_MAX(keeper->planned_bytes, loaded->planned_bytes);
+	if (keeper->most_bytes)
+		keeper->planned_bytes = DN_MIN(keeper->planned_bytes, keeper->most_bytes);
 	keeper->restoring = 0;
 	restore_prefixes(keeper);
 	if (keeper->restoring == 0)
@@ -413,6 +419,11 @@ static void take_loader_frame(struct dn_keeper *keeper, const struct dn_frame *f
 {
 	switch (frame->type) {
 	case DN_FRAME_PLANNED:
+		if (keeper->state != DN_KEEPER_PLANNING ||
+		    (keeper->most_bytes && frame->u.planned.total > keeper->most_bytes)) {
+			fail(keeper, "the loader told a plan that it was not asked for");
+			break;
+		}
 		keeper->planned_bytes = frame->u.planned.total;
 		keeper->state = DN_KEEPER_PLANNED;
 		keeper->loads++;
@@ -434,6 +445,8 @@ static void take_worker_frame(struct dn_keeper *keeper, const struct dn_frame *f
 {
 	if (frame->type == DN_FRAME_HELLO)
 		keeper->hello = frame->u.hello;
+	else if (frame->type == DN_FRAME_LOADED && keeper->restoring > 0)
+		fail(keeper, "the worker loaded twice");
 	else if (frame->type == DN_FRAME_LOADED)
 		take_loaded(keeper, &frame->u.loaded);
 	else if (keeper->restoring > 0 && frame->request >= RESTORE_NUMBERS)
@@ -484,6 +497,8 @@ static void lose_worker(struct dn_keeper *keeper, const struct dn_child_end *end
 
 	(void)snprintf(why, sizeof(why), "the worker ended: %s", end->words);
 	keeper->ready.restarts++;
+	if (was_ready && dn_clock_ns() - keeper->ready_ns > YOUNG_NS)
+		keeper->failures = 0;
 	process_done(&keeper->worker);
 	if (was_ready)
 		keeper->events.lost(keeper->events.context, keeper, why);

@@ -70,14 +70,14 @@ struct dn_keeper {
 	struct event *checked;
 	struct dn_seal_check *check;
 	int weights;
-	bool verified;
 	uint64_t planned_bytes;
 	uint64_t most_bytes;
 	uint64_t weights_bytes;
 	struct dn_frame_hello hello;
 	struct dn_control_worker ready;
 	uint32_t restoring; /* prefixes that the worker has not taken back yet */
-	uint32_t failures;  /* since a worker was ready */
+	uint32_t failures;  /* since a worker was ready for a while */
+	uint64_t ready_ns;
 	uint64_t last_request;
 	uint32_t loads;
 	bool releasing;

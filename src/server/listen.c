@@ -140,6 +140,12 @@ int dn_listen_open(const char *address, int *ret_fd, char *ret_name, struct dn_e
 	return listen_unix(address + strlen(UNIX_PREFIX), ret_fd, err);
 }
 
+void dn_listen_forget(const char *address)
+{
+	if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
+		(void)unlink(address + strlen(UNIX_PREFIX));
+}
+
 uint32_t dn_listen_inherited(int *fds, uint32_t max)
 {
 	const char *pid = getenv("LISTEN_PID");

@@ -19,6 +19,9 @@
 DN_MUST_CHECK int dn_listen_open(const char *address, int *ret_fd, char *ret_name,
 				 struct dn_error *err);
 
+/* Removes the file of a socket that is not listened at any more; of others there is none. */
+void dn_listen_forget(const char *address);
+
 /* Takes what systemd handed over: at most @max descriptors. Returns how many there are. */
 uint32_t dn_listen_inherited(int *fds, uint32_t max);
 

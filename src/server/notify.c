@@ -28,12 +28,10 @@ void dn_notify(const char *state)
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
 }
 
-uint64_t dn_notify_watchdog(void)
+bool dn_notify_watchdog(void)
 {
 	const char *pid = getenv("WATCHDOG_PID");
 	const char *usec = getenv("WATCHDOG_USEC");
 
-	if (!usec || (pid && strtol(pid, NULL, 10) != (long)getpid()))
-		return 0;
-	return strtoull(usec, NULL, 10);
+	return usec && (!pid || strtol(pid, NULL, 10) == (long)getpid());
 }

@@ -9,7 +9,7 @@
 
 /* "READY=1", "STOPPING=1", "WATCHDOG=1", "STATUS=…"; nothing without $NOTIFY_SOCKET. */
 void dn_notify(const char *state);
-/* How often WATCHDOG=1 is wanted, in microseconds; 0: not at all. */
-uint64_t dn_notify_watchdog(void);
+/* Whether WATCHDOG=1 is waited for. */
+bool dn_notify_watchdog(void);
 
 #endif /* DUNLIN_SERVER_NOTIFY_H */

@@ -2,8 +2,6 @@
 /* The supervisor: who is started, restarted, given room and told to go. */
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,236 +15,22 @@
 #include <event2/event.h>
 #include <event2/util.h>
 
+#include "base/clock.h"
 #include "device/realtime.h"
-#include "server/keeper.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
-#include "server/serve.h"
+#include "server/supervisor.h"
 #include "server/usage.h"
 
 /* Supervisor and front: what they take, four bodies of 1 MiB, and one of these as JSON. */
 #define OWN_BYTES ((uint64_t)32 << 20)
 /* A front that has said nothing for so long is stuck. */
 #define SILENCE_S 10U
-/* Nor is one sound that reads nothing for so long. */
-#define PATIENCE_S 2
-/* What a front has open beside connections: listeners, channels, what comes with frames. */
-#define OTHER_FILES 256U
-/* A front that lived for less is started again no sooner than a moment later. */
-#define YOUNG_NS       UINT64_C(1000000000)
-#define FRONT_RETRY_MS 100
 
-/* Numbers of a worker's requests that fronts may use, one front after the other. */
-#define REQUESTS_OF_A_FRONT (UINT64_C(1) << 40)
-
-struct supervisor {
-	const struct dn_serve_options *options;
-	struct event_base *base;
-	struct event *signals[4];
-	struct event *tick;
-	struct event *front_retry;
-	struct dn_cgroup_limits groups;
-	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
-	int listeners[DN_SERVE_LISTEN_MAX];
-	uint32_t n_listeners;
-	struct dn_child front;
-	struct dn_channel channel;
-	struct event *readable;
-	uint64_t front_begun_ns;
-	uint32_t front_restarts;
-	uint32_t silence;
-	uint64_t uses;
-	uint64_t drain_until_ns;
-	pthread_t saver;
-	bool saver_begun;
-	atomic_bool saving;
-	bool announced;
-	bool draining;
-	bool ended;
-};
-
-static uint64_t now_ns(void)
+void dn_supervisor_end(struct supervisor *s)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-static void end(struct supervisor *s)
-{
-	s->ended = true;
 	(void)event_base_loopbreak(s->base);
-}
-
-/* The front. */
-
-static void on_control(evutil_socket_t fd, short what, void *data);
-
-static void drop_front(struct supervisor *s)
-{
-	if (s->readable)
-		event_free(s->readable);
-	s->readable = NULL;
-	dn_channel_done(&s->channel);
-	dn_child_done(&s->front);
-}
-
-/* A front that is gone is noticed elsewhere. */
-static void tell(struct supervisor *s, struct dn_control *control, int fd)
-{
-	struct dn_error err = DN_ERROR_INIT;
-
-	if (s->channel.fd >= 0 && s->front.pid > 0 &&
-	    dn_channel_send(&s->channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
-		dn_log_event("error", "front", "message=\"it does not read: ended\"");
-		(void)kill(s->front.pid, SIGKILL);
-	}
-}
-
-static void tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
-		      const char *text)
-{
-	struct dn_control control;
-
-	dn_control_init(&control, type, model);
-	dn_control_set_text(control.u.text, sizeof(control.u.text), text);
-	tell(s, &control, -1);
-}
-
-static void tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model)
-{
-	struct dn_control control;
-
-	dn_control_init(&control, type, model);
-	tell(s, &control, -1);
-}
-
-static void tell_worker(struct supervisor *s, struct dn_keeper *keeper)
-{
-	struct dn_control control;
-
-	dn_control_init(&control, DN_CONTROL_WORKER, keeper->number);
-	keeper->last_request += REQUESTS_OF_A_FRONT;
-	control.u.worker = keeper->ready;
-	control.u.worker.first_request = keeper->last_request;
-	tell(s, &control, keeper->worker.channel.fd);
-}
-
-static void introduce(struct supervisor *s)
-{
-	const struct dn_serve_options *o = s->options;
-	struct dn_control control;
-
-	dn_control_init(&control, DN_CONTROL_START, 0);
-	control.u.start = o->front;
-	control.u.start.memory = o->memory;
-	control.u.start.no_sandbox = o->no_sandbox;
-	control.u.start.save_prefixes = o->prefixes.folder != NULL;
-	dn_control_set_text(control.u.start.program, sizeof(control.u.start.program), o->program);
-	tell(s, &control, -1);
-	for (uint32_t i = 0; i < o->n_keys; i++) {
-		dn_control_init(&control, DN_CONTROL_KEY, 0);
-		control.u.key = o->keys[i];
-		tell(s, &control, -1);
-	}
-	for (uint32_t i = 0; i < o->n_hosts; i++)
-		tell_text(s, DN_CONTROL_HOST, 0, o->hosts[i]);
-	for (uint32_t i = 0; i < o->n_models; i++)
-		tell_text(s, DN_CONTROL_MODEL, 0, o->models[i].name);
-	for (uint32_t i = 0; i < o->n_models; i++) {
-		if (s->keepers[i].state == DN_KEEPER_READY)
-			tell_worker(s, &s->keepers[i]);
-		else if (s->keepers[i].state == DN_KEEPER_ABSENT)
-			tell_model(s, DN_CONTROL_ABSENT, i);
-	}
-	for (uint32_t i = 0; i < s->n_listeners; i++) {
-		dn_control_init(&control, DN_CONTROL_LISTENER, 0);
-		tell(s, &control, s->listeners[i]);
-	}
-	dn_control_init(&control, DN_CONTROL_SERVE, 0);
-	tell(s, &control, -1);
-}
-
-static int start_front(struct supervisor *s, struct dn_error *err)
-{
-	char files[16];
-	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
-	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
-	struct dn_channel theirs = DN_CHANNEL_INIT;
-	struct dn_spawn_descriptor descriptors[2];
-	const struct dn_spawn_options options = {
-		.path = "/proc/self/exe",
-		.program_fd = -1,
-		.arguments = s->options->no_sandbox ? free_running : jailed,
-		.descriptors = descriptors,
-		.descriptor_count = DN_ARRAY_SIZE(descriptors),
-		.namespaces = s->options->no_sandbox ? 0 : DN_SPAWN_ALL,
-	};
-	const struct timeval patience = { PATIENCE_S, 0 };
-	int r = dn_channel_pair(&s->channel, &theirs, err);
-
-	if (r < 0)
-		return r;
-	(void)setsockopt(s->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	(void)snprintf(files, sizeof(files), "%u", s->options->front.connections + OTHER_FILES);
-	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
-	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
-	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
-	if (s->options->realtime)
-		dn_realtime_rise(1);
-	r = dn_spawn(&options, &s->front, err);
-	if (s->options->realtime)
-		dn_realtime_rise(0);
-	dn_channel_done(&theirs);
-	if (r < 0)
-		return r;
-	s->readable = event_new(s->base, s->channel.fd, EV_READ | EV_PERSIST, on_control, s);
-	if (!s->readable || event_add(s->readable, NULL) < 0)
-		return dn_error_memory(err, "an event", 1);
-	s->front_begun_ns = now_ns();
-	s->silence = 0;
-	introduce(s);
-	return 0;
-}
-
-static void restart_front(struct supervisor *s)
-{
-	struct dn_error err = DN_ERROR_INIT;
-	const struct timeval after = { 0, FRONT_RETRY_MS * 1000 };
-
-	if (start_front(s, &err) >= 0)
-		return;
-	dn_log_event("error", "front", "message=\"%s\"", err.message);
-	drop_front(s);
-	(void)evtimer_add(s->front_retry, &after);
-}
-
-static void on_front_retry(evutil_socket_t fd, short what, void *data)
-{
-	(void)fd;
-	(void)what;
-	restart_front(data);
-}
-
-static void lose_front(struct supervisor *s, const struct dn_child_end *how)
-{
-	const bool young = now_ns() - s->front_begun_ns < YOUNG_NS;
-	const struct timeval after = { 0, young ? FRONT_RETRY_MS * 1000 : 0 };
-
-	drop_front(s);
-	if (s->draining) {
-		end(s);
-		return;
-	}
-	dn_log_event("error", "front", "message=\"it ended: %s\" restarts=%u", how->words,
-		     ++s->front_restarts);
-	/* Nobody waits for a release any more. */
-	for (uint32_t i = 0; i < s->options->n_models; i++)
-		if (s->keepers[i].releasing)
-			dn_keeper_release(&s->keepers[i]);
-	(void)evtimer_add(s->front_retry, &after);
 }
 
 /* Room for models. */
@@ -282,12 +66,11 @@ static bool make_room(struct supervisor *s)
 	if (!oldest)
 		return false;
 	oldest->releasing = true;
-	tell_model(s, DN_CONTROL_RELEASE, oldest->number);
+	dn_supervisor_tell_model(s, DN_CONTROL_RELEASE, oldest->number);
 	return true;
 }
 
-/* Loads what is planned and fits; makes room for what was asked for. */
-static void settle(struct supervisor *s)
+void dn_supervisor_settle(struct supervisor *s)
 {
 	for (uint32_t i = 0; i < s->options->n_models; i++) {
 		struct dn_keeper *keeper = &s->keepers[i];
@@ -300,7 +83,7 @@ static void settle(struct supervisor *s)
 		} else if (!keeper->wanted) {
 			/* Until somebody asks for it. */
 			dn_keeper_release(keeper);
-			tell_model(s, DN_CONTROL_ABSENT, i);
+			dn_supervisor_tell_model(s, DN_CONTROL_ABSENT, i);
 		} else if (!make_room(s)) {
 			/* Others are being loaded: then they will be ready, and can go. */
 			continue;
@@ -312,7 +95,9 @@ static void want(struct supervisor *s, struct dn_keeper *keeper)
 {
 	keeper->wanted = true;
 	keeper->used = ++s->uses;
-	if (keeper->state == DN_KEEPER_ABSENT && !s->draining)
+	if (s->draining)
+		dn_supervisor_tell_text(s, DN_CONTROL_FAILED, keeper->number, "the server ends");
+	else if (keeper->state == DN_KEEPER_ABSENT)
 		dn_keeper_begin(keeper, s->options->memory ? room(s) : 0);
 }
 
@@ -321,7 +106,15 @@ static void want(struct supervisor *s, struct dn_keeper *keeper)
 static void on_planned(void *context, struct dn_keeper *keeper)
 {
 	(void)keeper;
-	settle(context);
+	dn_supervisor_settle(context);
+}
+
+/* There is an answer for everybody, be it that a model cannot be loaded. */
+static void announce(struct supervisor *s)
+{
+	if (!s->announced)
+		dn_notify("READY=1\nSTATUS=serving");
+	s->announced = true;
 }
 
 static void on_ready(void *context, struct dn_keeper *keeper)
@@ -335,12 +128,9 @@ static void on_ready(void *context, struct dn_keeper *keeper)
 		     (unsigned long long)keeper->planned_bytes >> 20, keeper->ready.loaded.context,
 		     keeper->ready.loaded.level, (double)keeper->ready.loaded.load_ns / 1e6);
 	keeper->used = ++s->uses;
-	tell_worker(s, keeper);
-	if (!s->announced) {
-		s->announced = true;
-		dn_notify("READY=1\nSTATUS=serving");
-	}
-	settle(s);
+	dn_supervisor_tell_worker(s, keeper);
+	announce(s);
+	dn_supervisor_settle(s);
 }
 
 static void on_lost(void *context, struct dn_keeper *keeper, const char *why)
@@ -351,7 +141,12 @@ static void on_lost(void *context, struct dn_keeper *keeper, const char *why)
 	dn_log_event("error", "worker", "model=%s message=\"%s\" restarts=%u",
 		     dn_log_value(keeper->model->name, name, sizeof(name)), why,
 		     keeper->ready.restarts);
-	tell_text(s, DN_CONTROL_LOST, keeper->number, why);
+	dn_supervisor_tell_text(s, DN_CONTROL_LOST, keeper->number, why);
+	/* Nothing of it runs any more: the release that is under way is done. */
+	if (keeper->releasing) {
+		dn_keeper_release(keeper);
+		dn_supervisor_settle(s);
+	}
 }
 
 static void on_failed(void *context, struct dn_keeper *keeper, const char *why)
@@ -362,55 +157,9 @@ static void on_failed(void *context, struct dn_keeper *keeper, const char *why)
 	keeper->wanted = false;
 	dn_log_event("error", "model", "model=%s state=failed message=\"%s\"",
 		     dn_log_value(keeper->model->name, name, sizeof(name)), why);
-	tell_text(s, DN_CONTROL_FAILED, keeper->number, why);
-	settle(s);
-}
-
-/* Prefixes: the disk may be slow, and nobody is to wait for it. */
-
-struct saving {
-	struct supervisor *supervisor;
-	struct dn_digest model;
-	uint64_t space;
-	int fd;
-};
-
-static void *save_prefix(void *data)
-{
-	struct saving *saving = data;
-	struct supervisor *s = saving->supervisor;
-	struct dn_error err = DN_ERROR_INIT;
-
-	if (dn_prefix_store_save(&s->options->prefixes, &saving->model, saving->space, saving->fd,
-				 &err) < 0)
-		dn_log_event("warning", "prefix", "message=\"%s\"", err.message);
-	close(saving->fd);
-	free(saving);
-	atomic_store(&s->saving, false);
-	return NULL;
-}
-
-/* Takes @fd over. One at a time: more would only wait for each other. */
-static void begin_save(struct supervisor *s, const struct dn_keeper *keeper, uint64_t space, int fd)
-{
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	struct saving *saving = NULL;
-
-	if (s->options->prefixes.folder && (fcntl(fd, F_GET_SEALS) & seals) == seals &&
-	    !atomic_exchange(&s->saving, true)) {
-		saving = malloc(sizeof(*saving));
-		if (saving)
-			*saving = (struct saving){ s, keeper->model->identity, space, fd };
-		if (saving && s->saver_begun)
-			(void)pthread_join(s->saver, NULL);
-		s->saver_begun =
-			saving && pthread_create(&s->saver, NULL, save_prefix, saving) == 0;
-		if (s->saver_begun)
-			return;
-		atomic_store(&s->saving, false);
-		free(saving);
-	}
-	close(fd);
+	dn_supervisor_tell_text(s, DN_CONTROL_FAILED, keeper->number, why);
+	announce(s);
+	dn_supervisor_settle(s);
 }
 
 /* What the front says. */
@@ -430,20 +179,23 @@ static void take(struct supervisor *s, const struct dn_control *control, int *fd
 		keeper->used = ++s->uses;
 		break;
 	case DN_CONTROL_SAVE:
-		begin_save(s, keeper, control->u.prefix.space, dn_steal_fd(fd));
+		dn_saver_begin(&s->saver, &keeper->model->identity, control->u.prefix.space,
+			       dn_steal_fd(fd));
 		break;
 	case DN_CONTROL_RELEASED:
 		if (keeper->releasing) {
 			dn_keeper_release(keeper);
-			settle(s);
+			dn_supervisor_settle(s);
 		}
 		break;
 	case DN_CONTROL_BROKEN:
-		dn_keeper_kill_worker(keeper);
+		/* Not the one that has followed it meanwhile. */
+		if (control->u.broken.first_request == keeper->last_request)
+			dn_keeper_kill_worker(keeper);
 		break;
 	case DN_CONTROL_DRAINED:
 		if (s->draining)
-			end(s);
+			dn_supervisor_end(s);
 		break;
 	case DN_CONTROL_ALIVE:
 		s->silence = 0;
@@ -455,7 +207,7 @@ static void take(struct supervisor *s, const struct dn_control *control, int *fd
 	}
 }
 
-static void on_control(evutil_socket_t socket, short what, void *data)
+void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 {
 	struct supervisor *s = data;
 	struct dn_error err = DN_ERROR_INIT;
@@ -490,19 +242,19 @@ static void drain(struct supervisor *s)
 	struct dn_control control;
 
 	if (s->draining) {
-		end(s);
+		dn_supervisor_end(s);
 		return;
 	}
 	s->draining = true;
-	s->drain_until_ns = now_ns() + s->options->drain_ms * UINT64_C(1000000);
+	s->drain_until_ns = dn_clock_ns() + s->options->drain_ms * UINT64_C(1000000);
 	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
 	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
 	if (s->front.pid <= 0) {
-		end(s);
+		dn_supervisor_end(s);
 		return;
 	}
 	dn_control_init(&control, DN_CONTROL_DRAIN, 0);
-	tell(s, &control, -1);
+	dn_supervisor_tell(s, &control, -1);
 }
 
 static void reap(struct supervisor *s)
@@ -510,7 +262,7 @@ static void reap(struct supervisor *s)
 	struct dn_child_end how;
 
 	if (s->front.pid > 0 && dn_child_wait(&s->front, 0, &how, NULL) > 0)
-		lose_front(s, &how);
+		dn_supervisor_lose_front(s, &how);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_reap(&s->keepers[i]);
 }
@@ -524,17 +276,6 @@ static void on_signal(evutil_socket_t number, short what, void *data)
 		drain(data);
 }
 
-/* So that what is counted never becomes less: /proc forgets those that ended. */
-static uint64_t cpu_of_ended(void)
-{
-	struct rusage usage;
-
-	if (getrusage(RUSAGE_CHILDREN, &usage) < 0)
-		return 0;
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000U +
-	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000U;
-}
-
 static void tell_figures(struct supervisor *s)
 {
 	struct dn_control control;
@@ -544,7 +285,7 @@ static void tell_figures(struct supervisor *s)
 	dn_control_init(&control, DN_CONTROL_FIGURES, 0);
 	usage = dn_usage_of(getpid());
 	figures->supervisor_bytes = usage.resident;
-	figures->cpu_ns = usage.cpu_ns + cpu_of_ended();
+	figures->cpu_ns = usage.cpu_ns + dn_usage_of_ended();
 	usage = dn_usage_of(s->front.pid);
 	figures->front_bytes = usage.resident;
 	figures->cpu_ns += usage.cpu_ns;
@@ -558,7 +299,7 @@ static void tell_figures(struct supervisor *s)
 		figures->loads += s->keepers[i].loads;
 	}
 	figures->front_restarts = s->front_restarts;
-	tell(s, &control, -1);
+	dn_supervisor_tell(s, &control, -1);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *data)
@@ -567,9 +308,9 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 
 	(void)fd;
 	(void)what;
-	if (s->draining && now_ns() > s->drain_until_ns) {
+	if (s->draining && dn_clock_ns() > s->drain_until_ns) {
 		dn_log_event("warning", "drain", "message=\"time is up: what is left is cut\"");
-		end(s);
+		dn_supervisor_end(s);
 		return;
 	}
 	if (s->front.pid <= 0)
@@ -586,10 +327,17 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 
 static int open_listeners(struct supervisor *s, struct dn_error *err)
 {
+	static const char *const elsewhere[] = { DN_SERVE_DEFAULT_LISTEN };
 	const struct dn_serve_options *o = s->options;
+	const char *const *listen = o->listen;
+	uint32_t n = o->n_listen;
 
 	s->n_listeners = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
-	for (uint32_t i = 0; i < o->n_listen; i++) {
+	if (s->n_listeners == 0 && n == 0) {
+		listen = elsewhere;
+		n = 1;
+	}
+	for (uint32_t i = 0; i < n; i++) {
 		char name[DN_LISTEN_NAME_MAX];
 		char value[DN_LOG_VALUE_SIZE(DN_LISTEN_NAME_MAX)];
 		int r;
@@ -597,13 +345,13 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 		if (s->n_listeners == DN_SERVE_LISTEN_MAX)
 			return dn_error_set(err, E2BIG, "at most %d listening sockets",
 					    DN_SERVE_LISTEN_MAX);
-		r = dn_listen_open(o->listen[i], &s->listeners[s->n_listeners], name, err);
+		r = dn_listen_open(listen[i], &s->listeners[s->n_listeners], name, err);
 		if (r < 0)
 			return r;
 		s->n_listeners++;
 		dn_log_event("info", "listen", "at=%s", dn_log_value(name, value, sizeof(value)));
 	}
-	return s->n_listeners > 0 ? 0 : dn_error_set(err, EINVAL, "nowhere to listen");
+	return 0;
 }
 
 static int watch_signals(struct supervisor *s, struct dn_error *err)
@@ -661,7 +409,7 @@ static int begin(struct supervisor *s, struct dn_error *err)
 
 	s->base = event_base_new();
 	s->tick = s->base ? event_new(s->base, -1, EV_PERSIST, on_tick, s) : NULL;
-	s->front_retry = s->base ? evtimer_new(s->base, on_front_retry, s) : NULL;
+	s->front_retry = s->base ? evtimer_new(s->base, dn_supervisor_on_front_retry, s) : NULL;
 	if (!s->tick || !s->front_retry || event_add(s->tick, &second) < 0)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
 	r = watch_signals(s, err);
@@ -677,19 +425,20 @@ static int begin(struct supervisor *s, struct dn_error *err)
 	raise_file_limit();
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_begin(&s->keepers[i], s->options->memory ? room(s) : 0);
-	return start_front(s, err);
+	return dn_supervisor_start_front(s, err);
 }
 
 static void supervisor_done(struct supervisor *s)
 {
-	drop_front(s);
-	if (s->saver_begun)
-		(void)pthread_join(s->saver, NULL);
+	dn_supervisor_drop_front(s);
+	dn_saver_done(&s->saver);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
 	for (uint32_t i = 0; i < s->n_listeners; i++)
 		close(s->listeners[i]);
+	for (uint32_t i = 0; i < s->options->n_listen; i++)
+		dn_listen_forget(s->options->listen[i]);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])
 			event_free(s->signals[i]);
@@ -710,6 +459,7 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 	if (!s)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
 	s->options = options;
+	s->saver.store = &options->prefixes;
 	s->front = (struct dn_child)DN_CHILD_INIT;
 	s->channel = (struct dn_channel)DN_CHANNEL_INIT;
 	if (options->memory && options->memory <= OWN_BYTES) {
@@ -724,6 +474,12 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 		r = begin(s, err);
 	if (r >= 0 && event_base_dispatch(s->base) < 0)
 		r = dn_error_set(err, EIO, "the event loop ended");
+	if (r >= 0 && s->failed)
+		r = dn_error_set(
+			err, EIO,
+			"the front ended %u times as soon as it was started: its last words "
+			"are above",
+			s->young_deaths);
 	supervisor_done(s);
 	return r < 0 ? r : 0;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define NS_A_SECOND UINT64_C(1000000000)
 
@@ -39,4 +40,13 @@ struct dn_usage dn_usage_of(pid_t pid)
 		   &system) == 2)
 		usage.cpu_ns = (user + system) * (NS_A_SECOND / (uint64_t)sysconf(_SC_CLK_TCK));
 	return usage;
+}
+
+uint64_t dn_usage_of_ended(void)
+{
+	struct rusage usage = { 0 };
+
+	(void)getrusage(RUSAGE_CHILDREN, &usage);
+	return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * NS_A_SECOND +
+	       ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
 }

@@ -22,4 +22,7 @@ struct dn_usage {
 /* Zero where there is no such process. */
 struct dn_usage dn_usage_of(pid_t pid);
 
+/* CPU time in ns of children that ended, and were waited for. */
+uint64_t dn_usage_of_ended(void);
+
 #endif /* DUNLIN_SERVER_USAGE_H */

@@ -91,11 +91,23 @@ static void drop_draft(struct dn_place *place)
 	place->doubtful = 0;
 }
 
+/* FNV-1a over the ids. */
+static uint64_t hash_tokens(const uint32_t *tokens, uint32_t n)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (uint32_t i = 0; i < n; i++)
+		hash = (hash ^ tokens[i]) * UINT64_C(0x100000001b3);
+	return n > 0 ? hash : 0;
+}
+
 void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 			enum dn_finish_reason reason)
 {
 	uint64_t end = place->n_output > 0 ? place->first_ns : dn_worker_now();
 	uint64_t end_cpu = place->n_output > 0 ? place->first_cpu_ns : dn_worker_cpu();
+	/* Room that was made may have had more of the answer computed again, and shared. */
+	const uint32_t reused = DN_MIN(place->n_reused, place->n_prompt);
 	struct dn_frame_done *done = &worker->out.u.done;
 
 	flush(worker, place, reason == DN_FINISH_STOP);
@@ -103,7 +115,7 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 	*done = (struct dn_frame_done){
 		.reason = reason,
 		.prompt_tokens = place->n_prompt,
-		.reused_tokens = place->n_reused,
+		.reused_tokens = reused,
 		.output_tokens = place->n_output,
 		.prefill_ns = end - place->accepted_ns,
 		.decode_ns = place->n_output > 0 ? place->last_ns - place->first_ns : 0,
@@ -113,6 +125,7 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		.major_faults = (uint32_t)(place->last_faults.major - place->first_faults.major),
 		.drafted_tokens = place->drafted,
 		.accepted_tokens = place->accepted,
+		.reused_hash = hash_tokens(place->tokens, reused),
 		.queue_ns = (place->begun_ns ? place->begun_ns : end) - place->accepted_ns,
 	};
 	drop_draft(place);

@@ -308,7 +308,7 @@ DN_MUST_CHECK int dn_schedule_admit(const struct dn_place *place,
 void dn_schedule_expire(struct dn_worker *worker);
 
 /* prefix.c: how many of its tokens others of its space have in the cache. */
-uint32_t dn_prefix_known(struct dn_worker *worker, const struct dn_place *place);
+uint32_t dn_prefix_known(const struct dn_worker *worker, const struct dn_place *place);
 /* Begins a sequence without tokens with those. */
 void dn_prefix_take(struct dn_worker *worker, struct dn_place *place);
 /* Whether one of @others, which a step has, is about to compute tokens that @place needs too. */

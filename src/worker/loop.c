@@ -9,6 +9,8 @@
 
 /* So many are answered before those that compute get on: who asks without end stops nobody. */
 #define FRAMES_A_STEP 16U
+/* Nor for longer than this, whatever they cost: texts may be long. */
+#define FRAMES_NS UINT64_C(2000000)
 
 void dn_worker_send(struct dn_worker *worker, const struct dn_frame *frame, int fd)
 {
@@ -85,6 +87,7 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 {
 	bool rested = true;
 	uint32_t taken = 0; /* frames since the last step */
+	uint64_t since = 0; /* when that was */
 
 	while (!worker->broken) {
 		bool busy = dn_worker_busy(worker);
@@ -95,7 +98,10 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 			dn_context_rest(worker->context);
 			rested = true;
 		}
-		r = busy && taken >= FRAMES_A_STEP ? -EAGAIN : serve_frame(worker, !busy, err);
+		r = busy && (taken >= FRAMES_A_STEP ||
+			     (taken > 0 && dn_worker_now() - since > FRAMES_NS))
+			    ? -EAGAIN
+			    : serve_frame(worker, !busy, err);
 		if (r == 1) {
 			taken++;
 			continue;
@@ -108,6 +114,7 @@ static int serve(struct dn_worker *worker, struct dn_error *err)
 			dn_worker_breathe(worker, dn_worker_thread_cpu() - begin);
 		rested = false;
 		taken = 0;
+		since = dn_worker_now();
 	}
 	return 0;
 }

@@ -27,7 +27,7 @@ static bool may_share(const struct dn_place *place, const struct dn_place *from)
 }
 
 /* The one with the longest prefix in the cache. */
-static struct dn_place *find(struct dn_worker *worker, const struct dn_place *place,
+static struct dn_place *find(const struct dn_worker *worker, const struct dn_place *place,
 			     uint32_t *ret_common)
 {
 	struct dn_place *best = NULL;
@@ -52,7 +52,7 @@ static struct dn_place *find(struct dn_worker *worker, const struct dn_place *pl
 	return best;
 }
 
-uint32_t dn_prefix_known(struct dn_worker *worker, const struct dn_place *place)
+uint32_t dn_prefix_known(const struct dn_worker *worker, const struct dn_place *place)
 {
 	uint32_t common;
 

@@ -185,7 +185,7 @@ static int reuse(struct dn_worker *worker, struct dn_place *place, uint64_t cont
 	int r;
 
 	/* What was evicted meanwhile is computed again: slower, not wrong. */
-	if (!from)
+	if (!from || from->space != place->space)
 		return 0;
 	most = DN_MIN(place->n_tokens - 1, from->n_tokens);
 	while (common < most && place->tokens[common] == from->tokens[common])

@@ -160,6 +160,9 @@ struct dn_prediction dn_schedule_predict(const struct dn_worker *worker,
 
 	if (worker->pace.prompt == 0 || dn_pace_decode(&worker->pace, 1) == 0)
 		return prediction;
+	/* What others have of it in the cache is not computed. */
+	if (dn_sequence_length(place->sequence) == 0)
+		tokens -= DN_MIN(tokens, dn_prefix_known(worker, place));
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		const struct dn_place *other = &worker->places[i];
 

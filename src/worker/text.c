@@ -234,13 +234,17 @@ int dn_worker_vocabulary(struct dn_worker *worker, const struct dn_frame *frame,
 	(void)fd;
 	if (r < 0)
 		return r;
-	n = dn_tokenizer_size(worker->tokenizer);
+	/* The embedding may have more rows than there are tokens: these have no bytes. */
+	n = worker->vocabulary;
 	for (int pass = 0; pass < 2 && r >= 0; pass++) {
 		if (pass == 0)
 			r = dn_buffer_append(&out, &at, sizeof(at));
 		for (uint32_t i = 0; i < n && r >= 0; i++) {
 			size_t size = 0;
-			const char *bytes = dn_tokenizer_bytes(worker->tokenizer, i, &size);
+			const char *bytes =
+				i < dn_tokenizer_size(worker->tokenizer)
+					? dn_tokenizer_bytes(worker->tokenizer, i, &size)
+					: "";
 
 			at += (uint32_t)size;
 			r = pass == 0 ? dn_buffer_append(&out, &at, sizeof(at))

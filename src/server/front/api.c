@@ -117,6 +117,8 @@ void dn_api_reply_error(struct dn_http_connection *connection, const struct dn_a
 		dn_http_add_header(connection, "Retry-After", "%u", error->retry_s);
 	if (error->no_retry)
 		dn_http_add_header(connection, "X-Should-Retry", "false");
+	if (error->allow)
+		dn_http_add_header(connection, "Allow", "%s", error->allow);
 	if (error->status == 401)
 		dn_http_add_header(connection, "WWW-Authenticate", "Bearer");
 	dn_api_reply(connection, error->status, dn_api_error_json(error));

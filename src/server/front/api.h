@@ -24,6 +24,7 @@
  * @param: the field that is wrong; empty: none
  * @retry_s: seconds until another try makes sense; 0: unknown
  * @no_retry: to tell clients not to try again by themselves
+ * @allow: the method that the path has; NULL: that is not what is wrong
  */
 struct dn_api_error {
 	int status;
@@ -33,6 +34,7 @@ struct dn_api_error {
 	char message[DN_ERROR_MESSAGE_MAX];
 	uint32_t retry_s;
 	bool no_retry;
+	const char *allow;
 };
 
 /* Fill @error for a request that is wrong (400); return false, for a caller to return. */

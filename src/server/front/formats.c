@@ -274,6 +274,7 @@ const struct dn_generation_format dn_completion_format = {
 	.object = "text_completion",
 	.chunk_object = "text_completion",
 	.prefix = "cmpl",
+	.default_max_tokens = 16,
 	.read_prompts = read_completion,
 	.read_logprobs = read_completion_logprobs,
 	.piece = completion_piece,

@@ -15,6 +15,7 @@
 #include <openssl/sha.h>
 #include <event2/util.h>
 
+#include "base/clock.h"
 #include "sandbox/jail.h"
 
 /* Of an answer that its client does not read. */
@@ -50,9 +51,16 @@ void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int f
 	(void)!dn_channel_try_send(&front->channel, &control, sizeof(control), fd, &err);
 }
 
-static void broken(void *context, uint32_t model)
+static void broken(void *context, uint32_t model, uint64_t first_request)
 {
-	tell(context, DN_CONTROL_BROKEN, model);
+	struct dn_front *front = context;
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_BROKEN, model);
+	control.u.broken.first_request = first_request;
+	if (dn_channel_send(&front->channel, &control, sizeof(control), -1, &err) < 0)
+		(void)event_base_loopbreak(front->base);
 }
 
 static void released(void *context, uint32_t model)
@@ -105,17 +113,13 @@ static void ended(void *context, const struct dn_http_request *request, int stat
 {
 	struct dn_front *front = context;
 	char path[DN_LOG_VALUE_SIZE(96)];
-	struct timespec now;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	dn_metrics_answered(front->metrics, status);
 	dn_log_event(status >= 500 ? "warning" : "info", "request",
 		     "request=%s method=%s path=%s status=%d bytes=%llu ms=%.1f", request->id,
 		     request->method,
 		     dn_log_value(request->path ? request->path : "-", path, sizeof(path)), status,
-		     (unsigned long long)bytes,
-		     ((double)now.tv_sec * 1e9 + (double)now.tv_nsec - (double)request->begun_ns) /
-			     1e6);
+		     (unsigned long long)bytes, (double)(dn_clock_ns() - request->begun_ns) / 1e6);
 }
 
 /* What the supervisor says. */
@@ -268,7 +272,6 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 	for (uint32_t i = 0; i < dn_models_count(front->models); i++)
 		if (dn_models_take_used(front->models, i))
 			tell(front, DN_CONTROL_USED, i);
-	dn_models_expire(front->models);
 	check_drained(front);
 }
 

@@ -40,7 +40,6 @@ struct dn_front {
 	char hosts[DN_FRONT_HOSTS_MAX][DN_CONTROL_NAME_MAX];
 	uint32_t n_hosts;
 	bool started;
-	bool serving;
 	bool draining;
 	int64_t started_at; /* seconds since 1970 */
 };
@@ -71,7 +70,7 @@ struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
 void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int fd);
 /* keep-prefix.c: the prefix of a request that ended, where it is worth it and kept by the worker. */
 void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, uint64_t request,
-			  uint64_t space, uint32_t tokens);
+			  uint64_t space, const struct dn_frame_done *done);
 
 /* route.c: answers a whole request. */
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);

@@ -9,273 +9,9 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 #define MS UINT64_C(1000000)
-/* A day: what a deadline may be away. */
-#define DEADLINE_MAX_MS 86400000.0
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-/* Reading. */
-
-/* Fields that are no part of struct dn_frame_submit. */
-struct own_fields {
-	uint32_t n;
-	uint32_t stream;
-	uint32_t max_tokens;
-	uint32_t max_completion_tokens;
-	uint32_t deadline_ms;
-	uint32_t first_token_deadline_ms;
-};
-
-static const struct dn_api_field own_fields[] = {
-	{ "n", DN_API_U32, 1, DN_CHOICES_MAX, offsetof(struct own_fields, n) },
-	{ "stream", DN_API_BOOL, 0, 0, offsetof(struct own_fields, stream) },
-	{ "max_tokens", DN_API_U32, 1, DN_LOAD_CONTEXT_MAX,
-	  offsetof(struct own_fields, max_tokens) },
-	{ "max_completion_tokens", DN_API_U32, 1, DN_LOAD_CONTEXT_MAX,
-	  offsetof(struct own_fields, max_completion_tokens) },
-	{ "deadline_ms", DN_API_U32, 1, DEADLINE_MAX_MS, offsetof(struct own_fields, deadline_ms) },
-	{ "first_token_deadline_ms", DN_API_U32, 1, DEADLINE_MAX_MS,
-	  offsetof(struct own_fields, first_token_deadline_ms) },
-};
-
-#define SUBMIT(name) offsetof(struct dn_frame_submit, name)
-
-static const struct dn_api_field submit_fields[] = {
-	{ "temperature", DN_API_FLOAT, 0, 2, SUBMIT(temperature) },
-	{ "top_p", DN_API_FLOAT, 0, 1, SUBMIT(top_p) },
-	{ "top_k", DN_API_U32, 0, DN_LOAD_CONTEXT_MAX, SUBMIT(top_k) },
-	{ "min_p", DN_API_FLOAT, 0, 1, SUBMIT(min_p) },
-	{ "frequency_penalty", DN_API_FLOAT, -2, 2, SUBMIT(frequency_penalty) },
-	{ "presence_penalty", DN_API_FLOAT, -2, 2, SUBMIT(presence_penalty) },
-	{ "repetition_penalty", DN_API_FLOAT, 0.01, 100, SUBMIT(repeat_penalty) },
-	{ "ignore_eos", DN_API_BOOL, 0, 0, SUBMIT(ignore_eos) },
-};
-
-/* What would change the answer, and is not there: better refused than left out in silence. */
-static const char *const unsupported[] = {
-	"tools",
-	"functions",
-	"audio",
-	"suffix",
-};
-
-static bool read_stop(struct dn_frame_submit *submit, const json_t *stop,
-		      struct dn_api_error *error)
-{
-	const size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
-
-	if (!stop || json_is_null(stop))
-		return true;
-	if (n > DN_FRAME_STOP_MAX)
-		return dn_api_bad(error, "stop", "'stop' has %zu texts; at most %d", n,
-				  DN_FRAME_STOP_MAX);
-	for (size_t i = 0; i < n; i++) {
-		const json_t *one = json_is_array(stop) ? json_array_get(stop, i) : stop;
-		const size_t size = json_string_length(one);
-
-		if (!json_is_string(one) || size == 0 || size >= DN_FRAME_STOP_BYTES ||
-		    strlen(json_string_value(one)) != size)
-			return dn_api_bad(error, "stop",
-					  "'stop' is to be a text, or a list of texts, of 1 to %d "
-					  "bytes",
-					  DN_FRAME_STOP_BYTES - 1);
-		memcpy(submit->stop[submit->n_stop++], json_string_value(one), size);
-	}
-	return true;
-}
-
-static bool read_biases(struct dn_frame_submit *submit, json_t *biases, struct dn_api_error *error)
-{
-	const char *key;
-	json_t *value;
-
-	if (!biases || json_is_null(biases))
-		return true;
-	if (!json_is_object(biases))
-		return dn_api_bad(error, "logit_bias", "'logit_bias' is to be an object");
-	json_object_foreach(biases, key, value)
-	{
-		char *end = NULL;
-		const unsigned long token = strtoul(key, &end, 10);
-
-		if (end == key || *end != '\0' || key[0] < '0' || key[0] > '9' ||
-		    token > DN_LOAD_CONTEXT_MAX)
-			return dn_api_bad(error, "logit_bias",
-					  "'%.32s' in 'logit_bias' is no token's id", key);
-		if (!json_is_number(value) || !(json_number_value(value) >= -100) ||
-		    !(json_number_value(value) <= 100))
-			return dn_api_bad(error, "logit_bias",
-					  "a bias in 'logit_bias' is a number from -100 to 100");
-		if (submit->n_bias == DN_FRAME_BIAS_MAX)
-			return dn_api_bad(error, "logit_bias", "at most %d tokens may have a bias",
-					  DN_FRAME_BIAS_MAX);
-		submit->bias[submit->n_bias].token = (uint32_t)token;
-		submit->bias[submit->n_bias++].bias = (float)json_number_value(value);
-	}
-	return true;
-}
-
-static bool read_priority(struct dn_frame_submit *submit, const char *word,
-			  struct dn_api_error *error)
-{
-	static const char *const words[] = {
-		[DN_PRIORITY_NORMAL] = "normal",
-		[DN_PRIORITY_URGENT] = "urgent",
-		[DN_PRIORITY_BATCH] = "batch",
-	};
-
-	for (uint32_t i = 0; word && i < DN_ARRAY_SIZE(words); i++)
-		if (strcmp(word, words[i]) == 0) {
-			submit->priority = i;
-			return true;
-		}
-	return dn_api_bad(error, "priority", "'priority' is 'urgent', 'normal' or 'batch'");
-}
-
-/* @in_body: of the body's field; 0: it has none, and the header counts. */
-static bool read_deadline(const struct dn_generation *g, uint32_t in_body, const char *header,
-			  uint64_t *ret_ns, struct dn_api_error *error)
-{
-	const char *text = dn_http_header(dn_http_request(g->connection), header);
-	double ms = in_body;
-	char *end = NULL;
-
-	if (in_body == 0 && text) {
-		ms = strtod(text, &end);
-		if (end == text || *end != '\0' || !(ms >= 1 && ms <= DEADLINE_MAX_MS))
-			return dn_api_bad(error, header,
-					  "a deadline is in milliseconds, from 1 to %.0f",
-					  DEADLINE_MAX_MS);
-	}
-	if (ms > 0)
-		*ret_ns = g->begun_ns + (uint64_t)(ms * (double)MS);
-	return true;
-}
-
-/* From the body, else from a header of the request. */
-static bool read_time(struct dn_generation *g, const json_t *body, const struct own_fields *own,
-		      struct dn_api_error *error)
-{
-	const struct dn_http_request *request = dn_http_request(g->connection);
-	const json_t *priority = json_object_get(body, "priority");
-	const bool in_body = priority && !json_is_null(priority);
-	const char *word =
-		in_body ? json_string_value(priority) : dn_http_header(request, "x-priority");
-
-	if ((in_body || word) && !read_priority(&g->submit, word, error))
-		return false;
-	return read_deadline(g, own->deadline_ms, "x-deadline-ms", &g->submit.end_deadline_ns,
-			     error) &&
-	       read_deadline(g, own->first_token_deadline_ms, "x-first-token-deadline-ms",
-			     &g->submit.first_deadline_ns, error);
-}
-
-static bool read_seed(struct dn_frame_submit *submit, const json_t *seed,
-		      struct dn_api_error *error)
-{
-	if (!seed || json_is_null(seed)) {
-		(void)!getrandom(&submit->seed, sizeof(submit->seed), 0);
-		return true;
-	}
-	if (!json_is_integer(seed))
-		return dn_api_bad(error, "seed", "'seed' is to be a whole number");
-	submit->seed = (uint64_t)json_integer_value(seed);
-	return true;
-}
-
-static bool read_stream_options(struct dn_generation *g, const json_t *body,
-				struct dn_api_error *error)
-{
-	static const struct dn_api_field usage = { "include_usage", DN_API_BOOL, 0, 0, 0 };
-	const json_t *options = json_object_get(body, "stream_options");
-
-	if (!options || json_is_null(options))
-		return true;
-	if (!json_is_object(options))
-		return dn_api_bad(error, "stream_options", "'stream_options' is to be an object");
-	return dn_api_fields(options, &usage, 1, &g->include_usage, error);
-}
-
-static bool check_unsupported(const json_t *body, struct dn_api_error *error)
-{
-	const json_t *format = json_object_get(body, "response_format");
-	const char *type = json_string_value(json_object_get(format, "type"));
-
-	for (size_t i = 0; i < DN_ARRAY_SIZE(unsupported); i++) {
-		const json_t *value = json_object_get(body, unsupported[i]);
-
-		if (value && !json_is_null(value) &&
-		    !(json_is_array(value) && json_array_size(value) == 0))
-			return dn_api_bad(error, unsupported[i], "this server does not do '%s'",
-					  unsupported[i]);
-	}
-	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
-		return dn_api_bad(error, "response_format",
-				  "this server does 'text' alone as 'response_format'");
-	return true;
-}
-
-static bool read_body(struct dn_generation *g, json_t *body, struct dn_api_error *error)
-{
-	const struct dn_front_client client =
-		dn_front_client(g->front, dn_http_request(g->connection));
-	struct own_fields own = { .n = 1 };
-
-	g->submit = (struct dn_frame_submit){
-		.temperature = 1,
-		.top_p = 1,
-		.repeat_penalty = 1,
-		.dynatemp_exponent = 1,
-		.typical_p = 1,
-		.xtc_threshold = 0.1F,
-		.mirostat_tau = 5,
-		.mirostat_eta = 0.1F,
-		.penalty_last = 64,
-		.keep = client.space != 0,
-		.client = client.client,
-		.space = client.space,
-	};
-	if (!check_unsupported(body, error) ||
-	    !dn_api_fields(body, own_fields, DN_ARRAY_SIZE(own_fields), &own, error) ||
-	    !dn_api_fields(body, submit_fields, DN_ARRAY_SIZE(submit_fields), &g->submit, error) ||
-	    !read_stop(&g->submit, json_object_get(body, "stop"), error) ||
-	    !read_biases(&g->submit, json_object_get(body, "logit_bias"), error) ||
-	    !read_seed(&g->submit, json_object_get(body, "seed"), error) ||
-	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
-	    !g->format->read_logprobs(g, body, error))
-		return false;
-	/* The penalties of the API are about all of the answer. */
-	if (g->submit.frequency_penalty != 0 || g->submit.presence_penalty != 0)
-		g->submit.penalty_last = 4096;
-	g->submit.max_tokens =
-		own.max_completion_tokens ? own.max_completion_tokens : own.max_tokens;
-	g->submit.logprobs = g->logprobs;
-	g->stream = own.stream;
-	g->n = own.n;
-	return g->format->read_prompts(g, body, error);
-}
-
-bool dn_generation_add_prompt(struct dn_generation *g, enum dn_prompt_kind kind, void *data,
-			      size_t size, struct dn_api_error *error)
-{
-	if (!data)
-		return dn_api_fail(error, 503, NULL, "out of memory");
-	if ((g->n_prompts + 1) * g->n > DN_CHOICES_MAX) {
-		free(data);
-		return dn_api_bad(error, "n",
-				  "at most %d answers for one request, all prompts together",
-				  DN_CHOICES_MAX);
-	}
-	g->prompts[g->n_prompts++] = (struct dn_prompt){ kind, data, size };
-	return true;
-}
 
 /* The life of a generation. */
 
@@ -304,7 +40,7 @@ static void log_end(const struct dn_generation *g, const char *how)
 	uint64_t cached = 0;
 	uint64_t output = 0;
 	uint64_t prompt = 0;
-	const uint64_t end = now_ns();
+	const uint64_t end = dn_clock_ns();
 
 	for (uint32_t i = 0; i < g->n_choices; i++) {
 		prompt += g->choices[i].end.prompt_tokens;
@@ -394,7 +130,11 @@ static bool send_event(struct dn_generation *g, json_t *json)
 
 static bool send_choice(struct dn_generation *g, json_t *choice)
 {
-	return send_event(g, envelope(g, g->format->chunk_object, json_pack("[o]", choice)));
+	json_t *event = envelope(g, g->format->chunk_object, json_pack("[o]", choice));
+
+	if (event && g->include_usage)
+		(void)json_object_set_new(event, "usage", json_null());
+	return send_event(g, event);
 }
 
 /* The head of the stream, and the first event of each choice. */
@@ -497,7 +237,7 @@ static const char *finish_word(enum dn_finish_reason reason)
 static void count_token(struct dn_choice *choice)
 {
 	struct dn_metrics *metrics = choice->generation->front->metrics;
-	const uint64_t now = now_ns();
+	const uint64_t now = dn_clock_ns();
 
 	if (choice->last_ns)
 		dn_metrics_observe(metrics, DN_HISTOGRAM_BETWEEN_TOKENS, now - choice->last_ns);
@@ -557,12 +297,14 @@ static void got_done(struct dn_choice *choice, const struct dn_frame_done *done)
 	count_done(choice);
 	if (g->submit.keep)
 		dn_front_keep_prefix(g->front, g->model, choice->ask.frame.request, g->submit.space,
-				     done->reused_tokens);
+				     done);
 	if (g->stream) {
 		if (!begin_stream(g))
 			return;
 		piece = envelope(g, g->format->chunk_object,
 				 json_pack("[o]", g->format->piece(choice, "", 0)));
+		if (piece && g->include_usage)
+			(void)json_object_set_new(piece, "usage", json_null());
 		if (piece && g->n_done == g->n_choices && !g->include_usage)
 			(void)json_object_set_new(piece, "timings", timings_json(g));
 		if (!send_event(g, piece))
@@ -581,7 +323,6 @@ static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool l
 	(void)last;
 	switch (frame->type) {
 	case DN_FRAME_ACCEPTED:
-		choice->promised = frame->u.accepted;
 		break;
 	case DN_FRAME_OUTPUT:
 		got_output(choice, &frame->u.output);
@@ -608,6 +349,8 @@ static bool attach(const struct dn_prompt *prompt, struct dn_ask *ask, struct dn
 {
 	struct dn_error err = DN_ERROR_INIT;
 
+	if (prompt->size > DN_FRAME_ATTACHED_TEXT_MAX)
+		return dn_api_fail(error, 413, "prompt_too_large", "the prompt is too large");
 	ask->frame.attachment = prompt->size;
 	if (dn_attach(prompt->data, prompt->size, &ask->attachment, &err) < 0)
 		return dn_api_fail(error, 503, "overloaded", "%s", err.message);
@@ -637,7 +380,7 @@ static void ask_all(struct dn_generation *g)
 {
 	struct dn_api_error error;
 
-	g->sent_ns = now_ns();
+	g->sent_ns = dn_clock_ns();
 	for (uint32_t i = 0; i < g->n_choices; i++)
 		if (!ask_choice(g, i, &error)) {
 			fail(g, &error);
@@ -729,7 +472,7 @@ static void generate(struct dn_front *front, struct dn_http_connection *connecti
 	body = dn_api_body(request, &error);
 	if (body)
 		g->model = dn_front_model(front, body, &error);
-	if (!g->model || !read_body(g, body, &error)) {
+	if (!g->model || !dn_generation_read(g, body, &error)) {
 		json_decref(body);
 		free_generation(g);
 		dn_api_reply_error(connection, &error);

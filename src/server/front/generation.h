@@ -29,12 +29,9 @@ struct dn_choice {
 	struct dn_buffer text;
 	json_t *logprobs;
 	uint64_t offset;
-	bool accepted;
-	bool begun;
 	bool done;
 	const char *finish;
 	uint64_t last_ns;
-	struct dn_frame_accepted promised;
 	struct dn_frame_done end;
 };
 
@@ -42,6 +39,7 @@ struct dn_choice {
  * struct dn_generation_format - how a kind of request is read and answered
  * @object, @chunk_object: the API's names of whole answers and of events
  * @prefix: of ids
+ * @default_max_tokens: where a request says nothing of it; 0: as the context allows
  * @read_prompts: appends prompts by dn_generation_add_prompt()
  * @read_logprobs: sets @logprobs of the generation
  * @begin: the choice of a stream's first event; NULL: there is none
@@ -53,6 +51,7 @@ struct dn_generation_format {
 	const char *object;
 	const char *chunk_object;
 	const char *prefix;
+	uint32_t default_max_tokens;
 	bool (*read_prompts)(struct dn_generation *generation, const json_t *body,
 			     struct dn_api_error *error);
 	bool (*read_logprobs)(struct dn_generation *generation, const json_t *body,
@@ -92,6 +91,9 @@ struct dn_generation {
 	char id[48];
 	struct dn_choice choices[];
 };
+
+/* generation-read.c: all that a body asks for. Return: false with @error. */
+bool dn_generation_read(struct dn_generation *generation, json_t *body, struct dn_api_error *error);
 
 /* Takes @data over. Return: false with @error where there are too many, or none of it. */
 bool dn_generation_add_prompt(struct dn_generation *generation, enum dn_prompt_kind kind,

@@ -20,7 +20,7 @@ struct event_base;
 struct dn_http;
 struct dn_http_connection;
 
-#define DN_HTTP_HEAD_MAX    ((size_t)16 << 10)
+#define DN_HTTP_HEAD_BYTES  ((size_t)16 << 10)
 #define DN_HTTP_HEADERS_MAX 64
 #define DN_HTTP_ID_MAX	    24
 
@@ -53,7 +53,9 @@ struct dn_http_limits {
  * @method: "GET", …
  * @path: without the query
  * @headers: names in lower case, in the order of their coming
- * @peer: a number for who sent it: the same for connections from one address (IPv6: one /64)
+ * @peer: a number for who sent it, for turns: of an address, in IPv6 of its /64; of a user where
+ *	the socket is in the file system
+ * @address: the same, but of the whole address: who shares it shares what was asked
  * @local: through a socket in the file system
  * @begun_ns: of CLOCK_MONOTONIC: when its first byte came
  */
@@ -68,6 +70,7 @@ struct dn_http_request {
 	size_t n_headers;
 	struct dn_buffer body;
 	uint64_t peer;
+	uint64_t address;
 	bool local;
 	uint64_t begun_ns;
 };

@@ -130,6 +130,20 @@ void dn_front_props(struct dn_front *front, struct dn_http_connection *connectio
 			  (json_int_t)start->bodies_bytes, "models", list));
 }
 
+/* A label's value, as Prometheus wants it: UTF-8 with three escapes. */
+static int print_label(struct dn_buffer *out, const char *value)
+{
+	int r = dn_buffer_append(out, "\"", 1);
+
+	for (; *value && r >= 0; value++) {
+		if (*value == '"' || *value == '\\')
+			r = dn_buffer_append(out, "\\", 1);
+		if (r >= 0)
+			r = dn_buffer_append(out, value, 1);
+	}
+	return r < 0 ? r : dn_buffer_append(out, "\"", 1);
+}
+
 enum model_value { MODEL_ACTIVE, MODEL_WAITING, MODEL_RESTARTS, MODEL_VALUES };
 
 static uint32_t value_of(const struct dn_model_link *model, enum model_value value)
@@ -164,11 +178,13 @@ static int print_models(const struct dn_front *front, struct dn_buffer *out)
 				     values[v].help, values[v].name, values[v].type);
 		for (uint32_t i = 0; i < dn_models_count(front->models) && r >= 0; i++) {
 			const struct dn_model_link *model = dn_models_at(front->models, i);
-			char name[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)];
 
-			r = dn_buffer_printf(out, "%s{model=%s} %u\n", values[v].name,
-					     dn_log_value(model->name, name, sizeof(name)),
-					     value_of(model, (enum model_value)v));
+			r = dn_buffer_printf(out, "%s{model=", values[v].name);
+			if (r >= 0)
+				r = print_label(out, model->name);
+			if (r >= 0)
+				r = dn_buffer_printf(out, "} %u\n",
+						     value_of(model, (enum model_value)v));
 		}
 	}
 	return r;

@@ -33,13 +33,14 @@ static void failed(struct dn_ask *ask, const struct dn_api_error *error)
 }
 
 void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, uint64_t request,
-			  uint64_t space, uint32_t tokens)
+			  uint64_t space, const struct dn_frame_done *done)
 {
+	const uint32_t tokens = done->reused_tokens;
 	struct dn_api_error error;
 	struct keeping *keeping;
 
 	if (!front->start.save_prefixes || space == 0 || tokens < LEAST ||
-	    !dn_models_saves(model, space, tokens))
+	    !dn_models_saves(model, space, done->reused_hash))
 		return;
 	keeping = calloc(1, sizeof(*keeping));
 	if (!keeping)

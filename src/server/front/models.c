@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include <event2/event.h>
 #include <event2/util.h>
+
+#include "base/clock.h"
 
 /* Frames that are taken from one worker before others have their turn. */
 #define FRAMES_AT_ONCE 64
@@ -27,9 +30,13 @@ struct dn_models {
 	struct event_base *base;
 	uint32_t queue;
 	struct dn_models_upwards upwards;
+	struct event *deadline;
 	struct dn_model_link *links[DN_SERVER_MODELS_MAX];
 	uint32_t n;
 };
+
+static void on_deadline(evutil_socket_t fd, short what, void *data);
+static void set_deadline(struct dn_models *models);
 
 struct dn_models *dn_models_new(struct event_base *base, uint32_t queue,
 				const struct dn_models_upwards *upwards)
@@ -41,6 +48,11 @@ struct dn_models *dn_models_new(struct event_base *base, uint32_t queue,
 	models->base = base;
 	models->queue = queue;
 	models->upwards = *upwards;
+	models->deadline = evtimer_new(base, on_deadline, models);
+	if (!models->deadline) {
+		free(models);
+		return NULL;
+	}
 	return models;
 }
 
@@ -105,8 +117,6 @@ static void disconnect(struct dn_model_link *model)
 	model->readable = model->writable = NULL;
 	dn_channel_done(&model->channel);
 	drop_outgoing(model);
-	dn_mapped_done(&model->vocabulary);
-	model->n_vocabulary = 0;
 }
 
 /* The supervisor ends such a worker, and says so. */
@@ -117,7 +127,8 @@ static void give_up(struct dn_model_link *model)
 	if (model->writable)
 		(void)event_del(model->writable);
 	drop_outgoing(model);
-	model->models->upwards.broken(model->models->upwards.context, model->number);
+	model->models->upwards.broken(model->models->upwards.context, model->number,
+				      model->worker.first_request);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *data)
@@ -136,8 +147,12 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
 			(void)event_add(model->writable, NULL);
 			return;
 		}
-		if (r < 0)
+		if (r == -EPIPE)
 			return; /* its end is read as an end */
+		if (r < 0) {
+			give_up(model);
+			return;
+		}
 		model->first_out = out->after;
 		if (!model->first_out)
 			model->last_out = NULL;
@@ -217,26 +232,47 @@ static uint32_t active_of(const struct dn_model_link *model, uint64_t client)
 	return n;
 }
 
-/* The highest priority; in it, whose client has least; of that, who came first. */
-static struct dn_ask *next_waiting(const struct dn_model_link *model)
-{
-	struct dn_ask *best = model->first_waiting;
-
-	for (struct dn_ask *ask = best ? best->after : NULL; ask; ask = ask->after)
-		if (rank(ask->priority) < rank(best->priority) ||
-		    (rank(ask->priority) == rank(best->priority) && ask->client != best->client &&
-		     active_of(model, ask->client) < active_of(model, best->client)))
-			best = ask;
-	return best;
-}
-
 static bool has_place(const struct dn_model_link *model, const struct dn_ask *ask)
 {
-	const uint32_t kept = ask->priority == DN_PRIORITY_URGENT ? 0 : URGENT_PLACES;
+	const uint32_t places = model->worker.places;
+	uint32_t kept = 0; /* for others */
 
+	if (ask->priority == DN_PRIORITY_NORMAL)
+		kept = URGENT_PLACES;
+	else if (ask->priority == DN_PRIORITY_BATCH)
+		kept = DN_MAX(URGENT_PLACES, places / 2);
 	/* What does not compute is answered at once, and takes none. */
 	return ask->frame.type != DN_FRAME_SUBMIT ||
-	       model->n_active + kept < DN_MAX(model->worker.places, kept + 1);
+	       model->n_active + kept < DN_MAX(places, kept + 1);
+}
+
+static uint32_t waiting_of(const struct dn_model_link *model, uint64_t client)
+{
+	uint32_t n = 0;
+
+	for (const struct dn_ask *ask = model->first_waiting; ask; ask = ask->after)
+		n += ask->client == client;
+	return n;
+}
+
+/* Whether @a's turn is before @b's, of which @b waits for longer. */
+static bool is_before(const struct dn_model_link *model, const struct dn_ask *a,
+		      const struct dn_ask *b)
+{
+	if (rank(a->priority) != rank(b->priority))
+		return rank(a->priority) < rank(b->priority);
+	return a->client != b->client && active_of(model, a->client) < active_of(model, b->client);
+}
+
+/* Of those that there is a place for. NULL: none is. */
+static struct dn_ask *next_waiting(const struct dn_model_link *model)
+{
+	struct dn_ask *best = NULL;
+
+	for (struct dn_ask *ask = model->first_waiting; ask; ask = ask->after)
+		if (has_place(model, ask) && (!best || is_before(model, ask, best)))
+			best = ask;
+	return best;
 }
 
 static void submit(struct dn_model_link *model, struct dn_ask *ask)
@@ -258,7 +294,7 @@ static void fill_places(struct dn_model_link *model)
 	while (model->state == DN_MODEL_READY && !model->releasing && model->first_waiting) {
 		struct dn_ask *ask = next_waiting(model);
 
-		if (!has_place(model, ask))
+		if (!ask)
 			return;
 		submit(model, ask);
 	}
@@ -268,7 +304,9 @@ bool dn_models_ask(struct dn_model_link *model, struct dn_ask *ask, struct dn_ap
 {
 	struct dn_models *models = model->models;
 
-	if (model->n_waiting >= models->queue) {
+	/* Nobody may have all of it. */
+	if (model->n_waiting >= models->queue ||
+	    waiting_of(model, ask->client) >= DN_MAX(models->queue / 2, 1U)) {
 		close_attachment(ask);
 		(void)dn_api_fail(error, 503, "overloaded",
 				  "%u requests wait for model '%s' already: try again later",
@@ -290,6 +328,8 @@ bool dn_models_ask(struct dn_model_link *model, struct dn_ask *ask, struct dn_ap
 		models->upwards.want(models->upwards.context, model->number);
 	}
 	fill_places(model);
+	if (ask->waiting && ask->deadline_ns)
+		set_deadline(models);
 	return true;
 }
 
@@ -335,32 +375,62 @@ bool dn_models_take_used(struct dn_models *models, uint32_t number)
 	return used;
 }
 
-void dn_models_expire(struct dn_models *models)
+/* The nearest deadline of what waits; 0: there is none. */
+static uint64_t nearest_deadline(const struct dn_models *models)
 {
-	struct timespec now;
-	uint64_t now_ns;
+	uint64_t nearest = 0;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-	for (uint32_t i = 0; i < models->n; i++) {
-		struct dn_ask *ask = models->links[i]->first_waiting;
+	for (uint32_t i = 0; i < models->n; i++)
+		for (const struct dn_ask *ask = models->links[i]->first_waiting; ask;
+		     ask = ask->after)
+			if (ask->deadline_ns && (!nearest || ask->deadline_ns < nearest))
+				nearest = ask->deadline_ns;
+	return nearest;
+}
 
-		while (ask) {
-			struct dn_ask *after = ask->after;
-			struct dn_api_error error;
+static void set_deadline(struct dn_models *models)
+{
+	const uint64_t nearest = nearest_deadline(models);
+	const uint64_t now = dn_clock_ns();
+	const uint64_t us = nearest > now ? (nearest - now) / 1000 + 1 : 1;
+	const struct timeval after = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
 
-			if (ask->deadline_ns && ask->deadline_ns < now_ns) {
-				(void)dn_api_fail(&error, 503, "deadline",
-						  "the deadline passed while the request waited");
-				error.retry_s = 1;
-				error.no_retry = true;
-				fail(ask, &error);
-				/* Its owner may have ended others: begin again. */
-				after = models->links[i]->first_waiting;
-			}
-			ask = after;
+	if (nearest)
+		(void)evtimer_add(models->deadline, &after);
+	else
+		(void)evtimer_del(models->deadline);
+}
+
+static void expire(struct dn_model_link *model, uint64_t now)
+{
+	struct dn_ask *ask = model->first_waiting;
+
+	while (ask) {
+		struct dn_api_error error;
+
+		if (!ask->deadline_ns || ask->deadline_ns > now) {
+			ask = ask->after;
+			continue;
 		}
+		(void)dn_api_fail(&error, 503, "deadline",
+				  "the deadline passed while the request waited");
+		error.retry_s = 1;
+		error.no_retry = true;
+		fail(ask, &error);
+		/* Its owner may have ended others: begin again. */
+		ask = model->first_waiting;
 	}
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *data)
+{
+	struct dn_models *models = data;
+
+	(void)fd;
+	(void)what;
+	for (uint32_t i = 0; i < models->n; i++)
+		expire(models->links[i], dn_clock_ns());
+	set_deadline(models);
 }
 
 /* Receiving. */
@@ -464,6 +534,7 @@ void dn_models_worker(struct dn_models *models, uint32_t number, int channel,
 	disconnect(model);
 	model->channel = (struct dn_channel){ .fd = channel };
 	model->worker = *worker;
+	model->reason[0] = '\0';
 	model->last_request = worker->first_request;
 	model->releasing = false;
 	model->readable =
@@ -518,14 +589,15 @@ void dn_models_absent(struct dn_models *models, uint32_t number)
 	}
 }
 
-bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint32_t tokens)
+bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint64_t hash)
 {
 	for (uint32_t i = 0; i < DN_MODEL_SAVED_MAX; i++)
-		if (model->saved[i].space == space && model->saved[i].tokens == tokens)
-			return false;
-	model->saved[model->n_saved % DN_MODEL_SAVED_MAX].space = space;
-	model->saved[model->n_saved++ % DN_MODEL_SAVED_MAX].tokens = tokens;
-	return true;
+		if (model->seen[i].space == space && model->seen[i].hash == hash)
+			return model->seen[i].times++ == 1;
+	model->seen[model->n_seen % DN_MODEL_SAVED_MAX].space = space;
+	model->seen[model->n_seen % DN_MODEL_SAVED_MAX].hash = hash;
+	model->seen[model->n_seen++ % DN_MODEL_SAVED_MAX].times = 1;
+	return false;
 }
 
 void dn_models_free(struct dn_models *models)
@@ -543,8 +615,10 @@ void dn_models_free(struct dn_models *models)
 		while (model->first_waiting)
 			fail(model->first_waiting, &error);
 		disconnect(model);
+		dn_mapped_done(&model->vocabulary);
 		free(model);
 	}
+	event_free(models->deadline);
 	free(models);
 }
 

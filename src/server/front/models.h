@@ -27,7 +27,8 @@ struct dn_model_link;
 struct dn_models_upwards {
 	void *context;
 	void (*want)(void *context, uint32_t model);
-	void (*broken)(void *context, uint32_t model);
+	/* @first_request: which worker of the model it was. */
+	void (*broken)(void *context, uint32_t model, uint64_t first_request);
 	void (*released)(void *context, uint32_t model);
 	/* A worker's STEP, for the metrics. */
 	void (*step)(void *context, uint32_t model, const struct dn_frame_step *step);
@@ -60,7 +61,7 @@ struct dn_ask {
 	bool sent;
 };
 
-/* Prefixes of which is remembered that they were saved. */
+/* Prefixes of which is remembered that they were used again. */
 #define DN_MODEL_SAVED_MAX 32
 
 enum dn_model_state {
@@ -99,9 +100,10 @@ struct dn_model_link {
 	bool used; /* since dn_models_take_used() */
 	struct {
 		uint64_t space;
-		uint32_t tokens;
-	} saved[DN_MODEL_SAVED_MAX]; /* prefixes that the supervisor has, in a ring */
-	uint32_t n_saved;
+		uint64_t hash;
+		uint32_t times;
+	} seen[DN_MODEL_SAVED_MAX]; /* prefixes that were used again, in a ring */
+	uint32_t n_seen;
 	struct dn_ask *first_active;
 	struct dn_ask *first_waiting;
 	struct dn_ask *last_waiting;
@@ -130,11 +132,9 @@ bool dn_models_ask(struct dn_model_link *model, struct dn_ask *ask, struct dn_ap
 void dn_models_cancel(struct dn_ask *ask);
 /* Whether a model was asked for since the last call. */
 bool dn_models_take_used(struct dn_models *models, uint32_t number);
-/* Ends what has waited too long; to be called now and then. */
-void dn_models_expire(struct dn_models *models);
 
-/* Whether this is the first time that one is asked for such a prefix. */
-bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint32_t tokens);
+/* Counts a prefix that was used again. Return: whether it is the second time, so worth a save. */
+bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint64_t hash);
 
 /* A token's bytes; empty where the vocabulary was not asked for, or has none. */
 const char *dn_models_token(const struct dn_model_link *model, uint32_t token, size_t *ret_size);

@@ -59,12 +59,14 @@ static const struct route *find(const struct dn_http_request *request, struct dn
 			return &routes[i];
 		path = &routes[i];
 	}
-	if (path)
+	if (path) {
 		(void)dn_api_fail(error, 405, "method_not_allowed", "%s takes %s alone", path->path,
 				  path->method);
-	else
+		error->allow = path->method;
+	} else {
 		(void)dn_api_fail(error, 404, "not_found", "there is no %.120s here",
 				  request->path);
+	}
 	return NULL;
 }
 
@@ -142,8 +144,6 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 		return dn_api_fail(error, 403, "host",
 				   "this server does not go by the name in 'Host': start it with "
 				   "--host NAME");
-	if (!host && !request->local && strcmp(request->method, "GET") != 0)
-		return dn_api_fail(error, 400, "host", "the request has no 'Host'");
 	if (origin && !is_our_origin(origin, host))
 		return dn_api_fail(error, 403, "origin",
 				   "pages of other servers may not use this one");
@@ -202,7 +202,7 @@ struct dn_front_client dn_front_client(const struct dn_front *front,
 				       const struct dn_http_request *request)
 {
 	const char *key = front->n_keys > 0 ? bearer(request) : NULL;
-	struct dn_front_client client = { .client = request->peer, .space = request->peer };
+	struct dn_front_client client = { .client = request->peer, .space = request->address };
 
 	if (key) {
 		/* Not its place in the list: prefixes on disk outlive that. */

@@ -9,6 +9,7 @@
 /**
  * struct query - one that waits for its answer
  * @answer: the JSON of a frame's attachment
+ * @key: what a text is called in it
  */
 struct query {
 	struct dn_front *front;
@@ -17,6 +18,7 @@ struct query {
 	struct dn_ask ask;
 	uint32_t expected;
 	json_t *(*answer)(const struct query *query, const struct dn_mapped *mapped);
+	const char *key;
 };
 
 static void end_query(struct query *query)
@@ -73,7 +75,10 @@ static void ask(struct query *query, const void *data, size_t size)
 	query->ask.owner = query;
 	query->ask.frame.attachment = size;
 	dn_http_on_left(query->connection, left, query);
-	if (dn_attach(data, size, &query->ask.attachment, &err) < 0) {
+	if (size > DN_FRAME_ATTACHED_TEXT_MAX) {
+		(void)dn_api_fail(&error, 413, NULL, "the text is too large");
+		fail(query, &error);
+	} else if (dn_attach(data, size, &query->ask.attachment, &err) < 0) {
 		(void)dn_api_fail(&error, 503, NULL, "%s", err.message);
 		fail(query, &error);
 	} else if (!dn_models_ask(query->model, &query->ask, &error)) {
@@ -159,10 +164,9 @@ void dn_front_tokenize(struct dn_front *front, struct dn_http_connection *connec
 
 /* POST /detokenize {"tokens": [id, …]} -> {"content": text} */
 
-static json_t *content_json(const struct query *query, const struct dn_mapped *mapped)
+static json_t *text_json(const struct query *query, const struct dn_mapped *mapped)
 {
-	(void)query;
-	return json_pack("{s:o}", "content", dn_api_text(mapped->data, mapped->size));
+	return json_pack("{s:o}", query->key, dn_api_text(mapped->data, mapped->size));
 }
 
 void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *connection)
@@ -198,18 +202,13 @@ void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *conn
 	}
 	query->ask.frame.u.encode.special = 1;
 	query->expected = DN_FRAME_TEXT;
-	query->answer = content_json;
+	query->key = "content";
+	query->answer = text_json;
 	ask(query, ids, n * sizeof(*ids));
 	json_decref(body);
 }
 
 /* POST /apply-template {"messages": […]} -> {"prompt": text} */
-
-static json_t *prompt_json(const struct query *query, const struct dn_mapped *mapped)
-{
-	(void)query;
-	return json_pack("{s:o}", "prompt", dn_api_text(mapped->data, mapped->size));
-}
 
 void dn_front_apply_template(struct dn_front *front, struct dn_http_connection *connection)
 {
@@ -235,7 +234,8 @@ void dn_front_apply_template(struct dn_front *front, struct dn_http_connection *
 	}
 	query->ask.frame.u.encode.now = -1;
 	query->expected = DN_FRAME_TEXT;
-	query->answer = prompt_json;
+	query->key = "prompt";
+	query->answer = text_json;
 	ask(query, text, strlen(text));
 	json_decref(body);
 }

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers, whole or in pieces. */
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "server/front/http-internal.h"
+
+#define EXTRA_MAX 1024
+
+static const char *reason(int status)
+{
+	switch (status) {
+#define XX(number, name, text)                                                                     \
+	case number:                                                                               \
+		return #text;
+		HTTP_STATUS_MAP(XX)
+#undef XX
+	default:
+		return "Unknown";
+	}
+}
+
+void dn_http_on_left(struct dn_http_connection *c, dn_http_left *left, void *data)
+{
+	c->left = left;
+	c->left_data = data;
+}
+
+void dn_http_add_header(struct dn_http_connection *c, const char *name, const char *format, ...)
+{
+	char value[512];
+	va_list list;
+	int n;
+
+	va_start(list, format);
+	n = vsnprintf(value, sizeof(value), format, list);
+	va_end(list);
+	if (n < 0 || (size_t)n >= sizeof(value) || strpbrk(value, "\r\n"))
+		return;
+	c->extra.max = EXTRA_MAX;
+	/* An answer without it is better than none. */
+	(void)!dn_buffer_printf(&c->extra, "%s: %s\r\n", name, value);
+}
+
+bool dn_http_answered(const struct dn_http_connection *c)
+{
+	return c->answered || c->state == DN_HTTP_DEAD;
+}
+
+/* @length: of the body, or -1 where its end is not known. */
+static void send_head(struct dn_http_connection *c, int status, const char *type, long long length)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	const bool may_chunk = c->parser.http_major == 1 && c->parser.http_minor >= 1;
+
+	c->answered = true;
+	c->status = status;
+	c->chunked = length < 0 && may_chunk;
+	if ((length < 0 && !may_chunk) || c->http->draining || !c->complete)
+		c->keep_alive = false;
+	(void)evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+	if (type)
+		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", type);
+	if (length >= 0)
+		(void)evbuffer_add_printf(out, "Content-Length: %lld\r\n", length);
+	else if (c->chunked)
+		(void)evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n");
+	(void)evbuffer_add_printf(out,
+				  "%sX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n"
+				  "Cache-Control: no-store\r\nConnection: %s\r\n\r\n",
+				  c->extra.data ? c->extra.data : "", c->request.id,
+				  c->keep_alive ? "keep-alive" : "close");
+}
+
+void dn_http_reply(struct dn_http_connection *c, int status, const char *type, const void *body,
+		   size_t size)
+{
+	const bool head_only = c->request.method && strcmp(c->request.method, "HEAD") == 0;
+
+	if (dn_http_answered(c))
+		return;
+	send_head(c, status, type, (long long)size);
+	if (size > 0 && !head_only)
+		(void)evbuffer_add(bufferevent_get_output(c->bev), body, size);
+	c->sent = size;
+	dn_http_next(c);
+}
+
+void dn_http_begin(struct dn_http_connection *c, int status, const char *type)
+{
+	const int one = 1;
+
+	if (dn_http_answered(c))
+		return;
+	(void)setsockopt(bufferevent_getfd(c->bev), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	send_head(c, status, type, -1);
+}
+
+bool dn_http_write(struct dn_http_connection *c, const void *data, size_t size)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+
+	if (c->state == DN_HTTP_DEAD)
+		return false;
+	if (size == 0)
+		return true;
+	if (c->chunked)
+		(void)evbuffer_add_printf(out, "%zx\r\n", size);
+	(void)evbuffer_add(out, data, size);
+	if (c->chunked)
+		(void)evbuffer_add(out, "\r\n", 2);
+	c->sent += size;
+	if (evbuffer_get_length(out) <= c->http->limits.unsent_bytes)
+		return true;
+	dn_http_kill(c);
+	return false;
+}
+
+void dn_http_end(struct dn_http_connection *c)
+{
+	if (c->state == DN_HTTP_DEAD)
+		return;
+	if (c->chunked)
+		(void)evbuffer_add(bufferevent_get_output(c->bev), "0\r\n\r\n", 5);
+	dn_http_next(c);
+}
+
+void dn_http_abort(struct dn_http_connection *c)
+{
+	if (c->state == DN_HTTP_DEAD)
+		return;
+	/* Without a last chunk, or before the announced length. */
+	c->keep_alive = false;
+	dn_http_next(c);
+}
+
+void dn_http_refuse(struct dn_http_connection *c, int status, const char *message)
+{
+	struct dn_http *http = c->http;
+	DN_AUTO_FREE char *body = NULL;
+
+	c->keep_alive = false;
+	c->complete = false;
+	if (!c->request.method)
+		c->request.method = "-";
+	if (http->handlers.fault)
+		body = http->handlers.fault(http->handlers.context, status, message);
+	if (c->state != DN_HTTP_HANDLING)
+		http->busy++;
+	c->state = DN_HTTP_HANDLING;
+	if (status == 503)
+		dn_http_add_header(c, "Retry-After", "1");
+	dn_http_reply(c, status, body ? "application/json" : NULL, body, body ? strlen(body) : 0);
+}

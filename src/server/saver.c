@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "server/saver.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "server/log.h"
+
+struct job {
+	struct dn_saver *saver;
+	struct dn_digest model;
+	uint64_t space;
+	int fd;
+};
+
+static void *save(void *data)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+	struct dn_error err = DN_ERROR_INIT;
+	struct job *job = data;
+	struct dn_saver *saver = job->saver;
+
+	/* Where the server is real-time, this is not. */
+	(void)pthread_setschedparam(pthread_self(), SCHED_OTHER, &none);
+	if (dn_prefix_store_save(saver->store, &job->model, job->space, job->fd, &err) < 0)
+		dn_log_event("warning", "prefix", "message=\"%s\"", err.message);
+	close(job->fd);
+	free(job);
+	atomic_store(&saver->busy, false);
+	return NULL;
+}
+
+/* Whether nobody can change what is in it. */
+static bool is_sealed(int fd)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	const int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & wanted) == wanted;
+}
+
+void dn_saver_begin(struct dn_saver *saver, const struct dn_digest *model, uint64_t space, int fd)
+{
+	struct job *job = NULL;
+
+	if (saver->store->folder && is_sealed(fd) && !atomic_exchange(&saver->busy, true)) {
+		dn_saver_done(saver);
+		job = malloc(sizeof(*job));
+		if (job) {
+			*job = (struct job){ saver, *model, space, fd };
+			saver->begun = pthread_create(&saver->thread, NULL, save, job) == 0;
+		}
+		if (saver->begun)
+			return;
+		atomic_store(&saver->busy, false);
+		free(job);
+	}
+	close(fd);
+}
+
+void dn_saver_done(struct dn_saver *saver)
+{
+	if (saver->begun)
+		(void)pthread_join(saver->thread, NULL);
+	saver->begun = false;
+}

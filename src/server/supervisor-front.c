@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor's front: started, told everything, started again. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <event2/event.h>
+#include <event2/util.h>
+
+#include "base/clock.h"
+#include "device/realtime.h"
+#include "server/log.h"
+#include "server/supervisor.h"
+
+/* A front that reads nothing for so long is stuck. */
+#define PATIENCE_S 2
+/* What a front has open beside connections: listeners, channels, what comes with frames. */
+#define OTHER_FILES 256U
+/* A front that lived for less is started again no sooner than a moment later. */
+#define YOUNG_NS       UINT64_C(1000000000)
+#define FRONT_RETRY_MS 100
+/* So many young ones, one after the other, and it is no use. */
+#define YOUNG_DEATHS_MAX 20U
+/* Numbers of a worker's requests that fronts may use, one front after the other. */
+#define REQUESTS_OF_A_FRONT (UINT64_C(1) << 40)
+
+void dn_supervisor_drop_front(struct supervisor *s)
+{
+	if (s->readable)
+		event_free(s->readable);
+	s->readable = NULL;
+	dn_channel_done(&s->channel);
+	dn_child_done(&s->front);
+}
+
+void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd)
+{
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (s->channel.fd >= 0 && s->front.pid > 0 &&
+	    dn_channel_send(&s->channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
+		dn_log_event("error", "front", "message=\"it does not read: ended\"");
+		(void)kill(s->front.pid, SIGKILL);
+	}
+}
+
+void dn_supervisor_tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
+			     const char *text)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, type, model);
+	dn_control_set_text(control.u.text, sizeof(control.u.text), text);
+	dn_supervisor_tell(s, &control, -1);
+}
+
+void dn_supervisor_tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, type, model);
+	dn_supervisor_tell(s, &control, -1);
+}
+
+void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_WORKER, keeper->number);
+	keeper->last_request += REQUESTS_OF_A_FRONT;
+	control.u.worker = keeper->ready;
+	control.u.worker.first_request = keeper->last_request;
+	dn_supervisor_tell(s, &control, keeper->worker.channel.fd);
+}
+
+static void introduce(struct supervisor *s)
+{
+	const struct dn_serve_options *o = s->options;
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_START, 0);
+	control.u.start = o->front;
+	control.u.start.memory = o->memory;
+	control.u.start.save_prefixes = o->prefixes.folder != NULL;
+	dn_control_set_text(control.u.start.program, sizeof(control.u.start.program), o->program);
+	dn_supervisor_tell(s, &control, -1);
+	for (uint32_t i = 0; i < o->n_keys; i++) {
+		dn_control_init(&control, DN_CONTROL_KEY, 0);
+		control.u.key = o->keys[i];
+		dn_supervisor_tell(s, &control, -1);
+	}
+	for (uint32_t i = 0; i < o->n_hosts; i++)
+		dn_supervisor_tell_text(s, DN_CONTROL_HOST, 0, o->hosts[i]);
+	for (uint32_t i = 0; i < o->n_models; i++)
+		dn_supervisor_tell_text(s, DN_CONTROL_MODEL, 0, o->models[i].name);
+	for (uint32_t i = 0; i < o->n_models; i++) {
+		if (s->keepers[i].state == DN_KEEPER_READY)
+			dn_supervisor_tell_worker(s, &s->keepers[i]);
+		else if (s->keepers[i].state == DN_KEEPER_ABSENT)
+			dn_supervisor_tell_model(s, DN_CONTROL_ABSENT, i);
+	}
+	for (uint32_t i = 0; i < s->n_listeners; i++) {
+		dn_control_init(&control, DN_CONTROL_LISTENER, 0);
+		dn_supervisor_tell(s, &control, s->listeners[i]);
+	}
+}
+
+int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
+{
+	char files[16];
+	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
+	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
+	struct dn_channel theirs = DN_CHANNEL_INIT;
+	struct dn_spawn_descriptor descriptors[2];
+	const struct dn_spawn_options options = {
+		.path = "/proc/self/exe",
+		.program_fd = -1,
+		.arguments = s->options->no_sandbox ? free_running : jailed,
+		.descriptors = descriptors,
+		.descriptor_count = DN_ARRAY_SIZE(descriptors),
+		.namespaces = s->options->no_sandbox ? 0 : DN_SPAWN_ALL,
+	};
+	const struct timeval patience = { PATIENCE_S, 0 };
+	int r = dn_channel_pair(&s->channel, &theirs, err);
+
+	if (r < 0)
+		return r;
+	(void)setsockopt(s->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	(void)snprintf(files, sizeof(files), "%u",
+		       s->options->front.connections + OTHER_FILES +
+			       s->options->n_models * s->options->front.queue);
+	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
+	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
+	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
+	if (s->options->realtime)
+		dn_realtime_rise(1);
+	r = dn_spawn(&options, &s->front, err);
+	if (s->options->realtime)
+		dn_realtime_rise(0);
+	dn_channel_done(&theirs);
+	if (r < 0)
+		return r;
+	s->readable = event_new(s->base, s->channel.fd, EV_READ | EV_PERSIST,
+				dn_supervisor_on_control, s);
+	if (!s->readable || event_add(s->readable, NULL) < 0)
+		return dn_error_memory(err, "an event", 1);
+	s->front_begun_ns = dn_clock_ns();
+	s->silence = 0;
+	introduce(s);
+	return 0;
+}
+
+static void restart_front(struct supervisor *s)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	const struct timeval after = { 0, FRONT_RETRY_MS * 1000 };
+
+	if (dn_supervisor_start_front(s, &err) >= 0)
+		return;
+	dn_log_event("error", "front", "message=\"%s\"", err.message);
+	dn_supervisor_drop_front(s);
+	(void)evtimer_add(s->front_retry, &after);
+}
+
+void dn_supervisor_on_front_retry(evutil_socket_t fd, short what, void *data)
+{
+	(void)fd;
+	(void)what;
+	restart_front(data);
+}
+
+void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *how)
+{
+	const bool young = dn_clock_ns() - s->front_begun_ns < YOUNG_NS;
+	const struct timeval after = { 0, young ? FRONT_RETRY_MS * 1000 : 0 };
+
+	dn_supervisor_drop_front(s);
+	if (s->draining) {
+		dn_supervisor_end(s);
+		return;
+	}
+	dn_log_event("error", "front", "message=\"it ended: %s\" restarts=%u", how->words,
+		     ++s->front_restarts);
+	s->young_deaths = young ? s->young_deaths + 1 : 0;
+	if (s->young_deaths > YOUNG_DEATHS_MAX) {
+		s->failed = true;
+		dn_supervisor_end(s);
+		return;
+	}
+	/* Nobody waits for a release any more. */
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		if (s->keepers[i].releasing)
+			dn_keeper_release(&s->keepers[i]);
+	dn_supervisor_settle(s);
+	(void)evtimer_add(s->front_retry, &after);
+}

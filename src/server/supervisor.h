@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* What the supervisor's files share. */
+#ifndef DUNLIN_SERVER_SUPERVISOR_H
+#define DUNLIN_SERVER_SUPERVISOR_H
+
+/* IWYU pragma: begin_exports */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "channel/channel.h"
+#include "device/cgroup-limits.h"
+#include "sandbox/spawn.h"
+#include "server/keeper.h"
+#include "server/saver.h"
+#include "server/serve.h"
+/* IWYU pragma: end_exports */
+
+/**
+ * struct supervisor - all of the process
+ * @silence: seconds since the front said anything
+ * @uses: counts what was asked for, so that models have an order
+ * @young_deaths: fronts that ended at once, one after the other
+ * @announced: the service manager knows that it serves
+ */
+struct supervisor {
+	const struct dn_serve_options *options;
+	struct event_base *base;
+	struct event *signals[4];
+	struct event *tick;
+	struct event *front_retry;
+	struct dn_cgroup_limits groups;
+	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
+	int listeners[DN_SERVE_LISTEN_MAX];
+	uint32_t n_listeners;
+	struct dn_child front;
+	struct dn_channel channel;
+	struct event *readable;
+	uint64_t front_begun_ns;
+	uint32_t front_restarts;
+	uint32_t silence;
+	uint64_t uses;
+	uint32_t young_deaths;
+	uint64_t drain_until_ns;
+	struct dn_saver saver;
+	bool announced;
+	bool failed;
+	bool draining;
+};
+
+void dn_supervisor_end(struct supervisor *s);
+/* Loads what is planned and fits; makes room for what was asked for. */
+void dn_supervisor_settle(struct supervisor *s);
+/* Takes what the front says: an event's callback. */
+void dn_supervisor_on_control(int fd, short what, void *data);
+
+/* supervisor-front.c */
+DN_MUST_CHECK int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err);
+void dn_supervisor_on_front_retry(int fd, short what, void *data);
+void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *how);
+void dn_supervisor_drop_front(struct supervisor *s);
+/* A front that is gone is noticed elsewhere. */
+void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd);
+void dn_supervisor_tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
+			     const char *text);
+void dn_supervisor_tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model);
+void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper);
+
+#endif /* DUNLIN_SERVER_SUPERVISOR_H */
