@@ -84,7 +84,7 @@ static bool take_line(struct dn_http_connection *c, const char *line, size_t siz
 	default:
 		/* What a trailer says is passed over (RFC 9110, 6.5.1). */
 		c->trailer_bytes += size;
-		if (c->trailer_bytes > TRAILER_MAX)
+		if (c->trailer_bytes > TRAILER_MAX || (size > 0 && (*line == ' ' || *line == '\t')))
 			return bad_chunk(c);
 		c->complete = size == 0;
 		return true;

@@ -126,6 +126,19 @@ static const http_parser_settings settings = {
 	.on_message_complete = on_message_complete,
 };
 
+/* The first line has two spaces, and no other blank. */
+static bool is_strict_line(const char *head, size_t size)
+{
+	size_t spaces = 0;
+
+	for (size_t i = 0; i < size && head[i] != '\r'; i++) {
+		if (head[i] == '\t')
+			return false;
+		spaces += head[i] == ' ';
+	}
+	return spaces == 2 && head[0] != ' ';
+}
+
 /*
  * What two servers may read in two ways: line ends without CR, CR alone, folded lines, NUL, space
  * before the colon, which the parser all knows how to forgive.
@@ -134,6 +147,8 @@ static bool is_strict(const char *head, size_t size)
 {
 	bool in_name = false; /* the first line has none */
 
+	if (!is_strict_line(head, size))
+		return false;
 	for (size_t i = 0; i < size; i++) {
 		const char c = head[i];
 
