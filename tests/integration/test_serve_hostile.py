@@ -160,7 +160,6 @@ class Heads(Hostile):
                            "no method": f"/health HTTP/1.1\r\n{HOST}\r\n".encode(),
                            "lower case": f"get /health HTTP/1.1\r\n{HOST}\r\n".encode(),
                            "unknown": f"BREW /health HTTP/1.1\r\n{HOST}\r\n".encode(),
-                           "absolute": f"GET http://localhost/ HTTP/1.1\r\n{HOST}\r\n".encode(),
                            "CONNECT": f"CONNECT localhost:1 HTTP/1.1\r\n{HOST}\r\n".encode(),
                            "star": f"GET * HTTP/1.1\r\n{HOST}\r\n".encode(),
                            "upgrade": f"GET /health HTTP/1.1\r\n{HOST}Connection: Upgrade\r\n"
@@ -197,7 +196,8 @@ class Heads(Hostile):
                                      ("DELETE", "/v1/models/tiny", 405), ("GET", "/tokenize", 405),
                                      ("TRACE", "/health", 405), ("GET", "/", 404),
                                      ("GET", "/v1/modelsx", 404), ("GET", "//health", 404),
-                                     ("GET", "/health/../props", 404), ("GET", "/%68ealth", 404)):
+                                     ("GET", "/health/../props", 404),
+                                     ("GET", "/%2fhealth", 404), ("GET", "/health%3f", 404)):
             with self.subTest(method=method, path=path):
                 data = f"{method} {path} HTTP/1.1\r\n{HOST}\r\n".encode()
                 self.asked(data, status).error()
@@ -205,6 +205,23 @@ class Heads(Hostile):
         self.assertTrue(head.startswith(b"HTTP/1.1 200 "))
         self.assertTrue(head.endswith(b"\r\n\r\n"))
         self.assertIn(b"Content-Length: 15", head)
+
+    def test_targets(self):
+        for target, status in (("http://localhost/health", 200), ("http://localhost?/health", 404),
+                               ("HTTP://LOCALHOST/health?a#b", 200), ("/%68ealth", 200),
+                               ("/health?a=/../b", 200), ("http://localhost", 404)):
+            with self.subTest(target):
+                self.asked(f"GET {target} HTTP/1.1\r\n{HOST}\r\n".encode(), status)
+        for target in ("http://evil.example/health", "http://localhost@evil.example/health",
+                       "http://evil.example#@localhost/health", "ftp://localhost/health",
+                       "//evil.example/health", "http:///health", "http://", "health",
+                       "http://127.0.0.1/health", "/health%00", "/health%0", "/health%+1"):
+            with self.subTest(target):
+                data = f"GET {target} HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+                got = self.raw(data.encode())
+                status, headers, body, _ = take_answer(got)
+                self.assertIn(status, (400, 403, 404))
+                serving.Response(status, headers, body).error()
 
     def test_old_version(self):
         got = take_answer(self.raw(b"GET /health HTTP/1.0\r\n\r\n"))

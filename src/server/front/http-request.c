@@ -189,18 +189,35 @@ static bool refused(struct dn_http_connection *c, int status, const char *messag
 	return false;
 }
 
-/* "http://host/path" is as good as "/path"; the query goes, and %xx are decoded. */
+/* "http://host/path" becomes "/path"; the host, which goes before 'Host', has to be the same. */
+static bool cut_host(struct dn_http_connection *c)
+{
+	const char *host = dn_http_header(&c->request, "host");
+	char *path = c->request.path;
+	size_t size;
+
+	if (!path || strncasecmp(path, "http://", 7) != 0)
+		return true;
+	path += 7;
+	size = strcspn(path, "/?#");
+	if (!host || strlen(host) != size || strncasecmp(path, host, size) != 0)
+		return refused(c, 400, "the target is of another server than 'Host'");
+	if (path[size] == '/')
+		memmove(c->request.path, path + size, strlen(path + size) + 1);
+	else
+		memcpy(c->request.path, "/", 2);
+	return true;
+}
+
+/* The query goes, and %xx are decoded. */
 static bool read_path(struct dn_http_connection *c)
 {
 	char *path = c->request.path;
 	char *query;
 	char *to;
 
-	if (path && strncasecmp(path, "http://", 7) == 0) {
-		char *slash = strchr(path + 7, '/');
-
-		memmove(path, slash ? slash : "/", slash ? strlen(slash) + 1 : 2);
-	}
+	if (!cut_host(c))
+		return false;
 	query = path ? strpbrk(path, "?#") : NULL;
 	if (query)
 		*query = '\0';
