@@ -12,6 +12,7 @@
 
 #include <event2/event.h>
 #include <event2/util.h>
+#include <openssl/sha.h>
 
 #include "sandbox/jail.h"
 
@@ -368,6 +369,14 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
+/* OpenSSL opens its configuration at the first digest, which would be that of a key. */
+static void warm_digest(void)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	(void)SHA256((const unsigned char *)"", 0, digest);
+}
+
 int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 {
 	struct dn_front *front = NULL;
@@ -375,6 +384,7 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	seed_json();
+	warm_digest();
 	/* Before the jail: it opens what tells it of time and of descriptors. */
 	r = dn_front_new(DN_CONTROL_FD, &front, err);
 	if (r < 0 || !front)
