@@ -147,12 +147,12 @@ static int ask(int fd, const char *path, uint64_t until_ns, int *ret_status)
 		if (n < 0)
 			return -errno;
 		if (n == 0)
-			return -EPROTO;
+			return -EBADMSG;
 		got += (size_t)n;
 	}
 	text[got] = '\0';
 	if (strncmp(text, "HTTP/1.", 7) != 0 || text[STATUS_AT - 1] != ' ')
-		return -EPROTO;
+		return -EBADMSG;
 	*ret_status = (int)strtol(text + STATUS_AT, NULL, 10);
 	return 0;
 }
@@ -168,8 +168,8 @@ static int look(const char *server, const struct values *values, struct dn_error
 	if (r < 0 || fd < 0)
 		return r;
 	r = ask(fd, path, until, &status);
-	if (r == -EPROTO)
-		return dn_error_set(err, EPROTO, "what listens at '%.120s' does not speak HTTP",
+	if (r == -EBADMSG)
+		return dn_error_set(err, EBADMSG, "what listens at '%.120s' does not speak HTTP",
 				    server);
 	if (r < 0)
 		return dn_error_errno(err, -r, "ask '%.120s'", server);
