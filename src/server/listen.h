@@ -22,6 +22,14 @@ DN_MUST_CHECK int dn_listen_open(const char *address, int *ret_fd, char *ret_nam
 /* Removes the file of a socket that is not listened at any more; of others there is none. */
 void dn_listen_forget(const char *address);
 
+/**
+ * dn_listen_split() - the two halves of HOST:PORT or [HOST]:PORT
+ * @host: of @size bytes; may become ""
+ * @ret_port: in @address; digits
+ */
+DN_MUST_CHECK int dn_listen_split(const char *address, char *host, size_t size,
+				  const char **ret_port, struct dn_error *err);
+
 /* Takes what systemd handed over: at most @max descriptors. Returns how many there are. */
 uint32_t dn_listen_inherited(int *fds, uint32_t max);
 
