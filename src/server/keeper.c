@@ -23,7 +23,7 @@
 #endif
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
-#define FAILURES_MAX 5U
+#define FAILURES_MAX 10U
 /* A process that reads nothing for so long is stuck. */
 #define PATIENCE_S 2
 /* A worker that ended sooner after it was ready is one that fails. */
@@ -34,8 +34,9 @@
 /* Prefixes that a worker takes back, and the numbers of these requests. */
 #define PREFIXES_MAX	8U
 #define RESTORE_NUMBERS 1000U
-/* From the second on; it doubles with each. */
-#define RETRY_MS 100U
+/* From the second on; it doubles with each, up to a second. */
+#define RETRY_MS     100U
+#define RETRY_DOUBLE 4U
 
 static void on_frame(evutil_socket_t fd, short what, void *data);
 
@@ -326,7 +327,8 @@ static int load_worker(struct dn_keeper *keeper, struct dn_error *err)
 
 static void retry(struct dn_keeper *keeper, const char *why)
 {
-	const uint32_t ms = keeper->failures > 0 ? RETRY_MS << (keeper->failures - 1) : 0;
+	const uint32_t doubled = DN_MIN(keeper->failures, RETRY_DOUBLE);
+	const uint32_t ms = doubled > 0 ? RETRY_MS << (doubled - 1) : 0;
 	const struct timeval after = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
 
 	process_done(&keeper->worker);
@@ -497,8 +499,11 @@ static void lose_worker(struct dn_keeper *keeper, const struct dn_child_end *end
 
 	(void)snprintf(why, sizeof(why), "the worker ended: %s", end->words);
 	keeper->ready.restarts++;
+	/* One that was ready could be loaded: it is tried again for ever, though not all the time. */
 	if (was_ready && dn_clock_ns() - keeper->ready_ns > YOUNG_NS)
 		keeper->failures = 0;
+	else if (was_ready)
+		keeper->failures = DN_MIN(keeper->failures, RETRY_DOUBLE);
 	process_done(&keeper->worker);
 	if (was_ready)
 		keeper->events.lost(keeper->events.context, keeper, why);

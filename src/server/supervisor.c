@@ -360,6 +360,7 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 		if (r < 0)
 			return r;
 		s->n_listeners++;
+		s->n_made++;
 		dn_log_event("info", "listen", "at=%s", dn_log_value(name, value, sizeof(value)));
 	}
 	return 0;
@@ -447,7 +448,7 @@ static void supervisor_done(struct supervisor *s)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
 	close_listeners(s);
-	for (uint32_t i = 0; i < s->options->n_listen; i++)
+	for (uint32_t i = 0; i < DN_MIN(s->n_made, s->options->n_listen); i++)
 		dn_listen_forget(s->options->listen[i]);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])

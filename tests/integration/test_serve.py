@@ -210,7 +210,10 @@ class Answers(Served):
             self.assertEqual(got.usage.completion_tokens, 9)
         both = self.chat(max_tokens=50, max_completion_tokens=3, extra_body=more)
         self.assertEqual(both.usage.completion_tokens, 3)
-        until_full = self.complete([self.ids("a")[0]] * 2000, max_tokens=None, extra_body=more)
+        # The API's own default for plain completions.
+        short = self.complete(max_tokens=None, extra_body=more)
+        self.assertEqual(short.usage.completion_tokens, 16)
+        until_full = self.complete([self.ids("a")[0]] * 2000, max_tokens=1000, extra_body=more)
         self.assertEqual(until_full.choices[0].finish_reason, "length")
         self.assertGreaterEqual(until_full.usage.total_tokens, 2048)
 
