@@ -66,7 +66,7 @@ class Engine:
         return run(TOOLS / "make-build-image", "--engine", wrapper, env=self.env,
                    seconds=BUILD_SECONDS).stdout.strip()
 
-    def build(self, tag, *options, context=ROOT):
+    def build(self, tag, *options, context):
         """Return: its id."""
         self("build", "-t", tag, *options, ".", seconds=BUILD_SECONDS, cwd=context)
         return self.id_of(tag)

@@ -27,6 +27,13 @@ EPOCH = "1700000000"
 engine = None
 
 
+def checkout(folder):
+    """A copy of what belongs to the checkout, without what builds leave in it."""
+    left = shutil.ignore_patterns(".git", "build*", "__pycache__", "models")
+    shutil.copytree(engines.ROOT, folder, symlinks=True, ignore=left)
+    return folder
+
+
 class Container(support.Case):
     """What both engines show. Containers have no network: they are asked over a socket file."""
 
@@ -43,7 +50,12 @@ class Container(support.Case):
         cls.args = ["--build-arg", f"BUILD_IMAGE={engine.build_image()}"]
         if engine.name == "podman":
             cls.args += ["--format", "docker", "--timestamp", EPOCH]
-        cls.id = engine.build(TAG, *cls.args)
+        cls.context = checkout(engine.folder / "context")
+        # Not in the image unless it is asked for.
+        (cls.context / "models").mkdir()
+        shutil.copy(support.tiny_model(), cls.context / "models" / "tiny.gguf")
+        (cls.context / "models" / "tiny.gguf").chmod(0o600)
+        cls.id = engine.build(TAG, *cls.args, context=cls.context)
         cls.models = engine.folder / "models"
         cls.models.mkdir()
         engine.folder.chmod(0o755)
@@ -218,22 +230,9 @@ class Container(support.Case):
                                                  r'driver="\S+" message="not used')
 
     def test_baked_in(self):
-        """--build-arg MODEL=models/NAME, from a context that has it."""
-        context = engine.folder / "context"
-        listed = subprocess.run(["git", "-c", f"safe.directory={engines.ROOT}", "ls-files",
-                                 "--cached", "--others", "--exclude-standard"], text=True,
-                                cwd=engines.ROOT, stdout=subprocess.PIPE, check=False)
-        if listed.returncode:
-            self.skipTest("no git: what belongs to the checkout is not known")
-        for name in listed.stdout.splitlines():
-            if os.path.exists(engines.ROOT / name):
-                (context / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(engines.ROOT / name, context / name, follow_symlinks=False)
-        (context / "models").mkdir()
-        shutil.copy(support.tiny_model(), context / "models" / "tiny.gguf")
-        (context / "models" / "tiny.gguf").chmod(0o600)
+        """--build-arg MODEL=models/NAME; what is compiled is not compiled again."""
         engine.build("dunlin-baked", *self.args, "--build-arg", "MODEL=models/tiny.gguf",
-                     context=context)
+                     context=self.context)
         container = self.serve(image="dunlin-baked", models=False)
         key = self.ready(container)
         listed = ask(self.where, "/v1/models", key=key)[1]
@@ -244,7 +243,8 @@ class Podman(Container):
     """What only podman has."""
 
     def test_same_id_twice(self):
-        self.assertEqual(engine.build("dunlin-again", *self.args, "--no-cache"), self.id)
+        again = engine.build("dunlin-again", *self.args, "--no-cache", context=self.context)
+        self.assertEqual(again, self.id)
 
     def test_published(self):
         """As the examples have it: on an address of this machine alone."""
