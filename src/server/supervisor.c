@@ -237,6 +237,18 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 
 /* Signals and time. */
 
+/* Who connects is refused then, and does not wait for a server that is about to end. */
+static void close_listeners(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_listeners; i++) {
+		if (i < s->n_inherited)
+			close(s->listeners[i]);
+		else
+			dn_listen_close(s->listeners[i]);
+	}
+	s->n_listeners = 0;
+}
+
 static void drain(struct supervisor *s)
 {
 	struct dn_control control;
@@ -249,6 +261,7 @@ static void drain(struct supervisor *s)
 	s->drain_until_ns = dn_clock_ns() + s->options->drain_ms * UINT64_C(1000000);
 	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
 	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
+	close_listeners(s);
 	if (s->front.pid <= 0) {
 		dn_supervisor_end(s);
 		return;
@@ -332,7 +345,8 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 	const char *const *listen = o->listen;
 	uint32_t n = o->n_listen;
 
-	s->n_listeners = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
+	s->n_inherited = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
+	s->n_listeners = s->n_inherited;
 	if (s->n_listeners == 0 && n == 0) {
 		listen = elsewhere;
 		n = 1;
@@ -435,10 +449,7 @@ static void supervisor_done(struct supervisor *s)
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
-	for (uint32_t i = 0; i < s->n_listeners; i++)
-		close(s->listeners[i]);
-	for (uint32_t i = 0; i < s->options->n_listen; i++)
-		dn_listen_forget(s->options->listen[i]);
+	close_listeners(s);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])
 			event_free(s->signals[i]);
