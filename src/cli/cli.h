@@ -36,6 +36,7 @@ extern const struct dn_verb dn_verb_completion;
 extern const struct dn_verb dn_verb_doctor;
 extern const struct dn_verb dn_verb_embed;
 extern const struct dn_verb dn_verb_front;
+extern const struct dn_verb dn_verb_health;
 extern const struct dn_verb dn_verb_inspect;
 extern const struct dn_verb dn_verb_logits;
 extern const struct dn_verb dn_verb_perplexity;
@@ -103,6 +104,20 @@ struct dn_cli_model {
 DN_MUST_CHECK int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model,
 				    struct dn_error *err);
 void dn_cli_close_model(struct dn_cli_model *model);
+
+/**
+ * dn_cli_each_model() - calls @each with the path of every model in a folder, by name
+ * @each: a negative errno ends it
+ *
+ * A prepared form whose own file lies beside it is left out.
+ *
+ * Return: 0; -ENOENT where there is none; what @each gave.
+ */
+DN_MUST_CHECK int dn_cli_each_model(const char *directory,
+				    int (*each)(void *context, const char *path,
+						struct dn_error *err),
+				    void *context, struct dn_error *err);
+
 /* Whether a name ends in @suffix, with something before it. */
 bool dn_cli_ends_in(const char *name, const char *suffix);
 #define DN_AUTO_MODEL_FILES DN_AUTO(dn_cli_close_model)

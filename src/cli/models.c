@@ -113,6 +113,9 @@ static int open_kind(const char *kind, const char *path, int *ret_fd, struct dn_
 	DN_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
+	if (fd < 0 && errno == EACCES)
+		return dn_error_set(err, EACCES, "%s '%s': user %u may not read it", kind, path,
+				    (unsigned int)geteuid());
 	if (fd < 0)
 		return dn_error_errno(err, errno, "open %s '%s'", kind, path);
 	if (fstat(fd, &st) < 0)
@@ -320,4 +323,59 @@ int dn_cli_open_model(const char *model, struct dn_cli_model *ret_model, struct 
 	    dn_cli_ends_in(model, DN_PREPARED_SUFFIX))
 		return open_file(model, ret_model, err);
 	return open_name(model, ret_model, err);
+}
+
+/* Models, of those in parts the first one. */
+static int is_model(const struct dirent *entry)
+{
+	struct part_name part;
+
+	return stem_of(entry->d_name) > 0 &&
+	       (!parse_part(entry->d_name, &part) || part.number == 1);
+}
+
+/* Whether the file that a prepared form was made from lies beside it. */
+static bool has_source(const char *directory, const char *name)
+{
+	char path[PATH_MAX];
+	const int n =
+		snprintf(path, sizeof(path), "%s/%.*s" SUFFIX, directory, stem_of(name), name);
+
+	return dn_cli_ends_in(name, DN_PREPARED_SUFFIX) && n > 0 && (size_t)n < sizeof(path) &&
+	       access(path, F_OK) == 0;
+}
+
+static int no_models(const char *directory, struct dn_error *err)
+{
+	return dn_error_set(err, ENOENT,
+			    "no model in '%.160s': put one there that ends in .gguf; into a "
+			    "container by a volume, such as -v ./models:%.160s:ro",
+			    directory, directory);
+}
+
+int dn_cli_each_model(const char *directory,
+		      int (*each)(void *context, const char *path, struct dn_error *err),
+		      void *context, struct dn_error *err)
+{
+	struct dirent **entries = NULL;
+	const int n = scandir(directory, &entries, is_model, alphasort);
+	int r = 0;
+
+	if (n < 0)
+		return dn_error_errno(err, errno, "look for models in '%.160s'", directory);
+	if (n == 0)
+		r = no_models(directory, err);
+	for (int i = 0; i < n; i++) {
+		char path[PATH_MAX];
+		const int length =
+			snprintf(path, sizeof(path), "%s/%s", directory, entries[i]->d_name);
+
+		if (r >= 0 && (length < 0 || (size_t)length >= sizeof(path)))
+			r = dn_error_set(err, ENAMETOOLONG, "the model's path is too long");
+		else if (r >= 0 && !has_source(directory, entries[i]->d_name))
+			r = each(context, path, err);
+		free(entries[i]);
+	}
+	free(entries);
+	return r < 0 ? r : 0;
 }

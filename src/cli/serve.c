@@ -2,17 +2,23 @@
 /* dunlin serve: models over HTTP, by the API that programs speak to OpenAI. */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/prepared.h"
+#include "device/accelerator.h"
+#include "device/memory.h"
 #include "server/keys.h"
+#include "server/log.h"
 #include "server/serve.h"
 
-#define HEAD_MS 10000U
+#define HEAD_MS	   10000U
+#define CREDENTIAL "dunlin.keys"
 
 struct values {
 	struct dn_model_options model;
@@ -240,23 +246,99 @@ static int add_model(const struct dn_invocation *invocation, const char *argumen
 	return add_adapters(values, model, err);
 }
 
+struct adding {
+	const struct dn_invocation *invocation;
+	struct served *served;
+};
+
+static int add_found(void *context, const char *path, struct dn_error *err)
+{
+	const struct adding *adding = context;
+
+	if (adding->served->n == DN_SERVER_MODELS_MAX)
+		return dn_error_set(err, E2BIG, "more than %d models", DN_SERVER_MODELS_MAX);
+	return add_model(adding->invocation, path, adding->served, err);
+}
+
+/* A model, or all that are in a folder. */
+static int add_argument(const struct dn_invocation *invocation, const char *argument,
+			struct served *served, struct dn_error *err)
+{
+	struct adding adding = { invocation, served };
+	struct stat st;
+
+	if (stat(argument, &st) == 0 && S_ISDIR(st.st_mode))
+		return dn_cli_each_model(argument, add_found, &adding, err);
+	return add_found(&adding, argument, err);
+}
+
+/* What systemd's LoadCredential= gives goes before the file that the command line names. */
+static const char *find_keys(const char *given, char *path, size_t size)
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	int n;
+
+	if (!folder)
+		return given;
+	n = snprintf(path, size, "%s/" CREDENTIAL, folder);
+	return n > 0 && (size_t)n < size && access(path, F_OK) == 0 ? path : given;
+}
+
+static int make_key(const char *path, char *key, struct dn_error *err)
+{
+	int r = dn_keys_make(path, key, err);
+
+	if (r == -EROFS || r == -EACCES || r == -ENOENT)
+		return dn_error_set(err, -r,
+				    "make the keys '%.160s': %s: user %u needs a folder that it "
+				    "may write, in a container a volume (-v NAME:FOLDER)",
+				    path, strerror(-r), (unsigned int)geteuid());
+	return r;
+}
+
 static int read_keys(const struct dn_invocation *invocation, struct served *served,
 		     struct dn_error *err)
 {
 	const struct values *values = invocation->values;
 	char key[DN_KEY_TEXT_MAX];
+	char credential[PATH_MAX];
+	const char *path = find_keys(values->key_file, credential, sizeof(credential));
 	int r;
 
-	if (!values->key_file)
+	if (!path)
 		return 0;
-	r = dn_keys_read(values->key_file, served->keys, &served->n_keys, err);
-	if (r != -ENOENT || !values->make_key || access(values->key_file, F_OK) == 0)
+	r = dn_keys_read(path, served->keys, &served->n_keys, err);
+	if (r != -ENOENT || !values->make_key || access(path, F_OK) == 0)
 		return r;
-	r = dn_keys_make(values->key_file, key, err);
+	r = make_key(path, key, err);
 	if (r < 0)
 		return r;
 	dn_cli_note(invocation->verb, "a new API key, which is shown this once: %s", key);
-	return dn_keys_read(values->key_file, served->keys, &served->n_keys, err);
+	return dn_keys_read(path, served->keys, &served->n_keys, err);
+}
+
+/* In a container or a unit with a limit, its models are to fit into that, caches and all. */
+static uint64_t find_budget(const struct values *values)
+{
+	struct dn_memory memory;
+
+	if (values->model.memory || dn_memory_read("", &memory, NULL) < 0 || memory.limit == 0)
+		return values->model.memory;
+	dn_log_event("info", "memory", "budget_mib=%llu message=\"the cgroup's limit\"",
+		     (unsigned long long)memory.limit >> 20);
+	return memory.limit;
+}
+
+/* What the device has beside its processor. */
+static void report_accelerators(void)
+{
+	struct dn_accelerator found[DN_ACCELERATORS_MAX];
+	const uint32_t n = dn_accelerators_find("", found);
+
+	for (uint32_t i = 0; i < n; i++)
+		dn_log_event("info", "device",
+			     "accelerator=%s driver=\"%s\" message=\"not used by this version\"",
+			     found[i].device, found[i].name);
 }
 
 static int place_threads(struct dn_frame_load *load, const struct values *values,
@@ -275,7 +357,7 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 		.program = "dunlin " DN_VERSION,
 		.models = served->models,
 		.n_models = served->n,
-		.memory = values->model.memory,
+		.memory = find_budget(values),
 		.listen = values->listen.items,
 		.n_listen = values->listen.count,
 		.hosts = values->hosts.items,
@@ -298,6 +380,7 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 	};
 	int r;
 
+	report_accelerators();
 	dn_client_load_options(&values->model, &serve.load);
 	serve.load.sequences = values->parallel;
 	serve.load.outputs = DN_MAX(8U, 4 * values->parallel);
@@ -319,7 +402,7 @@ static int run(struct dn_invocation *invocation)
 	}
 
 	for (int i = 0; i < invocation->n_args && r >= 0; i++)
-		r = add_model(invocation, invocation->args[i], served, &err);
+		r = add_argument(invocation, invocation->args[i], served, &err);
 	if (r >= 0)
 		r = read_keys(invocation, served, &err);
 	if (r >= 0 && ((const struct values *)invocation->values)->cache_dir)
@@ -331,11 +414,13 @@ static int run(struct dn_invocation *invocation)
 
 const struct dn_verb dn_verb_serve = {
 	.name = "serve",
-	.arguments = "[NAME=]MODEL…",
+	.arguments = "[NAME=]MODEL|FOLDER…",
 	.summary = "Serve models over HTTP, by OpenAI's API.",
-	.details =
-		"The models are loaded as they are asked for, where --memory bounds them, and all\n"
-		"at once where they fit. SIGTERM and Ctrl-C end it when all is answered.\n",
+	.details = "Of a folder, all models in it. They are loaded as they are asked for, where "
+		   "--memory\n"
+		   "or a cgroup bounds them, and all at once where they fit. SIGTERM and Ctrl-C "
+		   "end it\n"
+		   "when all is answered.\n",
 	.options = options,
 	.n_options = DN_ARRAY_SIZE(options),
 	.min_args = 1,

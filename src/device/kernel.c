@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -15,8 +14,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "base/buffer.h"
-#include "base/text.h"
+#include "device/accelerator.h"
 #include "device/source.h"
 
 #define LANDLOCK_CREATE_RULESET 444
@@ -61,32 +59,6 @@ static bool has_io_uring(const char *root)
 	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && (errno == EFAULT || errno == EINVAL);
 }
 
-static void read_accelerators(const char *root, struct dn_kernel *kernel)
-{
-	char path[256];
-
-	/* Numbers may have gaps after a device went; 64 is the most the kernel makes by default. */
-	for (int i = 0; i < 64 && kernel->accelerator_count < DN_ACCELERATORS_MAX; i++) {
-		struct dn_accelerator *one = &kernel->accelerators[kernel->accelerator_count];
-		DN_AUTO_BUFFER struct dn_buffer buffer = DN_BUFFER_INIT(4096);
-		char name[32];
-
-		(void)snprintf(path, sizeof(path), "%s/dev/accel/accel%d", root, i);
-		if (access(path, F_OK) < 0)
-			continue;
-		kernel->accelerator_count++;
-		(void)snprintf(one->device, sizeof(one->device), "/dev/accel/accel%d", i);
-		(void)snprintf(one->name, sizeof(one->name), "unknown");
-		(void)snprintf(path, sizeof(path), "/sys/class/accel/accel%d/device/uevent", i);
-		if (dn_source_read(root, path, &buffer) < 0)
-			continue;
-		for (char *at = buffer.data; *at; at++)
-			*at = (char)(*at == '=' ? ':' : *at);
-		if (dn_source_field(buffer.data, "DRIVER", name, sizeof(name)))
-			(void)dn_text_printable(name, strlen(name), one->name, sizeof(one->name));
-	}
-}
-
 static uint64_t limit_of(int resource)
 {
 	struct rlimit limit;
@@ -114,7 +86,7 @@ int dn_kernel_read(const char *root, struct dn_kernel *ret_kernel, struct dn_err
 	/* With CONFIG_PSI_DEFAULT_DISABLED the file is there, and reading it fails. */
 	kernel.pressure = dn_source_line(root, "/proc/pressure/memory", line, sizeof(line)) == 0;
 	kernel.io_uring = has_io_uring(root);
-	read_accelerators(root, &kernel);
+	kernel.accelerator_count = dn_accelerators_find(root, kernel.accelerators);
 	kernel.limits = (struct dn_limits){
 		.locked_memory = limit_of(RLIMIT_MEMLOCK),
 		.files = limit_of(RLIMIT_NOFILE),

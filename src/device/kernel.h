@@ -8,13 +8,7 @@
 
 #include <dunlin/error.h>
 
-#define DN_ACCELERATORS_MAX 8
-
-/* /dev/accel/accelN: @name is the driver's, "unknown" where sysfs does not tell. */
-struct dn_accelerator {
-	char device[32];
-	char name[32];
-};
+#include "device/accelerator.h"
 
 /* The soft limit of a resource; UINT64_MAX: unlimited. */
 struct dn_limits {

@@ -49,9 +49,8 @@ static int listen_unix(const char *path, int *ret_fd, struct dn_error *err)
 	return 0;
 }
 
-/* "host:port" or "[host]:port" in two. */
-static int split(const char *address, char *host, size_t size, const char **ret_port,
-		 struct dn_error *err)
+int dn_listen_split(const char *address, char *host, size_t size, const char **ret_port,
+		    struct dn_error *err)
 {
 	const char *colon = strrchr(address, ':');
 	size_t length = colon ? (size_t)(colon - address) : 0;
@@ -60,7 +59,7 @@ static int split(const char *address, char *host, size_t size, const char **ret_
 	if (!colon || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0' ||
 	    strlen(colon + 1) > 5 || strtoul(colon + 1, NULL, 10) > PORT_MAX)
 		return dn_error_set(err, EINVAL,
-				    "listen at '%.120s': HOST:PORT, [ADDRESS]:PORT or unix:PATH",
+				    "'%.120s' is no HOST:PORT, [ADDRESS]:PORT or unix:PATH",
 				    address);
 	*ret_port = colon + 1;
 	if (length >= 2 && address[0] == '[' && colon[-1] == ']') {
@@ -68,8 +67,7 @@ static int split(const char *address, char *host, size_t size, const char **ret_
 		length -= 2;
 	}
 	if (length >= size)
-		return dn_error_set(err, ENAMETOOLONG, "listen at '%.120s': the name is too long",
-				    address);
+		return dn_error_set(err, ENAMETOOLONG, "'%.120s': the name is too long", address);
 	memcpy(host, address, length);
 	host[length] = '\0';
 	return 0;
@@ -114,10 +112,10 @@ static int listen_tcp(const char *address, int *ret_fd, char *ret_name, struct d
 	struct addrinfo *list = NULL;
 	const char *port = "";
 	char host[256] = "";
-	int r = split(address, host, sizeof(host), &port, err);
+	int r = dn_listen_split(address, host, sizeof(host), &port, err);
 
 	if (r < 0)
-		return r;
+		return dn_error_prefix(err, r, "listen");
 	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
 	if (r != 0)
 		return dn_error_set(err, EADDRNOTAVAIL, "listen at '%.120s': %s", address,

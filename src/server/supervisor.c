@@ -237,7 +237,7 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 
 /* Signals and time. */
 
-/* Who connects is refused then, and does not wait for a server that is about to end. */
+/* Who connects from now on is refused, or waits for the next server where the socket is systemd's. */
 static void close_listeners(struct supervisor *s)
 {
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
@@ -347,6 +347,8 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 
 	s->n_inherited = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
 	s->n_listeners = s->n_inherited;
+	if (s->n_listeners > 0)
+		dn_log_event("info", "listen", "inherited=%u", s->n_listeners);
 	if (s->n_listeners == 0 && n == 0) {
 		listen = elsewhere;
 		n = 1;

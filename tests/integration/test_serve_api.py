@@ -77,7 +77,9 @@ class Texts(support.Case):
         answer = self.server.complete()
         self.assertRegex(answer.headers["Server-Timing"], r"queue;dur=[\d.]+, prefill;dur=")
         self.assertRegex(answer.headers["X-Request-Id"], "^req_[0-9a-f]{16}$")
-        self.assertEqual(len(self.server.events("generation", answer.headers["X-Request-Id"])), 1)
+        number = answer.headers["X-Request-Id"]
+        serving.wait_for(lambda: self.server.events("generation", number), "its line in the log")
+        self.assertEqual(len(self.server.events("generation", number)), 1)
         self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
     @serving.needs_prometheus

@@ -12,7 +12,7 @@ import support
 from support import USAGE, FAILED, dunlin
 
 VERBS = ["run", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "doctor",
-         "embed", "rerank", "prepare", "restore"]
+         "embed", "rerank", "prepare", "restore", "health"]
 
 
 def options_of(verb):

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "device/accelerator.h"
 #include "device/bandwidth.h"
 #include "device/cpu-list.h"
 #include "device/cpu.h"
@@ -382,14 +383,41 @@ static void test_accelerators(void **state)
 	put("/dev/accel/accel0", "");
 	put("/dev/accel/accel3", "");
 	put("/sys/class/accel/accel0/device/uevent", "DRIVER=rocket\nOF_NAME=npu\n");
+	put("/dev/accel1", "");
+	put("/dev/dri/card0", "");
+	put("/dev/dri/renderD129", "");
+	put("/sys/class/drm/renderD129/device/uevent", "DRIVER=panthor\033[2J\n");
 	put("/proc/pressure/memory", "some avg10=0.00\n");
 	(void)dn_kernel_read(tree, &kernel, NULL);
-	assert_int_equal(kernel.accelerator_count, 2);
+	assert_int_equal(kernel.accelerator_count, 4);
 	assert_string_equal(kernel.accelerators[0].device, "/dev/accel/accel0");
 	assert_string_equal(kernel.accelerators[0].name, "rocket");
 	assert_string_equal(kernel.accelerators[1].device, "/dev/accel/accel3");
 	assert_string_equal(kernel.accelerators[1].name, "unknown");
+	assert_string_equal(kernel.accelerators[2].device, "/dev/accel1");
+	assert_string_equal(kernel.accelerators[3].device, "/dev/dri/renderD129");
+	assert_null(strchr(kernel.accelerators[3].name, '\033'));
+	assert_non_null(strstr(kernel.accelerators[3].name, "panthor"));
 	assert_true(kernel.pressure);
+}
+
+/* More nodes than there is room for. */
+static void test_many_accelerators(void **state)
+{
+	struct dn_accelerator found[DN_ACCELERATORS_MAX + 1];
+
+	(void)state;
+	assert_int_equal(dn_accelerators_find(tree, found), 0);
+	for (int i = 0; i < DN_ACCELERATORS_MAX + 4; i++) {
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "/dev/dri/renderD%d", 128 + i);
+		put(path, "");
+	}
+	memset(found, 0x5a, sizeof(found));
+	assert_int_equal(dn_accelerators_find(tree, found), DN_ACCELERATORS_MAX);
+	assert_string_equal(found[DN_ACCELERATORS_MAX - 1].device, "/dev/dri/renderD143");
+	assert_int_equal(found[DN_ACCELERATORS_MAX].device[0], 0x5a);
 }
 
 static void test_process_memory(void **state)
@@ -483,6 +511,7 @@ int main(void)
 		CASE(test_memory_limits),
 		CASE(test_broken),
 		CASE(test_accelerators),
+		CASE(test_many_accelerators),
 		CASE(test_process_memory),
 		cmocka_unit_test(test_cpu_lists),
 		cmocka_unit_test(test_this_machine),

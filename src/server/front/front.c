@@ -11,9 +11,9 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <event2/util.h>
 
 #include "base/clock.h"
 #include "sandbox/jail.h"
