@@ -138,10 +138,16 @@ int dn_listen_open(const char *address, int *ret_fd, char *ret_name, struct dn_e
 	return listen_unix(address + strlen(UNIX_PREFIX), ret_fd, err);
 }
 
-void dn_listen_forget(const char *address)
+void dn_listen_close(int fd)
 {
-	if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
-		(void)unlink(address + strlen(UNIX_PREFIX));
+	struct sockaddr_un address = { .sun_family = AF_UNSPEC };
+	socklen_t size = sizeof(address) - 1; /* so that a path ends */
+
+	/* What it was bound to, and not what was asked for: that may be another server's. */
+	if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
+	    address.sun_family == AF_UNIX && address.sun_path[0] != '\0')
+		(void)unlink(address.sun_path);
+	close(fd);
 }
 
 uint32_t dn_listen_inherited(int *fds, uint32_t max)

@@ -19,8 +19,8 @@
 DN_MUST_CHECK int dn_listen_open(const char *address, int *ret_fd, char *ret_name,
 				 struct dn_error *err);
 
-/* Removes the file of a socket that is not listened at any more; of others there is none. */
-void dn_listen_forget(const char *address);
+/* Closes a socket that was made here, and removes its file, where it has one. */
+void dn_listen_close(int fd);
 
 /**
  * dn_listen_split() - the two halves of HOST:PORT or [HOST]:PORT

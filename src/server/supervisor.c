@@ -240,8 +240,12 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 /* Who connects from now on is refused, or waits for the next server where the socket is systemd's. */
 static void close_listeners(struct supervisor *s)
 {
-	for (uint32_t i = 0; i < s->n_listeners; i++)
-		close(s->listeners[i]);
+	for (uint32_t i = 0; i < s->n_listeners; i++) {
+		if (i < s->n_inherited)
+			close(s->listeners[i]);
+		else
+			dn_listen_close(s->listeners[i]);
+	}
 	s->n_listeners = 0;
 }
 
@@ -341,7 +345,8 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 	const char *const *listen = o->listen;
 	uint32_t n = o->n_listen;
 
-	s->n_listeners = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
+	s->n_inherited = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
+	s->n_listeners = s->n_inherited;
 	if (s->n_listeners > 0)
 		dn_log_event("info", "listen", "inherited=%u", s->n_listeners);
 	if (s->n_listeners == 0 && n == 0) {
@@ -360,7 +365,6 @@ static int open_listeners(struct supervisor *s, struct dn_error *err)
 		if (r < 0)
 			return r;
 		s->n_listeners++;
-		s->n_made++;
 		dn_log_event("info", "listen", "at=%s", dn_log_value(name, value, sizeof(value)));
 	}
 	return 0;
@@ -448,8 +452,6 @@ static void supervisor_done(struct supervisor *s)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
 	close_listeners(s);
-	for (uint32_t i = 0; i < DN_MIN(s->n_made, s->options->n_listen); i++)
-		dn_listen_forget(s->options->listen[i]);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])
 			event_free(s->signals[i]);

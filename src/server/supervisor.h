@@ -32,7 +32,7 @@ struct supervisor {
 	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
 	int listeners[DN_SERVE_LISTEN_MAX];
 	uint32_t n_listeners;
-	uint32_t n_made; /* of the sockets that the options name */
+	uint32_t n_inherited; /* the first of them */
 	struct dn_child front;
 	struct dn_channel channel;
 	struct event *readable;

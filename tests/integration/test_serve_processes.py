@@ -178,7 +178,10 @@ class Killed(support.Case):
             if values:
                 print(f"{role}: {len(values)} kills, back after {statistics.median(values):.3f} s "
                       f"(median), {max(values):.3f} s (most)", flush=True)
-        print(f"{sum(load.good)} answers, {sum(load.errors)} errors", flush=True)
+        # Workers that end young, one after the other, are not started again until they are asked.
+        failed = len(self.server.events("model", "state=failed"))
+        print(f"{sum(load.good)} answers, {sum(load.errors)} errors, {failed} times not started at "
+              "once", flush=True)
         self.assertEqual(load.wrong, [])
         self.assertTrue(all(load.good), load.good)
         # Those that were running; a front is gone for a moment, in which others find nobody.
@@ -186,7 +189,6 @@ class Killed(support.Case):
         wait_for(lambda: self.settled() == before, f"{before}, not {self.settled()}", 30, 0.2)
         if not serving.SANITIZED:
             self.assertLess(resident(self.pid) - memory, 2 * MIB)
-        self.assertEqual(len(self.server.events("model", "state=failed")), 0)
 
     def test_others_go_on(self):
         """Of two models, the other one's stream does not notice."""
@@ -286,7 +288,7 @@ class Memory(support.Case):
     def test_room_for_one(self):
         with Server("--context", "512", "--parallel", "1", models=self.models(1)) as server:
             need = self.planned(server, "m0")
-        budget = 24 + (need * 3 // 2 + MIB - 1) // MIB
+        budget = 32 + (need * 3 // 2 + MIB - 1) // MIB
         with Server("--context", "512", "--parallel", "1", "--memory", f"{budget}M",
                     models=self.models()) as server:
             most, stop = [0], threading.Event()
@@ -322,7 +324,7 @@ class Memory(support.Case):
     def test_too_small(self):
         done = support.dunlin("serve", support.tiny_model(), "--memory", "20M", "--listen",
                               "127.0.0.1:0")
-        self.bad(done, support.FAILED, "20 MiB", "32")
+        self.bad(done, support.FAILED, "20 MiB", "takes up to")
         with Server("--memory", "38M", "--context", "200", ready=False) as server:
             wait_for(lambda: server.events("model", "state=failed"), "a failure")
             answer = server.complete()
@@ -338,8 +340,12 @@ class Ends(support.Case):
         for number in (signal.SIGTERM, signal.SIGINT):
             with Server("--context", "30000") as server:
                 idle = server.connect()
-                connection, answer = server.stream(max_tokens=6000)
+                connection, answer = server.stream(max_tokens=20000)
                 answer.readline()
+                events = []
+                reader = threading.Thread(
+                    target=lambda: events.extend(serving.events_of(answer)))
+                reader.start()
                 server.process.send_signal(number)
                 wait_for(lambda: server.events("drain"), "the word")
 
@@ -349,8 +355,9 @@ class Ends(support.Case):
                     except ConnectionRefusedError:
                         return True
                 wait_for(is_refused, "refused connections", 10)
+                self.assertFalse(server.ended())
                 self.assertEqual(idle.recv(1), b"")
-                events = list(serving.events_of(answer))
+                reader.join(serving.PATIENCE)
                 self.assertIsNone(events[-1])
                 self.assertEqual(server.process.wait(serving.PATIENCE), 0)
                 for each in (idle, connection):
