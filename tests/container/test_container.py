@@ -243,8 +243,17 @@ class Podman(Container):
     """What only podman has."""
 
     def test_same_id_twice(self):
-        again = engine.build("dunlin-again", *self.args, "--no-cache", context=self.context)
+        again = engine.build("dunlin-again", *self.args, context=self.context)
         self.assertEqual(again, self.id)
+
+    def test_same_layers_without_cache(self):
+        """Bit for bit; podman 4.3 itself writes random names into images of the format docker."""
+        engine.build("dunlin-anew", *self.args, "--no-cache", context=self.context)
+        first, second = (engine.inspect("image", tag) for tag in (TAG, "dunlin-anew"))
+        self.assertEqual(first["RootFS"], second["RootFS"])
+        for image in first, second:
+            image["Config"].pop("Hostname", None)
+        self.assertEqual(first["Config"], second["Config"])
 
     def test_published(self):
         """As the examples have it: on an address of this machine alone."""
