@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 
 #include <event2/event.h>
 #include <event2/util.h>

@@ -2,14 +2,11 @@
 /* The supervisor: who is started, restarted, given room and told to go. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/types.h>
 #include <time.h>
 
 #include <event2/event.h>

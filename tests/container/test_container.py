@@ -229,6 +229,7 @@ class Container(support.Case):
         self.assertRegex(engine.logs(container), r'(?m)^info device accelerator=/dev/accel0 '
                                                  r'driver="\S+" message="not used')
 
+    @support.needs_time
     def test_baked_in(self):
         """--build-arg MODEL=models/NAME; what is compiled is not compiled again."""
         engine.build("dunlin-baked", *self.args, "--build-arg", "MODEL=models/tiny.gguf",
@@ -246,6 +247,7 @@ class Podman(Container):
         again = engine.build("dunlin-again", *self.args, context=self.context)
         self.assertEqual(again, self.id)
 
+    @support.needs_time
     def test_same_layers_without_cache(self):
         """Bit for bit; podman 4.3 itself writes random names into images of the format docker."""
         engine.build("dunlin-anew", *self.args, "--no-cache", context=self.context)

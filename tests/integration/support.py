@@ -22,6 +22,8 @@ OK, FAILED, USAGE, WORKER, INTERRUPTED = 0, 1, 2, 3, 130
 needs_shared = unittest.skipUnless(SHARED, "DUNLIN_SHARED is not set: no golden data")
 needs_model = unittest.skipUnless(REAL_MODEL, "DUNLIN_TEST_MODEL is not set: no real model")
 
+needs_time = unittest.skipUnless(os.environ.get("DUNLIN_LONG"), "scripts/test --long runs this")
+
 _folder = tempfile.TemporaryDirectory(prefix="dunlin-test-")
 FOLDER = pathlib.Path(_folder.name)
 
