@@ -23,6 +23,7 @@
 #define DN_CONTROL_KEY_MAX   32 /* bytes of a key's SHA-256 */
 #define DN_SERVER_MODELS_MAX 64
 #define DN_SERVER_KEYS_MAX   256
+#define DN_SERVER_HOSTS_MAX  32
 
 enum dn_control_type {
 	/* To the front. */

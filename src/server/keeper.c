@@ -44,14 +44,12 @@ static void on_frame(evutil_socket_t fd, short what, void *data);
 
 static void process_done(struct dn_keeper_process *process)
 {
-	const bool was_there = process->child.pid > 0 || process->grouped;
-
 	if (process->readable)
 		event_free(process->readable);
 	process->readable = NULL;
 	dn_channel_done(&process->channel);
 	dn_child_done(&process->child);
-	if (was_there && process->grouped)
+	if (process->grouped)
 		dn_cgroup_group_done(&process->group);
 	process->grouped = false;
 }

@@ -23,7 +23,6 @@
 #define DN_SERVE_LISTEN_MAX 16
 /* Where no socket is handed over, and none asked for. */
 #define DN_SERVE_DEFAULT_LISTEN "127.0.0.1:8080"
-#define DN_SERVE_HOSTS_MAX	32
 
 /**
  * struct dn_serve_model - a model that can be asked for; all borrowed

@@ -177,7 +177,7 @@ static int take(struct dn_front *front, const struct dn_control *control, int *f
 		front->keys[front->n_keys++] = control->u.key;
 		return 0;
 	case DN_CONTROL_HOST:
-		if (front->n_hosts == DN_FRONT_HOSTS_MAX)
+		if (front->n_hosts == DN_SERVER_HOSTS_MAX)
 			return dn_error_set(err, EBADMSG, "control: too many names");
 		dn_control_set_text(front->hosts[front->n_hosts++], DN_CONTROL_NAME_MAX,
 				    control->u.text);

@@ -17,8 +17,6 @@
 
 struct event_base;
 
-#define DN_FRONT_HOSTS_MAX 64
-
 /**
  * struct dn_front - all of the process
  * @jail: in words, for /props
@@ -37,7 +35,7 @@ struct dn_front {
 	char jail[DN_CONTROL_TEXT_MAX];
 	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
 	uint32_t n_keys;
-	char hosts[DN_FRONT_HOSTS_MAX][DN_CONTROL_NAME_MAX];
+	char hosts[DN_SERVER_HOSTS_MAX][DN_CONTROL_NAME_MAX];
 	uint32_t n_hosts;
 	bool started;
 	bool draining;
