@@ -90,17 +90,14 @@ INLINE ivec ivec_moved(ivec v, uint32_t from, uint32_t to, int32_t mask)
 /* 2^at more where the byte of eight words has the run's bit. */
 INLINE void add_bits(ivec q[8], const uint8_t *words, uint32_t run, const uint32_t at)
 {
-	const int32_t bits = (int32_t)(0x01010101U << run);
-	const int32_t value = (int32_t)(0x01010101U << at);
-
 #pragma GCC unroll 8
 	for (uint32_t j = 0; j < 8; j++) {
 		const ivec v = word(words, j);
 
 		if (BITS_MOVE)
-			q[j] = ivec_or(q[j], ivec_moved(v, run, at, value));
+			q[j] = ivec_or(q[j], ivec_moved(v, run, at, (int32_t)(0x01010101U << at)));
 		else
-			q[j] = ivec_add_where(q[j], v, bits, 1U << at);
+			q[j] = ivec_add_where(q[j], v, (int32_t)(0x01010101U << run), 1U << at);
 	}
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Answers, whole or in pieces. */
 
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>

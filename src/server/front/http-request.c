@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Heads of requests: http-parser takes them apart, and what it forgives is refused. */
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,7 +228,7 @@ static bool read_path(struct dn_http_connection *c)
 	for (const char *from = path; *from; from++) {
 		char digits[3] = "";
 		char *end = digits;
-		long value = *from;
+		long value = (unsigned char)*from;
 
 		if (*from == '%') {
 			memcpy(digits, from + 1, strnlen(from + 1, 2));
