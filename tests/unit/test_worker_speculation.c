@@ -140,7 +140,10 @@ static void assert_same(const char *what, const struct answer *a, const struct a
 	    memcmp(a->text, b->text, sizeof(a->text)) != 0)
 		fail_msg("%s: the answer of %u tokens is another, of %u", what, a->n, b->n);
 	assert_int_equal(a->error.code, b->error.code);
-	assert_memory_equal(&a->accepted, &b->accepted, sizeof(a->accepted));
+	/* Of what was promised the times may differ. */
+	assert_int_equal(a->accepted.prompt_tokens, b->accepted.prompt_tokens);
+	assert_int_equal(a->accepted.reused_tokens, b->accepted.reused_tokens);
+	assert_int_equal(a->accepted.max_tokens, b->accepted.max_tokens);
 	assert_int_equal(a->done.prompt_tokens, b->done.prompt_tokens);
 	assert_int_equal(a->done.reused_tokens, b->done.reused_tokens);
 	assert_int_equal(a->done.output_tokens, b->done.output_tokens);
