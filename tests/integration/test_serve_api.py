@@ -73,6 +73,13 @@ class Texts(support.Case):
         self.assertEqual(props["models"][0]["meta"]["context_length"], 512)
         self.assertEqual(props["models"][0]["restarts"], 0)
 
+    def test_speculation(self):
+        """Guesses change when tokens come, and nothing in them."""
+        texts = [self.server.complete(speculation=mode, max_tokens=60).json()["choices"][0]["text"]
+                 for mode in ("auto", "off")]
+        self.assertEqual(texts[0], texts[1])
+        self.assertEqual(self.server.complete(speculation="x").error()["param"], "speculation")
+
     def test_headers(self):
         answer = self.server.complete()
         self.assertRegex(answer.headers["Server-Timing"], r"queue;dur=[\d.]+, prefill;dur=")

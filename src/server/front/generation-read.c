@@ -163,6 +163,20 @@ static bool read_time(struct dn_generation *g, const json_t *body, const struct 
 			     &g->submit.first_deadline_ns, error);
 }
 
+/* Guessed tokens come in bursts: who wants an even pace can do without. */
+static bool read_speculation(struct dn_frame_submit *submit, const json_t *mode,
+			     struct dn_api_error *error)
+{
+	const char *word = json_string_value(mode);
+
+	if (!mode || json_is_null(mode))
+		return true;
+	if (!word || (strcmp(word, "auto") != 0 && strcmp(word, "off") != 0))
+		return dn_api_bad(error, "speculation", "'speculation' is 'auto' or 'off'");
+	submit->speculation = strcmp(word, "off") == 0 ? DN_SPECULATION_OFF : DN_SPECULATION_AUTO;
+	return true;
+}
+
 static bool read_seed(struct dn_frame_submit *submit, const json_t *seed,
 		      struct dn_api_error *error)
 {
@@ -234,6 +248,7 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 	    !read_stop(&g->submit, json_object_get(body, "stop"), error) ||
 	    !read_biases(&g->submit, json_object_get(body, "logit_bias"), error) ||
 	    !read_seed(&g->submit, json_object_get(body, "seed"), error) ||
+	    !read_speculation(&g->submit, json_object_get(body, "speculation"), error) ||
 	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
 	    !g->format->read_logprobs(g, body, error))
 		return false;
