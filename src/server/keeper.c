@@ -344,6 +344,7 @@ static void start_worker(struct dn_keeper *keeper)
 	int r = process_start(keeper, &keeper->worker, &err);
 
 	keeper->state = DN_KEEPER_STARTING;
+	keeper->restoring = 0;
 	if (r >= 0) {
 		limit_worker(keeper);
 		r = load_worker(keeper, &err);
@@ -407,9 +408,15 @@ static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *
 	keeper->planned_bytes = DN_MAX(keeper->planned_bytes, loaded->planned_bytes);
 	if (keeper->most_bytes)
 		keeper->planned_bytes = DN_MIN(keeper->planned_bytes, keeper->most_bytes);
-	keeper->restoring = 0;
 	restore_prefixes(keeper);
 	if (keeper->restoring == 0)
+		become_ready(keeper);
+}
+
+/* A prefix is there again, or does not fit any more, which is no loss. */
+static void take_restored(struct dn_keeper *keeper)
+{
+	if (--keeper->restoring == 0)
 		become_ready(keeper);
 }
 
@@ -450,13 +457,9 @@ static void take_worker_frame(struct dn_keeper *keeper, const struct dn_frame *f
 	else if (frame->type == DN_FRAME_LOADED)
 		take_loaded(keeper, &frame->u.loaded);
 	else if (keeper->restoring > 0 && frame->request >= RESTORE_NUMBERS)
-		/* A prefix that does not fit any more is no loss. */
-		keeper->restoring--;
+		take_restored(keeper);
 	else if (frame->type == DN_FRAME_ERROR)
 		fail(keeper, frame->u.error.message);
-	if (keeper->state == DN_KEEPER_STARTING && keeper->restoring == 0 &&
-	    frame->request >= RESTORE_NUMBERS)
-		become_ready(keeper);
 }
 
 static void on_frame(evutil_socket_t socket, short what, void *data)

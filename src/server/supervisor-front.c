@@ -152,23 +152,19 @@ int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
 	return 0;
 }
 
-static void restart_front(struct supervisor *s)
+void dn_supervisor_on_front_retry(evutil_socket_t fd, short what, void *data)
 {
+	struct supervisor *s = data;
 	struct dn_error err = DN_ERROR_INIT;
 	const struct timeval after = { 0, FRONT_RETRY_MS * 1000 };
 
+	(void)fd;
+	(void)what;
 	if (dn_supervisor_start_front(s, &err) >= 0)
 		return;
 	dn_log_event("error", "front", "message=\"%s\"", err.message);
 	dn_supervisor_drop_front(s);
 	(void)evtimer_add(s->front_retry, &after);
-}
-
-void dn_supervisor_on_front_retry(evutil_socket_t fd, short what, void *data)
-{
-	(void)fd;
-	(void)what;
-	restart_front(data);
 }
 
 void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *how)

@@ -25,7 +25,7 @@
 struct supervisor {
 	const struct dn_serve_options *options;
 	struct event_base *base;
-	struct event *signals[4];
+	struct event *signals[3];
 	struct event *tick;
 	struct event *front_retry;
 	struct dn_cgroup_limits groups;
