@@ -370,7 +370,7 @@ int dn_model_give_back(const struct dn_model *m, uint32_t file, int fd, struct d
 		return dn_error_set(err, EBADMSG,
 				    "the prepared model is damaged (its rest): "
 				    "prepare the model again");
-	prepared = mmap(NULL, m->prepared.bytes, PROT_READ, MAP_SHARED, m->prepared.fd, 0);
+	prepared = mmap(NULL, m->prepared.bytes, PROT_READ, MAP_PRIVATE, m->prepared.fd, 0);
 	if (prepared == MAP_FAILED)
 		return dn_error_memory(err, "the prepared model", m->prepared.bytes);
 	head = dn_gguf_head(m->gguf, file);

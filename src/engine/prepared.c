@@ -125,7 +125,7 @@ static int map_tables(int fd, const struct dn_prepared_head *head,
 
 	if (!head->tables_bytes)
 		return 0;
-	map = mmap(NULL, head->tables_bytes, PROT_READ, MAP_SHARED, fd, (off_t)head->tables_at);
+	map = mmap(NULL, head->tables_bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)head->tables_at);
 	if (map == MAP_FAILED)
 		return dn_error_memory(err, "the tokenizer's tables", head->tables_bytes);
 	*ret_tables = (struct dn_tokenizer_tables){ map, head->tables_bytes };
@@ -185,7 +185,11 @@ static void touch_piece(void *data, uint32_t piece, uint32_t thread)
 	dn_pages_read(job->region + at, bytes);
 }
 
-/* Maps @bytes of @fd where an address and the place in the file are multiples of large pages alike. */
+/*
+ * Maps @bytes of @fd where an address and the place in the file are multiples of large pages alike.
+ * Private, as all mappings of a prepared form: nobody writes, and before Linux 6.7 what is sealed
+ * against writing maps in no other way.
+ */
 static void *map_aligned(int fd, uint64_t offset, size_t bytes)
 {
 	uint8_t *room;
@@ -193,12 +197,12 @@ static void *map_aligned(int fd, uint64_t offset, size_t bytes)
 	void *map;
 
 	if (offset % DN_HUGE_PAGE || bytes < DN_HUGE_PAGE)
-		return mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+		return mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, (off_t)offset);
 	room = mmap(NULL, bytes + DN_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (room == MAP_FAILED)
 		return MAP_FAILED;
 	before = DN_ROUND_UP((uintptr_t)room, DN_HUGE_PAGE) - (uintptr_t)room;
-	map = mmap(room + before, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+	map = mmap(room + before, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset);
 	if (map == MAP_FAILED) {
 		(void)munmap(room, bytes + DN_HUGE_PAGE);
 		return MAP_FAILED;
