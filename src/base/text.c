@@ -165,3 +165,12 @@ size_t dn_text_printable(const char *text, size_t size, char *out, size_t out_si
 	out[used] = '\0';
 	return used;
 }
+
+int dn_hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}

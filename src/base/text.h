@@ -42,6 +42,9 @@ size_t dn_utf8_complete(const char *text, size_t size);
  */
 size_t dn_text_printable(const char *text, size_t size, char *out, size_t out_size);
 
+/* 0 to 15 for a hexadecimal digit of either case, else -1. */
+int dn_hex_value(char c);
+
 /* Whether a terminal would act on @point instead of showing it. */
 bool dn_point_is_control(uint32_t point);
 

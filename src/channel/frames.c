@@ -591,3 +591,14 @@ void dn_frame_set_text(char *field, size_t field_size, const char *text, size_t 
 
 	memset(field + used, 0, field_size - used);
 }
+
+uint32_t dn_priority_rank(uint32_t priority)
+{
+	static const uint32_t ranks[] = {
+		[DN_PRIORITY_URGENT] = 0,
+		[DN_PRIORITY_NORMAL] = 1,
+		[DN_PRIORITY_BATCH] = 2,
+	};
+
+	return ranks[priority];
+}

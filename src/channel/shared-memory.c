@@ -14,6 +14,8 @@
 /* Linux 6.3; absent from older headers. */
 #define NOEXEC_SEAL 0x0008U
 
+#define FIXED (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
+
 static int create(const char *name, struct dn_error *err)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | NOEXEC_SEAL);
@@ -55,9 +57,19 @@ int dn_shared_from_bytes(const char *name, const void *bytes, size_t size, int *
 	r = write_all(fd, bytes, size);
 	if (r < 0)
 		return dn_error_errno(err, -r, "fill shared memory '%s' (%zu bytes)", name, size);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	if (fcntl(fd, F_ADD_SEALS, FIXED | F_SEAL_SEAL) < 0)
 		return dn_error_errno(err, errno, "seal shared memory '%s'", name);
 	*ret_fd = dn_steal_fd(&fd);
+	return 0;
+}
+
+int dn_shared_begin(const char *name, int *ret_fd, struct dn_error *err)
+{
+	int fd = create(name, err);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
 	return 0;
 }
 
@@ -82,9 +94,16 @@ int dn_shared_new(const char *name, uint64_t size, int *ret_fd, struct dn_error 
 
 int dn_shared_seal(int fd, struct dn_error *err)
 {
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	if (fcntl(fd, F_ADD_SEALS, FIXED | F_SEAL_SEAL) < 0)
 		return dn_error_errno(err, errno, "seal shared memory (still mapped?)");
 	return 0;
+}
+
+bool dn_shared_is_sealed(int fd)
+{
+	const int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & FIXED) == FIXED;
 }
 
 /* Checks the seals first: only they make the size that is read after them lasting. */

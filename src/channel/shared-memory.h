@@ -7,6 +7,7 @@
 #define DUNLIN_CHANNEL_SHARED_MEMORY_H
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,11 +28,16 @@ struct dn_shared {
 DN_MUST_CHECK int dn_shared_from_bytes(const char *name, const void *bytes, size_t size,
 				       int *ret_fd, struct dn_error *err);
 
+/* Memory that grows as it is written to, until dn_shared_seal(). */
+DN_MUST_CHECK int dn_shared_begin(const char *name, int *ret_fd, struct dn_error *err);
+
 /* As dn_shared_from_bytes(), of zero bytes that the peer may fill; its size is fixed. */
 DN_MUST_CHECK int dn_shared_new(const char *name, uint64_t size, int *ret_fd, struct dn_error *err);
 
-/* Fixes the content of what dn_shared_new() made; -EBUSY while it is mapped for writing. */
+/* Fixes content and size of what these two made; -EBUSY while it is mapped for writing. */
 DN_MUST_CHECK int dn_shared_seal(int fd, struct dn_error *err);
+/* Whether nobody can change what is in it, nor its size. */
+bool dn_shared_is_sealed(int fd);
 
 /**
  * dn_shared_map() - map what another process sent, for reading

@@ -3,11 +3,9 @@
 #include "server/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -17,10 +15,7 @@
 
 #include "base/clock.h"
 #include "channel/frames.h"
-
-#ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
-#define MFD_NOEXEC_SEAL 8U
-#endif
+#include "channel/shared-memory.h"
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 10U
@@ -212,24 +207,14 @@ void dn_keeper_begin(struct dn_keeper *keeper, uint64_t most_bytes)
 		fail(keeper, err.message);
 }
 
-static int make_memory(struct dn_error *err)
-{
-	int fd = memfd_create("dunlin-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("dunlin-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	return fd < 0 ? dn_error_errno(err, errno, "make memory for weights") : fd;
-}
-
 static void prepare(struct dn_keeper *keeper)
 {
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_frame frame;
-	int r = make_memory(&err);
+	int r = dn_shared_begin("dunlin-weights", &keeper->weights, &err);
 
 	keeper->state = DN_KEEPER_PREPARING;
 	if (r >= 0) {
-		keeper->weights = r;
 		dn_frame_init(&frame, DN_FRAME_PREPARE, UINT32_MAX);
 		r = send_frame(&keeper->loader, &frame, keeper->weights, &err);
 	}
@@ -240,14 +225,15 @@ static void prepare(struct dn_keeper *keeper)
 /* Nobody can change it any more; the loader is not needed. */
 static void seal_weights(struct dn_keeper *keeper)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-	struct stat st;
+	struct dn_error err = DN_ERROR_INIT;
+	struct stat st = { .st_size = 0 };
 
 	process_done(&keeper->loader);
-	if (fcntl(keeper->weights, F_ADD_SEALS, seals) < 0 || fstat(keeper->weights, &st) < 0) {
-		fail(keeper, "the weights' memory could not be sealed");
+	if (dn_shared_seal(keeper->weights, &err) < 0) {
+		fail(keeper, err.message);
 		return;
 	}
+	(void)fstat(keeper->weights, &st);
 	keeper->weights_bytes = (uint64_t)st.st_size;
 	start_worker(keeper);
 }

@@ -15,28 +15,20 @@
 #include <openssl/sha.h>
 
 #include "base/io.h"
+#include "base/text.h"
 
 #define FILE_MAX    ((off_t)256 << 10)
 #define DIGEST_WORD "sha256:"
 #define KEY_LEAST   16
 #define SECRET	    24
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool parse_digest(const char *hex, uint8_t *out)
 {
 	if (strlen(hex) != (size_t)2 * SHA256_DIGEST_LENGTH)
 		return false;
 	for (size_t i = 0; i < SHA256_DIGEST_LENGTH; i++) {
-		const int high = hex_value(hex[2 * i]);
-		const int low = hex_value(hex[2 * i + 1]);
+		const int high = dn_hex_value(hex[2 * i]);
+		const int low = dn_hex_value(hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include <openssl/sha.h>
 
 #include "base/io.h"
+#include "channel/shared-memory.h"
 #include "store/new-file.h"
 #include "store/seal.h"
 
@@ -192,7 +192,6 @@ int dn_prefix_store_save(const struct dn_prefix_store *store, const struct dn_di
 static int read_sealed(int fd, const struct dn_seal *seal, struct dn_stored_prefix *ret,
 		       struct dn_error *err)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 	DN_AUTO_FD int memory = -1;
 	struct head head;
 	int r = dn_pread_whole(fd, &head, sizeof(head), 0, "a prefix", err);
@@ -202,12 +201,11 @@ static int read_sealed(int fd, const struct dn_seal *seal, struct dn_stored_pref
 	if (memcmp(head.magic, MAGIC, sizeof(head.magic)) != 0 || head.version != VERSION ||
 	    head.bytes != seal->bytes - sizeof(head))
 		return dn_error_set(err, EBADMSG, "this is no prefix");
-	memory = memfd_create("dunlin-prefix", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (memory < 0)
-		return dn_error_errno(err, errno, "make memory for a prefix");
-	r = copy(fd, sizeof(head), memory, head.bytes, err);
-	if (r >= 0 && fcntl(memory, F_ADD_SEALS, seals) < 0)
-		r = dn_error_errno(err, errno, "seal a prefix");
+	r = dn_shared_begin("dunlin-prefix", &memory, err);
+	if (r >= 0)
+		r = copy(fd, sizeof(head), memory, head.bytes, err);
+	if (r >= 0)
+		r = dn_shared_seal(memory, err);
 	if (r < 0)
 		return r;
 	*ret = (struct dn_stored_prefix){ dn_steal_fd(&memory), head.bytes, head.space };

@@ -2,10 +2,10 @@
 
 #include "server/saver.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 
+#include "channel/shared-memory.h"
 #include "server/log.h"
 
 struct job {
@@ -32,20 +32,12 @@ static void *save(void *data)
 	return NULL;
 }
 
-/* Whether nobody can change what is in it. */
-static bool is_sealed(int fd)
-{
-	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	const int seals = fcntl(fd, F_GET_SEALS);
-
-	return seals >= 0 && (seals & wanted) == wanted;
-}
-
 void dn_saver_begin(struct dn_saver *saver, const struct dn_digest *model, uint64_t space, int fd)
 {
 	struct job *job = NULL;
 
-	if (saver->store->folder && is_sealed(fd) && !atomic_exchange(&saver->busy, true)) {
+	if (saver->store->folder && dn_shared_is_sealed(fd) &&
+	    !atomic_exchange(&saver->busy, true)) {
 		dn_saver_done(saver);
 		job = malloc(sizeof(*job));
 		if (job) {

@@ -282,6 +282,8 @@ struct dn_place *dn_place_find(struct dn_worker *worker, uint64_t request, bool 
 DN_MUST_CHECK int dn_place_new(struct dn_worker *worker, uint32_t capacity,
 			       struct dn_place **ret_place, struct dn_error *err);
 void dn_place_free(struct dn_place *place);
+/* Whether it is of a request that steps compute; texts to be embedded have their own. */
+bool dn_place_runs(const struct dn_place *place);
 /* Frees the sequence kept for the longest; false where none is kept. */
 bool dn_place_evict(struct dn_worker *worker);
 

@@ -2,14 +2,12 @@
 /* Kept sequences leave as snapshots, come back from them, or are forgotten. */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "channel/shared-memory.h"
 #include "worker/internal.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
@@ -90,15 +88,15 @@ int dn_worker_snapshot(struct dn_worker *worker, const struct dn_frame *frame, i
 	r = find_kept(worker, frame->u.snapshot.kept, &place, err);
 	if (r < 0)
 		return r;
-	out = memfd_create("dunlin-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (out < 0)
-		return dn_error_errno(err, errno, "make memory for a snapshot");
-	r = save(worker, place, frame->u.snapshot.tokens, out, err);
+	r = dn_shared_begin("dunlin-snapshot", &out, err);
+	if (r >= 0)
+		r = save(worker, place, frame->u.snapshot.tokens, out, err);
+	if (r >= 0)
+		r = dn_shared_seal(out, err);
 	if (r < 0)
 		return r;
-	if (fstat(out, &st) < 0 ||
-	    fcntl(out, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
-		return dn_error_errno(err, errno, "seal a snapshot");
+	if (fstat(out, &st) < 0)
+		return dn_error_errno(err, errno, "look at a snapshot");
 	dn_frame_init(&worker->out, DN_FRAME_SNAPSHOT_OUT, frame->request);
 	worker->out.attachment = (uint64_t)st.st_size;
 	dn_worker_send(worker, &worker->out, out);

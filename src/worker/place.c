@@ -30,6 +30,11 @@ void dn_place_free(struct dn_place *place)
 	*place = (struct dn_place){ .state = DN_PLACE_FREE };
 }
 
+bool dn_place_runs(const struct dn_place *place)
+{
+	return place->state == DN_PLACE_PREFILL || place->state == DN_PLACE_DECODE;
+}
+
 bool dn_place_evict(struct dn_worker *worker)
 {
 	struct dn_place *oldest = NULL;

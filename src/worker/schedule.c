@@ -8,23 +8,6 @@
 /* Who is that near to the last moment in which a prompt can begin is not to wait for others. */
 #define NEARNESS 1.5
 
-/* The first is served first. */
-static uint32_t rank(uint32_t priority)
-{
-	static const uint32_t ranks[] = {
-		[DN_PRIORITY_URGENT] = 0,
-		[DN_PRIORITY_NORMAL] = 1,
-		[DN_PRIORITY_BATCH] = 2,
-	};
-
-	return ranks[priority];
-}
-
-static bool runs(const struct dn_place *place)
-{
-	return place->state == DN_PLACE_PREFILL || place->state == DN_PLACE_DECODE;
-}
-
 static uint32_t left_of_prompt(const struct dn_place *place)
 {
 	return place->state == DN_PLACE_PREFILL
@@ -35,16 +18,17 @@ static uint32_t left_of_prompt(const struct dn_place *place)
 bool dn_schedule_has_turn(const struct dn_worker *worker, const struct dn_place *place)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		if (runs(&worker->places[i]) &&
-		    rank(worker->places[i].priority) < rank(place->priority))
+		if (dn_place_runs(&worker->places[i]) &&
+		    dn_priority_rank(worker->places[i].priority) <
+			    dn_priority_rank(place->priority))
 			return false;
-	return runs(place);
+	return dn_place_runs(place);
 }
 
 bool dn_schedule_gives_way(const struct dn_place *a, const struct dn_place *b)
 {
-	if (rank(a->priority) != rank(b->priority))
-		return rank(a->priority) > rank(b->priority);
+	if (dn_priority_rank(a->priority) != dn_priority_rank(b->priority))
+		return dn_priority_rank(a->priority) > dn_priority_rank(b->priority);
 	return a->age > b->age;
 }
 
@@ -55,7 +39,8 @@ static uint32_t rows_beside(const struct dn_worker *worker, const struct dn_plac
 
 	for (uint32_t i = 0; i < worker->n_places; i++)
 		n += &worker->places[i] != place && worker->places[i].state == DN_PLACE_DECODE &&
-		     rank(worker->places[i].priority) == rank(place->priority);
+		     dn_priority_rank(worker->places[i].priority) ==
+			     dn_priority_rank(place->priority);
 	return n;
 }
 
@@ -67,7 +52,7 @@ static uint32_t served(const struct dn_worker *worker, const struct dn_place *pl
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		const struct dn_place *other = &worker->places[i];
 
-		n += other != place && runs(other) && other->client == place->client &&
+		n += other != place && dn_place_runs(other) && other->client == place->client &&
 		     dn_sequence_length(other->sequence) > other->n_reused;
 	}
 	return n;
@@ -137,7 +122,8 @@ static double time_of_higher(const struct dn_worker *worker, const struct dn_pla
 		const struct dn_place *other = &worker->places[i];
 		uint32_t most = worker->length - other->n_prompt;
 
-		if (!runs(other) || rank(other->priority) >= rank(place->priority) ||
+		if (!dn_place_runs(other) ||
+		    dn_priority_rank(other->priority) >= dn_priority_rank(place->priority) ||
 		    other->kind != DN_PLACE_GENERATE)
 			continue;
 		most = DN_MIN(most, other->max_output);
@@ -167,7 +153,7 @@ struct dn_prediction dn_schedule_predict(const struct dn_worker *worker,
 		const struct dn_place *other = &worker->places[i];
 
 		if (other == place || other->state != DN_PLACE_PREFILL ||
-		    rank(other->priority) != rank(place->priority) ||
+		    dn_priority_rank(other->priority) != dn_priority_rank(place->priority) ||
 		    goes_before(worker, place, other, now))
 			continue;
 		tokens += left_of_prompt(other);
@@ -218,7 +204,7 @@ void dn_schedule_expire(struct dn_worker *worker)
 		struct dn_error err = DN_ERROR_INIT;
 		const bool late = place->end_deadline_ns && now > place->end_deadline_ns;
 
-		if (!runs(place) || place->kind != DN_PLACE_GENERATE)
+		if (!dn_place_runs(place) || place->kind != DN_PLACE_GENERATE)
 			continue;
 		if (place->n_output > 0) {
 			if (late)

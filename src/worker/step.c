@@ -53,15 +53,10 @@ uint64_t dn_worker_thread_cpu(void)
 	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-static bool runs(const struct dn_place *place)
-{
-	return place->state == DN_PLACE_PREFILL || place->state == DN_PLACE_DECODE;
-}
-
 bool dn_worker_busy(const struct dn_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		if (runs(&worker->places[i]) || worker->places[i].state == DN_PLACE_EMBED)
+		if (dn_place_runs(&worker->places[i]) || worker->places[i].state == DN_PLACE_EMBED)
 			return true;
 	return false;
 }
@@ -240,7 +235,8 @@ uint32_t dn_worker_holders(const struct dn_worker *worker)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		n += runs(&worker->places[i]) && dn_sequence_length(worker->places[i].sequence) > 0;
+		n += dn_place_runs(&worker->places[i]) &&
+		     dn_sequence_length(worker->places[i].sequence) > 0;
 	return n;
 }
 
@@ -252,7 +248,8 @@ static struct dn_place *least(struct dn_worker *worker)
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		struct dn_place *place = &worker->places[i];
 
-		if (runs(place) && place->rows == 0 && dn_sequence_length(place->sequence) > 0 &&
+		if (dn_place_runs(place) && place->rows == 0 &&
+		    dn_sequence_length(place->sequence) > 0 &&
 		    (!found || dn_schedule_gives_way(place, found)))
 			found = place;
 	}

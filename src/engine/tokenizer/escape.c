@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/text.h"
 #include "engine/gguf/gguf.h"
 #include "engine/tokenizer/tokenizer-internal.h"
 
@@ -63,22 +64,13 @@ void dn_escape_read(struct dn_escape *escape, const struct dn_vocabulary *vocabu
 	}
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 size_t dn_escape_decode(const char *text, size_t size, bool is_byte, char *out)
 {
 	size_t n = 0;
 
 	if (is_byte && size == 6 && !memcmp(text, "<0x", 3) && text[5] == '>' &&
-	    hex_digit(text[3]) >= 0 && hex_digit(text[4]) >= 0) {
-		out[0] = (char)(hex_digit(text[3]) << 4 | hex_digit(text[4]));
+	    dn_hex_value(text[3]) >= 0 && dn_hex_value(text[4]) >= 0) {
+		out[0] = (char)(dn_hex_value(text[3]) << 4 | dn_hex_value(text[4]));
 		return 1;
 	}
 	for (size_t at = 0; at < size;) {

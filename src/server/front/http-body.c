@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "server/front/http-internal.h"
 
 /* Digits of a chunk's size, and bytes of the trailer: nobody needs more. */
@@ -43,15 +44,6 @@ static bool take_length(struct dn_http_connection *c, const char *data, size_t s
 	return true;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool bad_chunk(struct dn_http_connection *c)
 {
 	dn_http_refuse(c, 400, "the chunks of the body are none");
@@ -64,8 +56,8 @@ static bool take_size(struct dn_http_connection *c, const char *line, size_t siz
 	uint64_t value = 0;
 	size_t digits = 0;
 
-	while (digits < size && hex_value(line[digits]) >= 0 && digits <= SIZE_DIGITS)
-		value = value << 4 | (uint64_t)hex_value(line[digits++]);
+	while (digits < size && dn_hex_value(line[digits]) >= 0 && digits <= SIZE_DIGITS)
+		value = value << 4 | (uint64_t)dn_hex_value(line[digits++]);
 	if (digits == 0 || digits > SIZE_DIGITS || (digits < size && line[digits] != ';'))
 		return bad_chunk(c);
 	c->body_left = value;

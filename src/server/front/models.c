@@ -218,11 +218,6 @@ static void fail(struct dn_ask *ask, const struct dn_api_error *error)
 	ask->failed(ask, error);
 }
 
-static uint32_t rank(uint32_t priority)
-{
-	return priority == DN_PRIORITY_URGENT ? 0 : priority == DN_PRIORITY_NORMAL ? 1 : 2;
-}
-
 static uint32_t active_of(const struct dn_model_link *model, uint64_t client)
 {
 	uint32_t n = 0;
@@ -259,8 +254,8 @@ static uint32_t waiting_of(const struct dn_model_link *model, uint64_t client)
 static bool is_before(const struct dn_model_link *model, const struct dn_ask *a,
 		      const struct dn_ask *b)
 {
-	if (rank(a->priority) != rank(b->priority))
-		return rank(a->priority) < rank(b->priority);
+	if (dn_priority_rank(a->priority) != dn_priority_rank(b->priority))
+		return dn_priority_rank(a->priority) < dn_priority_rank(b->priority);
 	return a->client != b->client && active_of(model, a->client) < active_of(model, b->client);
 }
 
