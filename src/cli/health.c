@@ -13,10 +13,10 @@
 
 #include "cli/cli.h"
 #include "server/listen.h"
+#include "server/serve.h"
 
-#define DEFAULT_SERVER "127.0.0.1:8080"
-#define UNIX_PREFIX    "unix:"
-#define HTTP_PREFIX    "http://"
+#define UNIX_PREFIX "unix:"
+#define HTTP_PREFIX "http://"
 /* "HTTP/1.1 200": what is read of an answer. */
 #define STATUS_AT     9
 #define STATUS_LENGTH 12
@@ -183,7 +183,7 @@ static int look(const char *server, const struct values *values, struct dn_error
 
 static int run(struct dn_invocation *invocation)
 {
-	const char *given = invocation->n_args > 0 ? invocation->args[0] : DEFAULT_SERVER;
+	const char *given = invocation->n_args > 0 ? invocation->args[0] : DN_SERVE_DEFAULT_LISTEN;
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
@@ -198,7 +198,7 @@ const struct dn_verb dn_verb_health = {
 	.name = "health",
 	.arguments = "[SERVER]",
 	.summary = "Ask a server whether it is well.",
-	.details = "SERVER is HOST:PORT or unix:PATH (default: " DEFAULT_SERVER
+	.details = "SERVER is HOST:PORT or unix:PATH (default: " DN_SERVE_DEFAULT_LISTEN
 		   "). Exits with 0 where it\n"
 		   "is well, 1 where it is not or does not answer.\n",
 	.options = options,

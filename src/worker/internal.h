@@ -293,13 +293,14 @@ struct dn_prediction {
 	uint64_t end_ns;
 };
 
-/* schedule.c: whether nobody of a higher priority runs. */
-bool dn_schedule_has_turn(const struct dn_worker *worker, const struct dn_place *place);
+/* schedule.c: whose turn it is: the highest rank of those that run (dn_priority_rank()). */
+uint32_t dn_schedule_rank(const struct dn_worker *worker);
+bool dn_schedule_has_turn(const struct dn_place *place, uint32_t rank);
 /* Whether @a is to give back what it holds of the cache before @b does. */
 bool dn_schedule_gives_way(const struct dn_place *a, const struct dn_place *b);
-/* Whose prompt is to be computed next, of those that step @step has not looked at. */
-struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint64_t now,
-					 uint64_t step);
+/* Whose prompt of that rank is to be computed next, of those that step @step has not looked at. */
+struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint32_t rank,
+					 uint64_t now, uint64_t step);
 struct dn_prediction dn_schedule_predict(const struct dn_worker *worker,
 					 const struct dn_place *place, uint32_t max_output);
 /* Return: 0, or -ETIME where a deadline cannot be met, and what it would take. */

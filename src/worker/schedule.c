@@ -15,14 +15,19 @@ static uint32_t left_of_prompt(const struct dn_place *place)
 		       : 0;
 }
 
-bool dn_schedule_has_turn(const struct dn_worker *worker, const struct dn_place *place)
+uint32_t dn_schedule_rank(const struct dn_worker *worker)
 {
+	uint32_t highest = UINT32_MAX;
+
 	for (uint32_t i = 0; i < worker->n_places; i++)
-		if (dn_place_runs(&worker->places[i]) &&
-		    dn_priority_rank(worker->places[i].priority) <
-			    dn_priority_rank(place->priority))
-			return false;
-	return dn_place_runs(place);
+		if (dn_place_runs(&worker->places[i]))
+			highest = DN_MIN(highest, dn_priority_rank(worker->places[i].priority));
+	return highest;
+}
+
+bool dn_schedule_has_turn(const struct dn_place *place, uint32_t rank)
+{
+	return dn_place_runs(place) && dn_priority_rank(place->priority) == rank;
 }
 
 bool dn_schedule_gives_way(const struct dn_place *a, const struct dn_place *b)
@@ -95,8 +100,8 @@ static bool goes_before(const struct dn_worker *worker, const struct dn_place *a
 	return a->age < b->age;
 }
 
-struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint64_t now,
-					 uint64_t step)
+struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint32_t rank,
+					 uint64_t now, uint64_t step)
 {
 	struct dn_place *next = NULL;
 
@@ -104,7 +109,7 @@ struct dn_place *dn_schedule_next_prompt(const struct dn_worker *worker, uint64_
 		struct dn_place *place = &worker->places[i];
 
 		if (place->state == DN_PLACE_PREFILL && place->last_step != step &&
-		    dn_schedule_has_turn(worker, place) &&
+		    dn_schedule_has_turn(place, rank) &&
 		    (!next || goes_before(worker, place, next, now)))
 			next = place;
 	}

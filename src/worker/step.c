@@ -19,6 +19,7 @@ struct step {
 	uint32_t prefill;
 	uint32_t decode;
 	uint32_t drafted;
+	uint32_t rank; /* whose turn it is */
 };
 
 uint64_t dn_worker_now(void)
@@ -87,11 +88,11 @@ static void add_item(struct dn_worker *worker, struct step *step, struct dn_plac
  * What decodes leave of rows and tokens: one where a prompt waits, which else would wait for the end
  * of answers where as many of them run as a step has rows.
  */
-static uint32_t left_to_prompts(const struct dn_worker *worker)
+static uint32_t left_to_prompts(const struct dn_worker *worker, const struct step *step)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
 		if (worker->places[i].state == DN_PLACE_PREFILL &&
-		    dn_schedule_has_turn(worker, &worker->places[i]))
+		    dn_schedule_has_turn(&worker->places[i], step->rank))
 			return DN_MIN(worker->outputs, worker->batch) > 1;
 	return 0;
 }
@@ -99,13 +100,13 @@ static uint32_t left_to_prompts(const struct dn_worker *worker)
 /* From @turn on, so that all get theirs where there are more of them than a step takes. */
 static void add_decodes(struct dn_worker *worker, struct step *step)
 {
-	const uint32_t left = left_to_prompts(worker);
+	const uint32_t left = left_to_prompts(worker, step);
 
 	for (uint32_t i = 0; i < worker->n_places; i++) {
 		uint32_t at = (worker->turn + i) % worker->n_places;
 
 		if (worker->places[at].state != DN_PLACE_DECODE ||
-		    !dn_schedule_has_turn(worker, &worker->places[at]))
+		    !dn_schedule_has_turn(&worker->places[at], step->rank))
 			continue;
 		if (step->tokens_left <= left || step->rows_left <= left) {
 			worker->turn = at;
@@ -152,7 +153,8 @@ static void add_prompts(struct dn_worker *worker, struct step *step)
 	worker->steps++;
 	limit_prompts(worker, step);
 	while (step->tokens_left > 0) {
-		struct dn_place *next = dn_schedule_next_prompt(worker, now, worker->steps);
+		struct dn_place *next =
+			dn_schedule_next_prompt(worker, step->rank, now, worker->steps);
 
 		if (!next)
 			return;
@@ -391,6 +393,7 @@ void dn_worker_step(struct dn_worker *worker)
 	int r;
 
 	dn_schedule_expire(worker);
+	step.rank = dn_schedule_rank(worker);
 	dn_worker_embed_step(worker);
 	add_decodes(worker, &step);
 	add_prompts(worker, &step);

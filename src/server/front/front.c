@@ -23,16 +23,23 @@
 
 /* The supervisor. */
 
-static void tell(struct dn_front *front, enum dn_control_type type, uint32_t model)
+static void send_control(struct dn_front *front, const struct dn_control *control)
 {
 	struct dn_error err = DN_ERROR_INIT;
+
+	/* Without a supervisor there is nothing to live for. */
+	if (dn_channel_send(&front->channel, control, sizeof(*control), -1, &err) < 0)
+		(void)event_base_loopbreak(front->base);
+}
+
+static void tell(struct dn_front *front, enum dn_control_type type, uint32_t model)
+{
 	struct dn_control control;
 
 	dn_control_init(&control, type, model);
 	if (type == DN_CONTROL_HELLO)
 		dn_control_set_text(control.u.text, sizeof(control.u.text), front->jail);
-	if (dn_channel_send(&front->channel, &control, sizeof(control), -1, &err) < 0)
-		(void)event_base_loopbreak(front->base);
+	send_control(front, &control);
 }
 
 static void want(void *context, uint32_t model)
@@ -53,14 +60,11 @@ void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int f
 
 static void broken(void *context, uint32_t model, uint64_t first_request)
 {
-	struct dn_front *front = context;
-	struct dn_error err = DN_ERROR_INIT;
 	struct dn_control control;
 
 	dn_control_init(&control, DN_CONTROL_BROKEN, model);
 	control.u.broken.first_request = first_request;
-	if (dn_channel_send(&front->channel, &control, sizeof(control), -1, &err) < 0)
-		(void)event_base_loopbreak(front->base);
+	send_control(context, &control);
 }
 
 static void released(void *context, uint32_t model)
