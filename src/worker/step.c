@@ -139,30 +139,34 @@ static void add_chunk(struct dn_worker *worker, struct step *step, struct dn_pla
 		add_item(worker, step, place, chunk, wanted);
 }
 
-/* Several may come beside answers, or urgently: then a step does not last long. */
-static void limit_prompts(const struct dn_worker *worker, struct step *step)
+/*
+ * Tokens that prompts do not get of what the step has left: several may come beside answers, or
+ * urgently, and then a step does not last long.
+ */
+static uint32_t held_back(const struct dn_worker *worker, const struct step *step)
 {
-	if (worker->n_places > DN_WORKER_PLACES_PER_SEQUENCE)
-		step->tokens_left = dn_pace_chunk(&worker->pace, step->decode, step->tokens_left);
+	if (worker->n_places <= DN_WORKER_PLACES_PER_SEQUENCE)
+		return 0;
+	return step->tokens_left - dn_pace_chunk(&worker->pace, step->decode, step->tokens_left);
 }
 
 static void add_prompts(struct dn_worker *worker, struct step *step)
 {
 	const uint64_t now = dn_worker_now();
+	const uint32_t held = held_back(worker, step);
+	struct dn_place *next;
 
 	worker->steps++;
-	limit_prompts(worker, step);
-	while (step->tokens_left > 0) {
-		struct dn_place *next =
-			dn_schedule_next_prompt(worker, step->rank, now, worker->steps);
-
-		if (!next)
-			return;
+	step->tokens_left -= held;
+	while (step->tokens_left > 0 &&
+	       (next = dn_schedule_next_prompt(worker, step->rank, now, worker->steps))) {
 		next->last_step = worker->steps;
 		dn_prefix_take(worker, next);
 		if (!dn_prefix_awaits(next, worker->chosen, step->n_items))
 			add_chunk(worker, step, next);
 	}
+	/* Drafts may have them. */
+	step->tokens_left += held;
 }
 
 /* What may be guessed of a sequence's next tokens: nothing behind the last that it may have. */
