@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -19,8 +18,6 @@
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 10U
-/* A process that reads nothing for so long is stuck. */
-#define PATIENCE_S 2
 /* A worker that ended sooner after it was ready is one that fails. */
 #define YOUNG_NS UINT64_C(200000000)
 /* Beyond what it was planned to take; beyond the threads that compute. */
@@ -37,22 +34,10 @@ static void on_frame(evutil_socket_t fd, short what, void *data);
 
 /* Processes. */
 
-static void process_done(struct dn_keeper_process *process)
-{
-	if (process->readable)
-		event_free(process->readable);
-	process->readable = NULL;
-	dn_channel_done(&process->channel);
-	dn_child_done(&process->child);
-	if (process->grouped)
-		dn_cgroup_group_done(&process->group);
-	process->grouped = false;
-}
-
 /* What the model was planned to take, and some more: to be met by no worker that does as it should. */
 static void limit_worker(struct dn_keeper *keeper)
 {
-	struct dn_keeper_process *process = &keeper->worker;
+	struct dn_process *process = &keeper->worker;
 	const uint32_t threads = DN_MAX(keeper->options->load.threads, 1U);
 	struct dn_error err = DN_ERROR_INIT;
 	char name[64];
@@ -71,51 +56,25 @@ static void limit_worker(struct dn_keeper *keeper)
 		process->group.held = 0;
 }
 
-static int process_start(struct dn_keeper *keeper, struct dn_keeper_process *process,
-			 struct dn_error *err)
+static int start_process(struct dn_keeper *keeper, struct dn_process *process, struct dn_error *err)
 {
 	char *const jailed[] = { "dunlin", "worker", NULL };
 	char *const free_running[] = { "dunlin", "worker", "--no-sandbox", NULL };
-	struct dn_channel theirs = DN_CHANNEL_INIT;
-	struct dn_spawn_descriptor descriptors[2];
-	const struct dn_spawn_options options = {
-		.path = "/proc/self/exe",
-		.program_fd = -1,
-		.arguments = keeper->options->no_sandbox ? free_running : jailed,
-		.descriptors = descriptors,
-		.descriptor_count = DN_ARRAY_SIZE(descriptors),
-		.namespaces = keeper->options->no_sandbox ? 0 : DN_SPAWN_ALL,
-	};
-	const struct timeval patience = { PATIENCE_S, 0 };
-	int r = dn_channel_pair(&process->channel, &theirs, err);
+	const bool jail = !keeper->options->no_sandbox;
 
-	if (r < 0)
-		return r;
-	(void)setsockopt(process->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CHANNEL_FD };
-	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
-	r = dn_spawn(&options, &process->child, err);
-	dn_channel_done(&theirs);
-	if (r >= 0) {
-		process->readable = event_new(keeper->base, process->channel.fd,
-					      EV_READ | EV_PERSIST, on_frame, keeper);
-		if (!process->readable || event_add(process->readable, NULL) < 0)
-			r = dn_error_memory(err, "an event", 1);
-	}
-	if (r < 0)
-		process_done(process);
-	return r;
+	return dn_process_start(process, jail ? jailed : free_running, jail, keeper->base, on_frame,
+				keeper, err);
 }
 
 /* Frames to a process that was just started, fewer than its channel has room for. */
-static int send_frame(struct dn_keeper_process *process, const struct dn_frame *frame, int fd,
+static int send_frame(struct dn_process *process, const struct dn_frame *frame, int fd,
 		      struct dn_error *err)
 {
 	return dn_channel_send(&process->channel, frame, sizeof(*frame), fd, err);
 }
 
 /* What FILE frames bring: all but the first part, and adapters. */
-static int send_files(struct dn_keeper *keeper, struct dn_keeper_process *process, bool parts,
+static int send_files(struct dn_keeper *keeper, struct dn_process *process, bool parts,
 		      uint64_t *number, struct dn_error *err)
 {
 	const struct dn_serve_model *model = keeper->model;
@@ -155,8 +114,8 @@ static void drop_weights(struct dn_keeper *keeper)
 void dn_keeper_release(struct dn_keeper *keeper)
 {
 	(void)evtimer_del(keeper->retry);
-	process_done(&keeper->loader);
-	process_done(&keeper->worker);
+	dn_process_done(&keeper->loader);
+	dn_process_done(&keeper->worker);
 	drop_weights(keeper);
 	keeper->state = DN_KEEPER_ABSENT;
 	keeper->releasing = false;
@@ -178,7 +137,7 @@ static int begin_loader(struct dn_keeper *keeper, struct dn_error *err)
 {
 	uint64_t number = 0;
 	struct dn_frame frame;
-	int r = process_start(keeper, &keeper->loader, err);
+	int r = start_process(keeper, &keeper->loader, err);
 
 	if (r >= 0)
 		r = send_files(keeper, &keeper->loader, true, &number, err);
@@ -228,7 +187,7 @@ static void seal_weights(struct dn_keeper *keeper)
 	struct dn_error err = DN_ERROR_INIT;
 	struct stat st = { .st_size = 0 };
 
-	process_done(&keeper->loader);
+	dn_process_done(&keeper->loader);
 	if (dn_shared_seal(keeper->weights, &err) < 0) {
 		fail(keeper, err.message);
 		return;
@@ -263,7 +222,7 @@ static void check_seal(struct dn_keeper *keeper)
 	const struct dn_serve_model *model = keeper->model;
 	struct dn_error err = DN_ERROR_INIT;
 
-	process_done(&keeper->loader);
+	dn_process_done(&keeper->loader);
 	keeper->state = DN_KEEPER_PREPARING;
 	if (model->no_verify) {
 		start_worker(keeper);
@@ -315,7 +274,7 @@ static void retry(struct dn_keeper *keeper, const char *why)
 	const uint32_t ms = doubled > 0 ? RETRY_MS << (doubled - 1) : 0;
 	const struct timeval after = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
 
-	process_done(&keeper->worker);
+	dn_process_done(&keeper->worker);
 	if (++keeper->failures > FAILURES_MAX) {
 		fail(keeper, why);
 		return;
@@ -327,7 +286,7 @@ static void retry(struct dn_keeper *keeper, const char *why)
 static void start_worker(struct dn_keeper *keeper)
 {
 	struct dn_error err = DN_ERROR_INIT;
-	int r = process_start(keeper, &keeper->worker, &err);
+	int r = start_process(keeper, &keeper->worker, &err);
 
 	keeper->state = DN_KEEPER_STARTING;
 	keeper->restoring = 0;
@@ -452,7 +411,7 @@ static void on_frame(evutil_socket_t socket, short what, void *data)
 {
 	struct dn_keeper *keeper = data;
 	const bool of_loader = keeper->loader.readable && socket == keeper->loader.channel.fd;
-	struct dn_keeper_process *process = of_loader ? &keeper->loader : &keeper->worker;
+	struct dn_process *process = of_loader ? &keeper->loader : &keeper->worker;
 	struct dn_error err = DN_ERROR_INIT;
 	DN_AUTO_FD int fd = -1;
 	struct dn_frame frame;
@@ -491,7 +450,7 @@ static void lose_worker(struct dn_keeper *keeper, const struct dn_child_end *end
 		keeper->failures = 0;
 	else if (was_ready)
 		keeper->failures = DN_MIN(keeper->failures, RETRY_DOUBLE);
-	process_done(&keeper->worker);
+	dn_process_done(&keeper->worker);
 	if (was_ready)
 		keeper->events.lost(keeper->events.context, keeper, why);
 	/* It may have been released by whom that was told. */
@@ -532,8 +491,8 @@ int dn_keeper_init(struct dn_keeper *keeper, struct event_base *base,
 		.events = *events,
 		.number = number,
 		.groups = groups,
-		.loader = { .child = DN_CHILD_INIT, .channel = DN_CHANNEL_INIT },
-		.worker = { .child = DN_CHILD_INIT, .channel = DN_CHANNEL_INIT },
+		.loader = DN_PROCESS_INIT,
+		.worker = DN_PROCESS_INIT,
 		.weights = -1,
 	};
 	keeper->retry = evtimer_new(base, on_retry, keeper);

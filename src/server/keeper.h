@@ -8,9 +8,7 @@
 #define DUNLIN_SERVER_KEEPER_H
 
 /* IWYU pragma: begin_exports */
-#include "channel/channel.h"
-#include "device/cgroup-limits.h"
-#include "sandbox/spawn.h"
+#include "server/process.h"
 #include "server/serve.h"
 /* IWYU pragma: end_exports */
 
@@ -26,14 +24,6 @@ enum dn_keeper_state {
 	DN_KEEPER_STARTING,  /* a worker maps them, and takes prefixes back */
 	DN_KEEPER_READY,
 	DN_KEEPER_RETRYING, /* a worker ended; the next one is started in a moment */
-};
-
-struct dn_keeper_process {
-	struct dn_child child;
-	struct dn_channel channel;
-	struct event *readable;
-	struct dn_cgroup_group group;
-	bool grouped;
 };
 
 /* Each may begin or release models, this one too. */
@@ -64,8 +54,8 @@ struct dn_keeper {
 	const struct dn_cgroup_limits *groups;
 	uint32_t starts;
 	enum dn_keeper_state state;
-	struct dn_keeper_process loader;
-	struct dn_keeper_process worker;
+	struct dn_process loader;
+	struct dn_process worker;
 	struct event *retry;
 	struct event *checked;
 	struct dn_seal_check *check;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #include <event2/event.h>
 #include <event2/util.h>
@@ -14,8 +13,6 @@
 #include "server/log.h"
 #include "server/supervisor.h"
 
-/* A front that reads nothing for so long is stuck. */
-#define PATIENCE_S 2
 /* What a front has open beside connections: listeners, channels, what comes with frames. */
 #define OTHER_FILES 256U
 /* A front that lived for less is started again no sooner than a moment later. */
@@ -26,23 +23,14 @@
 /* Numbers of a worker's requests that fronts may use, one front after the other. */
 #define REQUESTS_OF_A_FRONT (UINT64_C(1) << 40)
 
-void dn_supervisor_drop_front(struct supervisor *s)
-{
-	if (s->readable)
-		event_free(s->readable);
-	s->readable = NULL;
-	dn_channel_done(&s->channel);
-	dn_child_done(&s->front);
-}
-
 void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd)
 {
 	struct dn_error err = DN_ERROR_INIT;
 
-	if (s->channel.fd >= 0 && s->front.pid > 0 &&
-	    dn_channel_send(&s->channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
+	if (s->front.channel.fd >= 0 && s->front.child.pid > 0 &&
+	    dn_channel_send(&s->front.channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
 		dn_log_event("error", "front", "message=\"it does not read: ended\"");
-		(void)kill(s->front.pid, SIGKILL);
+		(void)kill(s->front.child.pid, SIGKILL);
 	}
 }
 
@@ -112,40 +100,21 @@ int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
 	char files[16];
 	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
 	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
-	struct dn_channel theirs = DN_CHANNEL_INIT;
-	struct dn_spawn_descriptor descriptors[2];
-	const struct dn_spawn_options options = {
-		.path = "/proc/self/exe",
-		.program_fd = -1,
-		.arguments = s->options->no_sandbox ? free_running : jailed,
-		.descriptors = descriptors,
-		.descriptor_count = DN_ARRAY_SIZE(descriptors),
-		.namespaces = s->options->no_sandbox ? 0 : DN_SPAWN_ALL,
-	};
-	const struct timeval patience = { PATIENCE_S, 0 };
-	int r = dn_channel_pair(&s->channel, &theirs, err);
+	const bool jail = !s->options->no_sandbox;
+	int r;
 
-	if (r < 0)
-		return r;
-	(void)setsockopt(s->channel.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	(void)snprintf(files, sizeof(files), "%u",
 		       s->options->front.connections + OTHER_FILES +
 			       s->options->n_models * s->options->front.queue);
-	descriptors[0] = (struct dn_spawn_descriptor){ theirs.fd, DN_CONTROL_FD };
-	descriptors[1] = (struct dn_spawn_descriptor){ STDERR_FILENO, STDERR_FILENO };
 	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
 	if (s->options->realtime)
 		dn_realtime_rise(1);
-	r = dn_spawn(&options, &s->front, err);
+	r = dn_process_start(&s->front, jail ? jailed : free_running, jail, s->base,
+			     dn_supervisor_on_control, s, err);
 	if (s->options->realtime)
 		dn_realtime_rise(0);
-	dn_channel_done(&theirs);
 	if (r < 0)
 		return r;
-	s->readable = event_new(s->base, s->channel.fd, EV_READ | EV_PERSIST,
-				dn_supervisor_on_control, s);
-	if (!s->readable || event_add(s->readable, NULL) < 0)
-		return dn_error_memory(err, "an event", 1);
 	s->front_begun_ns = dn_clock_ns();
 	s->silence = 0;
 	introduce(s);
@@ -163,7 +132,6 @@ void dn_supervisor_on_front_retry(evutil_socket_t fd, short what, void *data)
 	if (dn_supervisor_start_front(s, &err) >= 0)
 		return;
 	dn_log_event("error", "front", "message=\"%s\"", err.message);
-	dn_supervisor_drop_front(s);
 	(void)evtimer_add(s->front_retry, &after);
 }
 
@@ -172,7 +140,7 @@ void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *h
 	const bool young = dn_clock_ns() - s->front_begun_ns < YOUNG_NS;
 	const struct timeval after = { 0, young ? FRONT_RETRY_MS * 1000 : 0 };
 
-	dn_supervisor_drop_front(s);
+	dn_process_done(&s->front);
 	if (s->draining) {
 		dn_supervisor_end(s);
 		return;

@@ -214,7 +214,7 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 
 	(void)socket;
 	(void)what;
-	r = dn_channel_try_receive(&s->channel, &control, sizeof(control), &fd, &err);
+	r = dn_channel_try_receive(&s->front.channel, &control, sizeof(control), &fd, &err);
 	if (r == -EAGAIN)
 		return;
 	if (r > 0) {
@@ -225,10 +225,10 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 		}
 	}
 	/* At its end, or what it says makes no sense: reap() tells how it ended. */
-	(void)event_del(s->readable);
+	(void)event_del(s->front.readable);
 	if (r < 0 && r != -ECONNRESET) {
 		dn_log_event("error", "front", "message=\"%s\"", err.message);
-		(void)kill(s->front.pid, SIGKILL);
+		(void)kill(s->front.child.pid, SIGKILL);
 	}
 }
 
@@ -259,7 +259,7 @@ static void drain(struct supervisor *s)
 	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
 	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
 	close_listeners(s);
-	if (s->front.pid <= 0) {
+	if (s->front.child.pid <= 0) {
 		dn_supervisor_end(s);
 		return;
 	}
@@ -271,7 +271,7 @@ static void reap(struct supervisor *s)
 {
 	struct dn_child_end how;
 
-	if (s->front.pid > 0 && dn_child_wait(&s->front, 0, &how, NULL) > 0)
+	if (s->front.child.pid > 0 && dn_child_wait(&s->front.child, 0, &how, NULL) > 0)
 		dn_supervisor_lose_front(s, &how);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_reap(&s->keepers[i]);
@@ -296,7 +296,7 @@ static void tell_figures(struct supervisor *s)
 	usage = dn_usage_of(getpid());
 	figures->supervisor_bytes = usage.resident;
 	figures->cpu_ns = usage.cpu_ns + dn_usage_of_ended();
-	usage = dn_usage_of(s->front.pid);
+	usage = dn_usage_of(s->front.child.pid);
 	figures->front_bytes = usage.resident;
 	figures->cpu_ns += usage.cpu_ns;
 	for (uint32_t i = 0; i < s->options->n_models; i++) {
@@ -323,11 +323,11 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 		dn_supervisor_end(s);
 		return;
 	}
-	if (s->front.pid <= 0)
+	if (s->front.child.pid <= 0)
 		return;
 	if (++s->silence > SILENCE_S) {
 		dn_log_event("error", "front", "message=\"silent for %u s: ended\"", SILENCE_S);
-		(void)kill(s->front.pid, SIGKILL);
+		(void)kill(s->front.child.pid, SIGKILL);
 		return;
 	}
 	tell_figures(s);
@@ -443,7 +443,7 @@ static int begin(struct supervisor *s, struct dn_error *err)
 
 static void supervisor_done(struct supervisor *s)
 {
-	dn_supervisor_drop_front(s);
+	dn_process_done(&s->front);
 	dn_saver_done(&s->saver);
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
@@ -470,8 +470,7 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
 	s->options = options;
 	s->saver.store = &options->prefixes;
-	s->front = (struct dn_child)DN_CHILD_INIT;
-	s->channel = (struct dn_channel)DN_CHANNEL_INIT;
+	s->front = (struct dn_process)DN_PROCESS_INIT;
 	if (options->memory && options->memory <= OWN_BYTES) {
 		free(s);
 		return dn_error_set(err, EINVAL,

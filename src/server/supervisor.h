@@ -7,9 +7,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "channel/channel.h"
-#include "device/cgroup-limits.h"
-#include "sandbox/spawn.h"
 #include "server/keeper.h"
 #include "server/saver.h"
 #include "server/serve.h"
@@ -33,9 +30,7 @@ struct supervisor {
 	int listeners[DN_SERVE_LISTEN_MAX];
 	uint32_t n_listeners;
 	uint32_t n_inherited; /* the first of them */
-	struct dn_child front;
-	struct dn_channel channel;
-	struct event *readable;
+	struct dn_process front;
 	uint64_t front_begun_ns;
 	uint32_t front_restarts;
 	uint32_t silence;
@@ -58,7 +53,6 @@ void dn_supervisor_on_control(int fd, short what, void *data);
 DN_MUST_CHECK int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err);
 void dn_supervisor_on_front_retry(int fd, short what, void *data);
 void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *how);
-void dn_supervisor_drop_front(struct supervisor *s);
 /* A front that is gone is noticed elsewhere. */
 void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd);
 void dn_supervisor_tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
