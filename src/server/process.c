@@ -3,7 +3,6 @@
 #include "server/process.h"
 
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include <dunlin/channel.h>
 

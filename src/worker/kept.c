@@ -2,6 +2,7 @@
 /* Kept sequences leave as snapshots, come back from them, or are forgotten. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

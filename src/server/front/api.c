@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -199,4 +201,28 @@ bool dn_api_fields(const json_t *object, const struct dn_api_field *fields, size
 			return false;
 	}
 	return true;
+}
+
+uint32_t *dn_api_ids(const json_t *list, const char *param, size_t *ret_n,
+		     struct dn_api_error *error)
+{
+	const size_t n = json_array_size(list);
+	uint32_t *ids = calloc(n + 1, sizeof(*ids));
+
+	if (!ids)
+		(void)dn_api_fail(error, 503, NULL, "out of memory");
+	for (size_t i = 0; ids && i < n; i++) {
+		const json_t *id = json_array_get(list, i);
+
+		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+		    json_integer_value(id) > UINT32_MAX) {
+			(void)dn_api_bad(error, param, "item %zu of '%s' is no token's id", i,
+					 param);
+			free(ids);
+			return NULL;
+		}
+		ids[i] = (uint32_t)json_integer_value(id);
+	}
+	*ret_n = n;
+	return ids;
 }

@@ -76,5 +76,8 @@ struct dn_api_field {
 /* Those that are there, and not null, into @out. */
 bool dn_api_fields(const json_t *object, const struct dn_api_field *fields, size_t n, void *out,
 		   struct dn_api_error *error);
+/* A list of token ids, owned by the caller; NULL with @error. Models bound them further. */
+uint32_t *dn_api_ids(const json_t *list, const char *param, size_t *ret_n,
+		     struct dn_api_error *error);
 
 #endif /* DUNLIN_SERVER_FRONT_API_H */

@@ -145,21 +145,10 @@ static bool read_text(struct dn_generation *g, const json_t *text, struct dn_api
 
 static bool read_ids(struct dn_generation *g, const json_t *list, struct dn_api_error *error)
 {
-	const size_t n = json_array_size(list);
-	uint32_t *ids = calloc(n + 1, sizeof(*ids));
+	size_t n;
+	uint32_t *ids = dn_api_ids(list, "prompt", &n, error);
 
-	for (size_t i = 0; ids && i < n; i++) {
-		const json_t *id = json_array_get(list, i);
-
-		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-		    json_integer_value(id) > DN_LOAD_CONTEXT_MAX) {
-			free(ids);
-			return dn_api_bad(error, "prompt", "item %zu of 'prompt' is no token's id",
-					  i);
-		}
-		ids[i] = (uint32_t)json_integer_value(id);
-	}
-	return dn_generation_add_prompt(g, DN_PROMPT_TOKENS, ids, n * sizeof(*ids), error);
+	return ids && dn_generation_add_prompt(g, DN_PROMPT_TOKENS, ids, n * sizeof(*ids), error);
 }
 
 static bool read_completion(struct dn_generation *g, const json_t *body, struct dn_api_error *error)

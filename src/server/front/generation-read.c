@@ -2,6 +2,7 @@
 /* A request's body: fields by tables, ranges by the API's documentation. */
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -92,7 +93,7 @@ static bool read_biases(struct dn_frame_submit *submit, json_t *biases, struct d
 		const unsigned long token = strtoul(key, &end, 10);
 
 		if (end == key || *end != '\0' || key[0] < '0' || key[0] > '9' ||
-		    token > DN_LOAD_CONTEXT_MAX)
+		    token > UINT32_MAX)
 			return dn_api_bad(error, "logit_bias",
 					  "'%.32s' in 'logit_bias' is no token's id", key);
 		if (!json_is_number(value) || !(json_number_value(value) >= -100) ||

@@ -128,13 +128,18 @@ static bool send_event(struct dn_generation *g, json_t *json)
 	return dn_http_write(g->connection, event.data, event.size);
 }
 
-static bool send_choice(struct dn_generation *g, json_t *choice)
+static json_t *choice_event(const struct dn_generation *g, json_t *choice)
 {
 	json_t *event = envelope(g, g->format->chunk_object, json_pack("[o]", choice));
 
 	if (event && g->include_usage)
 		(void)json_object_set_new(event, "usage", json_null());
-	return send_event(g, event);
+	return event;
+}
+
+static bool send_choice(struct dn_generation *g, json_t *choice)
+{
+	return send_event(g, choice_event(g, choice));
 }
 
 /* The head of the stream, and the first event of each choice. */
@@ -301,10 +306,7 @@ static void got_done(struct dn_choice *choice, const struct dn_frame_done *done)
 	if (g->stream) {
 		if (!begin_stream(g))
 			return;
-		piece = envelope(g, g->format->chunk_object,
-				 json_pack("[o]", g->format->piece(choice, "", 0)));
-		if (piece && g->include_usage)
-			(void)json_object_set_new(piece, "usage", json_null());
+		piece = choice_event(g, g->format->piece(choice, "", 0));
 		if (piece && g->n_done == g->n_choices && !g->include_usage)
 			(void)json_object_set_new(piece, "timings", timings_json(g));
 		if (!send_event(g, piece))

@@ -174,8 +174,7 @@ static int print_models(const struct dn_front *front, struct dn_buffer *out)
 	int r = 0;
 
 	for (int v = 0; v < MODEL_VALUES && r >= 0; v++) {
-		r = dn_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", values[v].name,
-				     values[v].help, values[v].name, values[v].type);
+		r = dn_metrics_print_head(out, values[v].name, values[v].type, values[v].help);
 		for (uint32_t i = 0; i < dn_models_count(front->models) && r >= 0; i++) {
 			const struct dn_model_link *model = dn_models_at(front->models, i);
 

@@ -98,7 +98,8 @@ void dn_metrics_answered(struct dn_metrics *metrics, int status)
 		}
 }
 
-static int print_head(struct dn_buffer *out, const char *name, const char *type, const char *help)
+int dn_metrics_print_head(struct dn_buffer *out, const char *name, const char *type,
+			  const char *help)
 {
 	return dn_buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -106,7 +107,7 @@ static int print_head(struct dn_buffer *out, const char *name, const char *type,
 int dn_metrics_print_value(struct dn_buffer *out, const char *name, const char *type,
 			   const char *help, double value)
 {
-	const int r = print_head(out, name, type, help);
+	const int r = dn_metrics_print_head(out, name, type, help);
 
 	return r < 0 ? r : dn_buffer_printf(out, "%s %.9g\n", name, value);
 }
@@ -115,7 +116,7 @@ static int print_histogram(const struct histogram *histogram, const struct descr
 			   struct dn_buffer *out)
 {
 	uint64_t below = 0;
-	int r = print_head(out, as->name, "histogram", as->help);
+	int r = dn_metrics_print_head(out, as->name, "histogram", as->help);
 
 	for (size_t i = 0; i < BUCKETS && r >= 0; i++) {
 		below += histogram->buckets[i];
@@ -132,7 +133,8 @@ static int print_histogram(const struct histogram *histogram, const struct descr
 
 int dn_metrics_print(const struct dn_metrics *metrics, struct dn_buffer *out)
 {
-	int r = print_head(out, "dunlin_requests_total", "counter", "Requests, by HTTP status.");
+	int r = dn_metrics_print_head(out, "dunlin_requests_total", "counter",
+				      "Requests, by HTTP status.");
 
 	for (size_t i = 0; i < STATUSES_MAX && metrics->statuses[i].count && r >= 0; i++)
 		r = dn_buffer_printf(out, "dunlin_requests_total{status=\"%d\"} %llu\n",

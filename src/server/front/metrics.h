@@ -36,6 +36,9 @@ void dn_metrics_add(struct dn_metrics *metrics, enum dn_counter counter, uint64_
 /* A request was answered. */
 void dn_metrics_answered(struct dn_metrics *metrics, int status);
 DN_MUST_CHECK int dn_metrics_print(const struct dn_metrics *metrics, struct dn_buffer *out);
+/* What stands before a metric's samples. */
+DN_MUST_CHECK int dn_metrics_print_head(struct dn_buffer *out, const char *name, const char *type,
+					const char *help);
 /* A gauge or counter that somebody else knows. */
 DN_MUST_CHECK int dn_metrics_print_value(struct dn_buffer *out, const char *name, const char *type,
 					 const char *help, double value);

@@ -121,7 +121,7 @@ static void refuse(struct query *query, json_t *body, const struct dn_api_error 
 	free(query);
 }
 
-/* POST /tokenize {"content": text, "add_special": bool} -> {"tokens": [id, …], "count": n} */
+/* POST /tokenize {"content": text, "parse_special": bool} -> {"tokens": [id, …], "count": n} */
 
 static json_t *tokens_json(const struct query *query, const struct dn_mapped *mapped)
 {
@@ -181,24 +181,13 @@ void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *conn
 	if (!query)
 		return;
 	tokens = json_object_get(body, "tokens");
-	n = json_array_size(tokens);
-	ids = calloc(n + 1, sizeof(*ids));
-	if (!json_is_array(tokens) || !ids) {
+	if (json_is_array(tokens))
+		ids = dn_api_ids(tokens, "tokens", &n, &error);
+	else
 		(void)dn_api_bad(&error, "tokens", "'tokens' is to be a list of ids");
+	if (!ids) {
 		refuse(query, body, &error);
 		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		const json_t *id = json_array_get(tokens, i);
-
-		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-		    json_integer_value(id) > DN_LOAD_CONTEXT_MAX) {
-			(void)dn_api_bad(&error, "tokens", "item %zu of 'tokens' is no token's id",
-					 i);
-			refuse(query, body, &error);
-			return;
-		}
-		ids[i] = (uint32_t)json_integer_value(id);
 	}
 	query->ask.frame.u.encode.special = 1;
 	query->expected = DN_FRAME_TEXT;
