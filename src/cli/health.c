@@ -15,7 +15,6 @@
 #include "server/listen.h"
 #include "server/serve.h"
 
-#define UNIX_PREFIX "unix:"
 #define HTTP_PREFIX "http://"
 /* "HTTP/1.1 200": what is read of an answer. */
 #define STATUS_AT     9
@@ -120,9 +119,9 @@ static int connect_server(const char *server, uint64_t until_ns, int *ret_fd, st
 {
 	int r;
 
-	if (strncmp(server, UNIX_PREFIX, strlen(UNIX_PREFIX)) != 0)
+	if (strncmp(server, DN_LISTEN_UNIX, strlen(DN_LISTEN_UNIX)) != 0)
 		return connect_tcp(server, until_ns, ret_fd, err);
-	r = connect_unix(server + strlen(UNIX_PREFIX), until_ns, ret_fd);
+	r = connect_unix(server + strlen(DN_LISTEN_UNIX), until_ns, ret_fd);
 	return r < 0 ? dn_error_errno(err, -r, "connect to '%.120s'", server) : 0;
 }
 

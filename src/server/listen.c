@@ -14,7 +14,6 @@
 
 #define BACKLOG		1024
 #define INHERITED_FIRST 3 /* SD_LISTEN_FDS_START */
-#define UNIX_PREFIX	"unix:"
 #define PORT_MAX	65535U
 
 /* Whether the file of a socket is a leftover: nobody answers. */
@@ -132,10 +131,10 @@ static int listen_tcp(const char *address, int *ret_fd, char *ret_name, struct d
 
 int dn_listen_open(const char *address, int *ret_fd, char *ret_name, struct dn_error *err)
 {
-	if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) != 0)
+	if (strncmp(address, DN_LISTEN_UNIX, strlen(DN_LISTEN_UNIX)) != 0)
 		return listen_tcp(address, ret_fd, ret_name, err);
 	(void)snprintf(ret_name, DN_LISTEN_NAME_MAX, "%.150s", address);
-	return listen_unix(address + strlen(UNIX_PREFIX), ret_fd, err);
+	return listen_unix(address + strlen(DN_LISTEN_UNIX), ret_fd, err);
 }
 
 void dn_listen_close(int fd)

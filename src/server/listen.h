@@ -7,6 +7,8 @@
 #include "base/base.h"
 /* IWYU pragma: end_exports */
 
+/* Before the path of a UNIX socket. */
+#define DN_LISTEN_UNIX	   "unix:"
 #define DN_LISTEN_NAME_MAX 160
 
 /**

@@ -145,18 +145,23 @@ class Activation(support.Case):
         self.assertTrue(path.exists())
 
 
+def begin(where, **more):
+    """A stream of TOKENS tokens: its connection, and its answer, whose head is there."""
+    stream = connect(where)
+    stream.request("POST", "/v1/chat/completions",
+                   json.dumps(chat("Count.", stream=True, max_tokens=TOKENS, ignore_eos=True,
+                                   **more)),
+                   {"Content-Type": "application/json"})
+    return stream, stream.getresponse()
+
+
 class Drain(support.Case):
     """SIGTERM: what is being answered is answered."""
 
     def test_a_stream_ends_whole(self):
         with Server(model()) as server:
             where = server.where()
-            body = chat("Count.", stream=True, max_tokens=TOKENS, ignore_eos=True,
-                        stream_options={"include_usage": True})
-            stream = connect(where)
-            stream.request("POST", "/v1/chat/completions", json.dumps(body),
-                           {"Content-Type": "application/json"})
-            answer = stream.getresponse()
+            stream, answer = begin(where, stream_options={"include_usage": True})
             lines = [answer.readline()]
             server.process.terminate()
             server.wait_for("^info drain ")
@@ -180,28 +185,20 @@ class Drain(support.Case):
         """An answer that would take too long is cut, and the server ends all the same."""
         with Server("--drain", "0", model()) as server:
             where = server.where()
-            stream = connect(where)
-            stream.request("POST", "/v1/chat/completions",
-                           json.dumps(chat("Count.", stream=True, max_tokens=TOKENS,
-                                           ignore_eos=True)),
-                           {"Content-Type": "application/json"})
-            stream.getresponse().readline()
+            stream, answer = begin(where)
+            answer.readline()
             self.assertEqual(server.end(), OK)
             stream.close()
 
     def test_the_second_signal_ends_it(self):
         with Server("--drain", "600", model()) as server:
             where = server.where()
-            idle = connect(where)
-            idle.request("POST", "/v1/chat/completions",
-                         json.dumps(chat("Count.", stream=True, max_tokens=TOKENS,
-                                           ignore_eos=True)),
-                         {"Content-Type": "application/json"})
-            idle.getresponse().readline()
+            stream, answer = begin(where)
+            answer.readline()
             server.process.send_signal(signal.SIGINT)
             server.wait_for("^info drain ")
             self.assertEqual(server.end(signal.SIGINT), OK)
-            idle.close()
+            stream.close()
 
 
 class Folders(support.Case):
