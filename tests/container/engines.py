@@ -13,7 +13,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 # pylint: disable=wrong-import-position
-import service  # noqa: E402
+import serving  # noqa: E402
 import support  # noqa: E402
 
 TOOLS = ROOT / "packaging" / "container"
@@ -93,7 +93,7 @@ class Engine:
             if not self.inspect("container", container)["State"]["Running"]:
                 raise AssertionError(f"it ended:\n{self.logs(container)}")
             return False
-        service.wait_until(f"{word!r} in the log", there)
+        serving.wait_for(there, f"{word!r} in the log", interval=0.05)
 
     def remove_containers(self):
         for container in self.containers:

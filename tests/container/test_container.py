@@ -13,9 +13,9 @@ import time
 import unittest
 
 import engines
-import service
+import serving
 import support
-from service import ask, chat
+from serving import ask, chat
 
 TAG = "generative-ai-edge"
 LIMIT_MIB = 25
@@ -79,12 +79,12 @@ class Container(support.Case):
         if models:
             volumes += ["-v", f"{self.models}:/models:ro"]
         return engine.start(*JAILED, *volumes, *options, image, *DEFAULT, "--listen",
-                            "unix:/socket/socket", *service.SANDBOX, *words)
+                            "unix:/socket/socket", *serving.SANDBOX, *words)
 
     def ready(self, container):
         """Return: its key."""
         engine.wait_for_log(container, "state=ready")
-        service.wait_until("it answers", lambda: service.is_up(self.where))
+        serving.wait_for(lambda: serving.is_up(self.where), "it answers")
         return re.search(KEY, engine.logs(container))[1]
 
     def test_size_and_config(self):
@@ -157,7 +157,7 @@ class Container(support.Case):
         body = json.dumps(chat("word " * 300, max_tokens=16))
         many = []
         for _ in range(12):
-            one = service.connect(self.where)
+            one = serving.connect(self.where)
             one.request("POST", "/v1/chat/completions", body,
                         {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
             many.append(one)
@@ -180,8 +180,8 @@ class Container(support.Case):
             # Its timers need systemd; the check itself does not.
             engine("healthcheck", "run", container)
         else:
-            service.wait_until("healthy", lambda: engine.inspect(
-                "container", container)["State"]["Health"]["Status"] == "healthy")
+            serving.wait_for(lambda: engine.inspect("container", container)["State"]["Health"][
+                "Status"] == "healthy", "a healthy container")
         done = engine("exec", container, "/usr/bin/dunlin", "health", "127.0.0.1:9", check=False)
         self.assertEqual(done.returncode, 1, done.stderr)
 
@@ -189,10 +189,10 @@ class Container(support.Case):
         container = self.serve()
         key = self.ready(container)
         engine("restart", container)
-        service.wait_until("a second start", lambda: engine.logs(container).count(
-            "state=ready") == 2)
+        serving.wait_for(lambda: engine.logs(container).count("state=ready") == 2,
+                         "a second start")
         self.assertEqual(len(re.findall(KEY, engine.logs(container))), 1)
-        service.wait_until("it answers", lambda: service.is_up(self.where))
+        serving.wait_for(lambda: serving.is_up(self.where), "it answers")
         self.assertEqual(ask(self.where, "/v1/models", key=key)[0], 200)
 
     def fails(self, *options, words=()):
@@ -261,7 +261,7 @@ class Podman(Container):
         """As the examples have it: on an address of this machine alone."""
         words = [w for w in JAILED if w not in ("--network", "none")]
         done = engine("run", "-d", *words, "-p", "127.0.0.1::8080", "-v",
-                      f"{self.models}:/models:ro", TAG, *DEFAULT, *service.SANDBOX, check=False)
+                      f"{self.models}:/models:ro", TAG, *DEFAULT, *serving.SANDBOX, check=False)
         if done.returncode:
             self.skipTest(f"no network for containers: {done.stderr.strip().splitlines()[-1]}")
         container = done.stdout.strip()
@@ -269,7 +269,7 @@ class Podman(Container):
         engine.wait_for_log(container, "state=ready")
         where = engine("port", container, "8080/tcp").stdout.strip()
         self.assertTrue(where.startswith("127.0.0.1:"), where)
-        service.wait_until("it answers", lambda: service.is_up(where))
+        serving.wait_for(lambda: serving.is_up(where), "it answers")
         key = re.search(KEY, engine.logs(container))[1]
         self.assertEqual(ask(where, "/v1/chat/completions", chat("hi"), key)[0], 200)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A server to test, what it logs and takes, and HTTP to it by nothing but Python's own library.
+"""A server to test, what it logs and takes, and HTTP to it, over TCP or a socket file, by nothing
+but Python's own library.
 
 scripts/fetch-clients installs the packages that real clients use; without them those tests skip."""
 
@@ -18,7 +19,7 @@ import unittest
 
 import support
 
-# What attaches a debugger: ["--no-sandbox"].
+# More options of every server, to attach a debugger: ["--no-sandbox"].
 SANDBOX = []
 SANITIZED = b"__asan_init" in pathlib.Path(support.PROGRAM).read_bytes()
 PATIENCE = 120
@@ -68,6 +69,51 @@ def is_gone(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
     except OSError:
         return True
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """http.client over a socket file."""
+
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def connect(where, timeout=PATIENCE):
+    """@where: unix:PATH or HOST:PORT."""
+    if where.startswith("unix:"):
+        return UnixConnection(where[5:], timeout)
+    return http.client.HTTPConnection(where, timeout=timeout)
+
+
+def ask(where, path, body=None, key=None):
+    """One request. Return: status, JSON or text."""
+    connection = connect(where)
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    with contextlib.closing(connection):
+        connection.request("GET" if body is None else "POST", path,
+                           None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    return answer.status, json.loads(text) if text.startswith("{") else text
+
+
+def chat(text, **more):
+    return {"messages": [{"role": "user", "content": text}], "max_tokens": 8, **more}
+
+
+def is_up(where, path="/ready"):
+    try:
+        return ask(where, path)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 class Response:
@@ -134,8 +180,12 @@ class Server:
         return self.process.poll() is not None
 
     @property
+    def where(self):
+        return self.addresses[0].removeprefix("http://")
+
+    @property
     def port(self):
-        return int(self.addresses[0].rpartition(":")[2])
+        return int(self.where.rpartition(":")[2])
 
     @property
     def url(self):
@@ -146,15 +196,14 @@ class Server:
         def is_ready():
             if self.ended():
                 raise AssertionError(f"the server ended:\n{self.log()}")
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return self.get("/ready").status == 200
+            return is_up(self.where)
         wait_for(is_ready, "a ready server")
 
     def connect(self, timeout=PATIENCE):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = connect(self.where, timeout)
         headers = dict(headers or {})
         if isinstance(body, dict):
             body = json.dumps(body)
@@ -184,7 +233,7 @@ class Server:
         headers = {"Content-Type": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = connect(self.where)
         try:
             connection.request("POST", "/v1/completions", json.dumps(body), headers)
             return connection, connection.getresponse()
@@ -226,9 +275,9 @@ class Server:
     def workers(self):
         return self._processes(b"worker")
 
-    def terminate(self):
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
+    def terminate(self, number=signal.SIGTERM):
+        """By a signal; the exit code."""
+        self.process.send_signal(number)
         code = self.process.wait(PATIENCE)
         self.reader.join(PATIENCE)
         return code

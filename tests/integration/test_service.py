@@ -13,9 +13,9 @@ import subprocess
 import threading
 import unittest
 
-import service
+import serving
 import support
-from service import Server, ask, chat, connect
+from serving import Server, ask, chat, is_up, wait_for
 from support import FAILED, FOLDER, OK, USAGE, dunlin
 
 UNITS = support.ROOT / "packaging" / "systemd"
@@ -82,18 +82,18 @@ class Notify(support.Case):
     def run_with(self, address):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
             ours.bind(address)
-            ours.settimeout(service.PATIENCE)
+            ours.settimeout(serving.PATIENCE)
             name = "@" + address[1:] if address.startswith("\0") else address
             env = support.environment(NOTIFY_SOCKET=name, WATCHDOG_USEC="30000000")
-            with Server(model(), env=env) as server:
+            with Server(models=[model()], env=env) as server:
                 self.assertTrue(ours.recv(4096).startswith(b"READY=1"))
-                self.assertTrue(service.is_up(server.where()))
+                self.assertTrue(is_up(server.where))
                 self.assertEqual([ours.recv(4096) for _ in range(2)], [b"WATCHDOG=1"] * 2)
                 server.process.terminate()
                 messages = []
                 while not messages or not messages[-1].startswith(b"STOPPING=1"):
                     messages.append(ours.recv(4096))
-                self.assertEqual(server.end(), OK)
+                self.assertEqual(server.process.wait(serving.PATIENCE), OK)
 
     def test_socket_file(self):
         self.run_with(str(FOLDER / "notify"))
@@ -104,10 +104,10 @@ class Notify(support.Case):
     def test_watchdog_of_another_process(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
             ours.bind(str(FOLDER / "notify-other"))
-            ours.settimeout(service.PATIENCE)
+            ours.settimeout(serving.PATIENCE)
             env = support.environment(NOTIFY_SOCKET=str(FOLDER / "notify-other"),
                                       WATCHDOG_USEC="30000000", WATCHDOG_PID="1")
-            with Server(model(), env=env):
+            with Server(models=[model()], env=env):
                 self.assertTrue(ours.recv(4096).startswith(b"READY=1"))
                 ours.settimeout(2.5)
                 with self.assertRaises(TimeoutError):
@@ -120,7 +120,7 @@ class Activation(support.Case):
 
     def activate(self, *listen):
         words = [ACTIVATE, *[f"--listen={a}" for a in listen], support.PROGRAM, "serve",
-                 *service.SANDBOX, model()]
+                 *serving.SANDBOX, model()]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env=support.environment())
         self.addCleanup(process.wait)
@@ -132,7 +132,7 @@ class Activation(support.Case):
             tcp = f"127.0.0.1:{free.getsockname()[1]}"
         path = FOLDER / "activated"
         process = self.activate(tcp, path)
-        service.wait_until("it is ready", lambda: service.is_up(tcp))
+        wait_for(lambda: is_up(tcp), "a ready server")
         self.assertEqual(ask(f"unix:{path}", "/health")[0], 200)
         self.assertEqual(ask(tcp, "/v1/chat/completions", chat("hi"))[0], 200)
         # By now systemd-socket-activate is the server.
@@ -145,59 +145,47 @@ class Activation(support.Case):
         self.assertTrue(path.exists())
 
 
-def begin(where, **more):
-    """A stream of TOKENS tokens: its connection, and its answer, whose head is there."""
-    stream = connect(where)
-    stream.request("POST", "/v1/chat/completions",
-                   json.dumps(chat("Count.", stream=True, max_tokens=TOKENS, ignore_eos=True,
-                                   **more)),
-                   {"Content-Type": "application/json"})
-    return stream, stream.getresponse()
-
-
 class Drain(support.Case):
     """SIGTERM: what is being answered is answered."""
 
     def test_a_stream_ends_whole(self):
-        with Server(model()) as server:
-            where = server.where()
-            stream, answer = begin(where, stream_options={"include_usage": True})
-            lines = [answer.readline()]
+        with Server(models=[model()]) as server:
+            stream, answer = server.stream("Count.", max_tokens=TOKENS,
+                                           stream_options={"include_usage": True})
+            events = serving.events_of(answer)
+            begun = next(events)
             server.process.terminate()
-            server.wait_for("^info drain ")
+            wait_for(lambda: server.events("drain"), "the drain")
             # Nobody else is let in.
-            service.wait_until("it refuses", lambda: not service.is_up(where, "/health"), 10)
-            lines += answer.readlines()
+            wait_for(lambda: not is_up(server.where, "/health"), "a refusal", 10)
+            *events, end = [begun, *events]
             stream.close()
-            self.assertEqual(server.end(), OK)
-        text = b"".join(lines).decode()
-        self.assertTrue(text.endswith("data: [DONE]\n\n"), text[-400:])
-        events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
+            self.assertEqual(server.process.wait(serving.PATIENCE), OK)
+        self.assertIsNone(end)
+        self.assertFalse([e for e in events if "error" in e])
         reasons = [c["finish_reason"] for e in events for c in e["choices"]]
         self.assertEqual([r for r in reasons if r], ["length"])
         usage = [e["usage"]["completion_tokens"] for e in events if e.get("usage")]
         self.assertEqual(usage, [TOKENS])
-        self.assertNotIn("error", text)
         if support.REAL_MODEL:
-            self.assertLess(server.log.index("info drain "), server.log.index("info generation "))
+            log = server.log()
+            self.assertLess(log.index("info drain "), log.index("info generation "))
 
     def test_time_is_up(self):
         """An answer that would take too long is cut, and the server ends all the same."""
-        with Server("--drain", "0", model()) as server:
-            where = server.where()
-            stream, answer = begin(where)
+        with Server("--drain", "0", models=[model()]) as server:
+            stream, answer = server.stream("Count.", max_tokens=TOKENS)
             answer.readline()
-            self.assertEqual(server.end(), OK)
+            self.assertEqual(server.terminate(), OK)
             stream.close()
 
     def test_the_second_signal_ends_it(self):
-        with Server("--drain", "600", model()) as server:
-            where = server.where()
-            stream, answer = begin(where)
+        with Server("--drain", "600", models=[model()]) as server:
+            stream, answer = server.stream("Count.", max_tokens=TOKENS)
             answer.readline()
             server.process.send_signal(signal.SIGINT)
-            server.wait_for("^info drain ")
-            self.assertEqual(server.end(signal.SIGINT), OK)
+            wait_for(lambda: server.events("drain"), "the drain")
+            self.assertEqual(server.terminate(signal.SIGINT), OK)
             stream.close()
 
 
@@ -209,16 +197,16 @@ class Folders(support.Case):
         for name in "one.gguf", "two.gguf", "part-00001-of-00002.gguf", ".hidden.gguf", "notes.txt":
             shutil.copy(support.tiny_model(), path / name)
         (path / "part-00001-of-00002.gguf").unlink()
-        with Server(path) as server:
-            listed = ask(server.where(), "/v1/models")[1]
+        with Server(models=[path]) as server:
+            listed = server.get("/v1/models").json()
             self.assertEqual([m["id"] for m in listed["data"]], ["one", "two"])
 
     def test_prepared_form_beside_its_file(self):
         path = folder("both")
         shutil.copy(support.tiny_model(), path / "one.gguf")
         (path / "one.dunlin").write_bytes(b"not looked at")
-        with Server(path) as server:
-            self.assertEqual(len(ask(server.where(), "/v1/models")[1]["data"]), 1)
+        with Server(models=[path]) as server:
+            self.assertEqual(len(server.get("/v1/models").json()["data"]), 1)
 
     def test_empty_folder(self):
         path = folder("empty")
@@ -244,30 +232,29 @@ class Keys(support.Case):
 
     def test_made_once(self):
         path = FOLDER / "keys"
-        with Server("--key-file", path, "--make-key", model()) as server:
-            key = server.wait_for(NOTE)[1]
-            where = server.where()
+        with Server("--key-file", path, "--make-key", models=[model()]) as server:
+            key = re.search(NOTE, server.log())[1]
+            where = server.where
             body = chat("hi", max_tokens=1)
             self.assertEqual(ask(where, "/v1/chat/completions", body)[0], 401)
             self.assertEqual(ask(where, "/v1/chat/completions", body, key)[0], 200)
             self.assertEqual(ask(where, "/health")[0], 200)
             self.good(dunlin("health", "--ready", where))
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
-        with Server("--key-file", path, "--make-key", model()) as server:
-            where = server.where()
-            self.assertNotRegex(server.log, NOTE)
-            self.assertNotIn(key, server.log)
-            self.assertEqual(ask(where, "/v1/models", key=key)[0], 200)
+        with Server("--key-file", path, "--make-key", models=[model()]) as server:
+            self.assertNotRegex(server.log(), NOTE)
+            self.assertNotIn(key, server.log())
+            self.assertEqual(ask(server.where, "/v1/models", key=key)[0], 200)
 
     def test_credential_goes_first(self):
         path = folder("credentials")
         (path / "dunlin.keys").write_text("somebody sk-0123456789abcdef\n")
         (path / "dunlin.keys").chmod(0o440)
         env = support.environment(CREDENTIALS_DIRECTORY=str(path))
-        with Server("--key-file", FOLDER / "not-made", "--make-key", model(), env=env) as server:
-            where = server.where()
-            self.assertEqual(ask(where, "/v1/models")[0], 401)
-            self.assertEqual(ask(where, "/v1/models", key="sk-0123456789abcdef")[0], 200)
+        with Server("--key-file", FOLDER / "not-made", "--make-key", models=[model()],
+                    env=env) as server:
+            self.assertEqual(ask(server.where, "/v1/models")[0], 401)
+            self.assertEqual(ask(server.where, "/v1/models", key="sk-0123456789abcdef")[0], 200)
         self.assertFalse((FOLDER / "not-made").exists())
 
     def test_nowhere_to_keep_it(self):
@@ -330,8 +317,7 @@ class Health(support.Case):
 
     def test_socket_file(self):
         path = pathlib.Path(FOLDER / "health")
-        with Server(model(), listen=f"unix:{path}") as server:
-            server.where()
+        with Server(models=[model()], listen=[f"unix:{path}"]):
             self.good(dunlin("health", f"unix:{path}"))
 
 
