@@ -21,7 +21,6 @@ import support
 
 # More options of every server, to attach a debugger: ["--no-sandbox"].
 SANDBOX = []
-SANITIZED = b"__asan_init" in pathlib.Path(support.PROGRAM).read_bytes()
 PATIENCE = 120
 CLIENTS = os.environ.get("DUNLIN_CLIENTS")
 

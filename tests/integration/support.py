@@ -16,12 +16,15 @@ PROGRAM = os.environ.get("DUNLIN", str(ROOT / "build" / "dunlin"))
 SHARED = os.environ.get("DUNLIN_SHARED")
 REAL_MODEL = os.environ.get("DUNLIN_TEST_MODEL")
 TIMEOUT = 240
+# Built with a sanitizer: many times slower.
+SANITIZED = b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
 
 OK, FAILED, USAGE, WORKER, INTERRUPTED = 0, 1, 2, 3, 130
 
 needs_shared = unittest.skipUnless(SHARED, "DUNLIN_SHARED is not set: no golden data")
 needs_model = unittest.skipUnless(REAL_MODEL, "DUNLIN_TEST_MODEL is not set: no real model")
 
+needs_speed = unittest.skipIf(SANITIZED, "takes many minutes under a sanitizer")
 needs_time = unittest.skipUnless(os.environ.get("DUNLIN_LONG"), "scripts/test --long runs this")
 
 _folder = tempfile.TemporaryDirectory(prefix="dunlin-test-")

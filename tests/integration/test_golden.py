@@ -11,7 +11,7 @@ import unittest
 
 import support
 import wordpiece
-from support import FAILED, SHARED, dunlin, needs_model, needs_shared
+from support import FAILED, SHARED, dunlin, needs_model, needs_shared, needs_speed
 
 GOLDEN = pathlib.Path(SHARED or ".") / "golden"
 GEMMA = os.environ.get("DUNLIN_TEST_GEMMA")
@@ -206,6 +206,7 @@ class Perplexity(support.Case):
 
     @needs_shared
     @needs_model
+    @needs_speed
     @unittest.skipUnless("Q4_1" in (support.REAL_MODEL or "") or "smollm2" in
                          (support.REAL_MODEL or "").lower(), "the figure is of another model")
     def test_smollm2(self):
@@ -213,7 +214,7 @@ class Perplexity(support.Case):
 
     @needs_shared
     @needs_gemma
-    @unittest.skipIf("ASAN_OPTIONS" in os.environ, "takes many minutes under a sanitizer")
+    @needs_speed
     def test_gemma3(self):
         self.near(GEMMA, 16.9288, 17.0111)
 

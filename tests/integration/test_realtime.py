@@ -21,7 +21,6 @@ PR_CAPBSET_DROP = 24
 CAP_SYS_NICE = 23
 IDLE_SECONDS = 2
 # It answers mlockall() itself: its shadow memory could not be locked.
-SANITIZED = b"__asan_init" in pathlib.Path(support.PROGRAM).read_bytes()
 
 
 def granted():
@@ -119,7 +118,7 @@ class Granted(support.Case):
             # The parent passes tokens on, where no core is left to programs without rights.
             self.assertEqual(os.sched_getscheduler(process.pid), os.SCHED_FIFO)
             locked = int(status(worker)["VmLck"].split()[0])
-            if locked == 0 and not SANITIZED:
+            if locked == 0 and not support.SANITIZED:
                 process.kill()
                 self.assertIn(b"memory is not locked", process.communicate()[1])
         finally:
@@ -131,7 +130,7 @@ class Granted(support.Case):
                  "--ignore-eos")
         self.assertEqual(self.notes(dunlin(*words, "--realtime")), self.good(dunlin(*words)))
 
-    @unittest.skipIf(SANITIZED, "a sanitizer touches memory of its own")
+    @unittest.skipIf(support.SANITIZED, "a sanitizer touches memory of its own")
     def test_no_page_faults(self):
         done = dunlin("bench", support.tiny_model(), "-p", "40", "-n", "200", "-r", "3",
                       "--realtime", "--json")
@@ -156,7 +155,7 @@ class Granted(support.Case):
             process.kill()
             process.communicate()
 
-    @unittest.skipIf(SANITIZED, "a sanitizer touches memory of its own")
+    @unittest.skipIf(support.SANITIZED, "a sanitizer touches memory of its own")
     def test_cache_is_there_beforehand(self):
         self.assertGreater(self.faults(), 0)
         self.assertEqual(self.faults("--realtime"), 0)

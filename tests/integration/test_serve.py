@@ -338,7 +338,7 @@ class AtOnce(Served):
 
 
 @support.needs_model
-@unittest.skipIf(serving.SANITIZED, "a sanitizer is too slow for a real model and many clients")
+@support.needs_speed
 class RealModel(AtOnce):
     """The same of a model that has something to say."""
 

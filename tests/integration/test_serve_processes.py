@@ -23,7 +23,7 @@ import serving
 import support
 from serving import Server, all_children, is_gone, wait_for
 
-KILLS = int(os.environ.get("DUNLIN_KILLS", "15" if serving.SANITIZED else "40"))
+KILLS = int(os.environ.get("DUNLIN_KILLS", "15" if support.SANITIZED else "40"))
 CLIENTS = 6
 # Of a machine that others load too; what was measured is printed.
 BACK_SECONDS = 60
@@ -187,7 +187,7 @@ class Killed(support.Case):
         # Those that were running; a front is gone for a moment, in which others find nobody.
         self.assertGreater(sum(load.errors), 0)
         wait_for(lambda: self.settled() == before, f"{before}, not {self.settled()}", 30, 0.2)
-        if not serving.SANITIZED:
+        if not support.SANITIZED:
             self.assertLess(resident(self.pid) - memory, 2 * MIB)
 
     def test_others_go_on(self):
@@ -284,7 +284,7 @@ class Memory(support.Case):
         return meta["memory_bytes"]
 
     @serving.needs_root
-    @unittest.skipIf(serving.SANITIZED, "a sanitizer takes memory of its own")
+    @unittest.skipIf(support.SANITIZED, "a sanitizer takes memory of its own")
     def test_room_for_one(self):
         with Server("--context", "512", "--parallel", "1", models=self.models(1)) as server:
             need = self.planned(server, "m0")

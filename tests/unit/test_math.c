@@ -79,7 +79,7 @@ static void sweep_sincos(struct worst *worst, double x)
 
 static void sweep(struct worst *worst)
 {
-	for (int i = 0; i < 1000000; i++) {
+	for (int i = 0; i < 250000; i++) {
 		double x = between(-708, 709.5);
 
 		more(&worst->exp, ulps(noted(dn_exp(x)), expl(x)));
@@ -178,6 +178,6 @@ int main(void)
 		CHECK(worst.tanh <= 2.0);
 		CHECK(worst.pow <= 1e-14);
 	}
-	CHECK(hash == 0x7fcb8535d3c2ebb3u);
+	CHECK(hash == 0x400d04f72d401398u);
 	return failures != 0;
 }
