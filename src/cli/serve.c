@@ -26,6 +26,7 @@ struct values {
 	struct dn_option_list hosts;
 	const char *key_file;
 	const char *cache_dir;
+	const char *worker;
 	uint64_t cache_size;
 	bool make_key;
 	bool share_prefixes;
@@ -124,6 +125,12 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, cache_size),
 	  .argument = "SIZE",
 	  .help = "of all of them (default: 256M)" },
+	{ .name = "worker",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, worker),
+	  .argument = "PROGRAM",
+	  .help = "that loads and runs the models, by <dunlin/channel.h> (default: dunlin "
+		  "itself)" },
 	DN_OPTION_MEMORY(struct values),
 	DN_OPTION_CONTEXT(struct values),
 	DN_OPTION_THREADS(struct values),
@@ -349,6 +356,14 @@ static int place_threads(struct dn_frame_load *load, const struct values *values
 	return values->model.realtime ? dn_client_place_threads(load, err) : 0;
 }
 
+/* Absolute, whatever the folder is from which it is started. */
+static int find_worker(const char *program, char *path, struct dn_error *err)
+{
+	if (!realpath(program, path) || access(path, X_OK) < 0)
+		return dn_error_errno(err, errno, "the worker '%.160s'", program);
+	return 0;
+}
+
 static int serve(const struct dn_invocation *invocation, struct served *served,
 		 struct dn_error *err)
 {
@@ -378,8 +393,15 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 		.no_sandbox = values->model.no_sandbox,
 		.realtime = values->model.realtime,
 	};
+	char worker[PATH_MAX];
 	int r;
 
+	if (values->worker) {
+		r = find_worker(values->worker, worker, err);
+		if (r < 0)
+			return r;
+		serve.worker = worker;
+	}
 	report_accelerators();
 	dn_client_load_options(&values->model, &serve.load);
 	serve.load.sequences = values->parallel;

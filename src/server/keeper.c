@@ -15,16 +15,16 @@
 #include "base/clock.h"
 #include "channel/frames.h"
 #include "channel/shared-memory.h"
+#include "server/prefix-reader.h"
 
 /* Workers that end before they are ready, one after the other, until nothing more is tried. */
 #define FAILURES_MAX 10U
 /* A worker that ended sooner after it was ready is one that fails. */
 #define YOUNG_NS UINT64_C(200000000)
-/* Beyond what it was planned to take; beyond the threads that compute. */
+/* Of a group, beyond what was planned; beyond the threads that compute. */
 #define WORKER_SLACK   ((uint64_t)32 << 20)
 #define WORKER_THREADS 8U
-/* Prefixes that a worker takes back, and the numbers of these requests. */
-#define PREFIXES_MAX	8U
+/* Requests by which a worker takes prefixes back. */
 #define RESTORE_NUMBERS 1000U
 /* From the second on; it doubles with each, up to a second. */
 #define RETRY_MS     100U
@@ -34,36 +34,28 @@ static void on_frame(evutil_socket_t fd, short what, void *data);
 
 /* Processes. */
 
-/* What the model was planned to take, and some more: to be met by no worker that does as it should. */
-static void limit_worker(struct dn_keeper *keeper)
+/* @bytes: what it was planned to take. Its limit is some more, met by none that does as it should. */
+static int start_process(struct dn_keeper *keeper, struct dn_process *process, uint64_t bytes,
+			 struct dn_error *err)
 {
-	struct dn_process *process = &keeper->worker;
-	const uint32_t threads = DN_MAX(keeper->options->load.threads, 1U);
-	struct dn_error err = DN_ERROR_INIT;
-	char name[64];
+	const struct dn_serve_options *serve = keeper->options;
+	char program[] = "dunlin";
+	char verb[] = "worker";
+	char *const jailed[] = { program, verb, NULL };
+	char no_sandbox[] = "--no-sandbox";
+	char *const free_running[] = { program, verb, no_sandbox, NULL };
+	const struct dn_process_options options = {
+		.path = serve->worker,
+		.arguments = serve->no_sandbox ? free_running : jailed,
+		.jailed = !serve->no_sandbox,
+		.groups = keeper->groups,
+		.memory = serve->memory ? bytes + WORKER_SLACK : 0,
+		.tasks = DN_MAX(serve->load.threads, 1U) + WORKER_THREADS,
+		.callback = on_frame,
+		.data = keeper,
+	};
 
-	if (keeper->options->no_sandbox)
-		return;
-	(void)snprintf(name, sizeof(name), "dunlin-%d-%u-%u", (int)getpid(), keeper->number,
-		       keeper->starts++);
-	process->grouped = true;
-	/* What does not hold is in the group, and so in what the front is told. */
-	(void)!dn_cgroup_group_new(keeper->groups, name,
-				   keeper->options->memory ? keeper->planned_bytes + WORKER_SLACK
-							   : 0,
-				   threads + WORKER_THREADS, &process->group, &err);
-	if (dn_cgroup_group_add(&process->group, process->child.pid, &err) < 0)
-		process->group.held = 0;
-}
-
-static int start_process(struct dn_keeper *keeper, struct dn_process *process, struct dn_error *err)
-{
-	char *const jailed[] = { "dunlin", "worker", NULL };
-	char *const free_running[] = { "dunlin", "worker", "--no-sandbox", NULL };
-	const bool jail = !keeper->options->no_sandbox;
-
-	return dn_process_start(process, jail ? jailed : free_running, jail, keeper->base, on_frame,
-				keeper, err);
+	return dn_process_start(process, keeper->base, &options, err);
 }
 
 /* Frames to a process that was just started, fewer than its channel has room for. */
@@ -111,11 +103,28 @@ static void drop_weights(struct dn_keeper *keeper)
 	keeper->weights_bytes = 0;
 }
 
+static void drop_prefixes(struct dn_keeper *keeper)
+{
+	if (keeper->read)
+		event_free(keeper->read);
+	keeper->read = NULL;
+	if (keeper->reader)
+		(void)dn_prefix_reader_end(keeper->reader, NULL);
+	keeper->reader = NULL;
+	keeper->restoring = 0;
+}
+
+static void drop_worker(struct dn_keeper *keeper)
+{
+	dn_process_done(&keeper->worker);
+	drop_prefixes(keeper);
+}
+
 void dn_keeper_release(struct dn_keeper *keeper)
 {
 	(void)evtimer_del(keeper->retry);
 	dn_process_done(&keeper->loader);
-	dn_process_done(&keeper->worker);
+	drop_worker(keeper);
 	drop_weights(keeper);
 	keeper->state = DN_KEEPER_ABSENT;
 	keeper->releasing = false;
@@ -137,7 +146,7 @@ static int begin_loader(struct dn_keeper *keeper, struct dn_error *err)
 {
 	uint64_t number = 0;
 	struct dn_frame frame;
-	int r = start_process(keeper, &keeper->loader, err);
+	int r = start_process(keeper, &keeper->loader, keeper->most_bytes, err);
 
 	if (r >= 0)
 		r = send_files(keeper, &keeper->loader, true, &number, err);
@@ -159,10 +168,13 @@ static int begin_loader(struct dn_keeper *keeper, struct dn_error *err)
 void dn_keeper_begin(struct dn_keeper *keeper, uint64_t most_bytes)
 {
 	struct dn_error err = DN_ERROR_INIT;
+	int r;
 
 	keeper->most_bytes = most_bytes;
 	keeper->state = DN_KEEPER_PLANNING;
-	if (begin_loader(keeper, &err) < 0)
+	r = begin_loader(keeper, &err);
+	/* One that has ended: dn_keeper_reap() tells how. */
+	if (r < 0 && r != -EPIPE)
 		fail(keeper, err.message);
 }
 
@@ -274,7 +286,7 @@ static void retry(struct dn_keeper *keeper, const char *why)
 	const uint32_t ms = doubled > 0 ? RETRY_MS << (doubled - 1) : 0;
 	const struct timeval after = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
 
-	dn_process_done(&keeper->worker);
+	drop_worker(keeper);
 	if (++keeper->failures > FAILURES_MAX) {
 		fail(keeper, why);
 		return;
@@ -286,15 +298,12 @@ static void retry(struct dn_keeper *keeper, const char *why)
 static void start_worker(struct dn_keeper *keeper)
 {
 	struct dn_error err = DN_ERROR_INIT;
-	int r = start_process(keeper, &keeper->worker, &err);
+	int r = start_process(keeper, &keeper->worker, keeper->planned_bytes, &err);
 
 	keeper->state = DN_KEEPER_STARTING;
-	keeper->restoring = 0;
-	if (r >= 0) {
-		limit_worker(keeper);
+	if (r >= 0)
 		r = load_worker(keeper, &err);
-	}
-	if (r < 0)
+	if (r < 0 && r != -EPIPE)
 		retry(keeper, err.message);
 }
 
@@ -315,16 +324,23 @@ static void become_ready(struct dn_keeper *keeper)
 	keeper->events.ready(keeper->events.context, keeper);
 }
 
-/* What it was asked before, under numbers that no front uses. */
-static void restore_prefixes(struct dn_keeper *keeper)
+/* A prefix is there again, or does not fit any more, which is no loss. */
+static void take_restored(struct dn_keeper *keeper)
 {
-	struct dn_stored_prefix prefixes[PREFIXES_MAX];
-	const struct dn_prefix_store *store = &keeper->options->prefixes;
-	uint32_t n = 0;
+	if (--keeper->restoring == 0)
+		become_ready(keeper);
+}
 
-	/* Where a worker ended on its way here, perhaps by one of them, without. */
-	if (store->folder && keeper->failures == 0)
-		n = dn_prefix_store_load(store, &keeper->model->identity, prefixes, PREFIXES_MAX);
+/* What the worker was asked before, under numbers that no front uses. */
+static void on_read(evutil_socket_t fd, short what, void *data)
+{
+	struct dn_stored_prefix prefixes[DN_PREFIXES_MAX];
+	struct dn_keeper *keeper = data;
+	uint32_t n = dn_prefix_reader_end(keeper->reader, prefixes);
+
+	(void)fd;
+	(void)what;
+	keeper->reader = NULL;
 	/* The newest last, since the first are the first to go where there is no room. */
 	while (n-- > 0) {
 		struct dn_error err = DN_ERROR_INIT;
@@ -337,6 +353,25 @@ static void restore_prefixes(struct dn_keeper *keeper)
 			keeper->restoring++;
 		close(prefixes[n].fd);
 	}
+	take_restored(keeper);
+}
+
+static bool begin_restoring(struct dn_keeper *keeper)
+{
+	const struct dn_prefix_store *store = &keeper->options->prefixes;
+	struct dn_error err = DN_ERROR_INIT;
+
+	/* Where a worker ended on its way here, perhaps by one of them, without. */
+	if (!store->folder || keeper->failures > 0 ||
+	    dn_prefix_reader_begin(store, &keeper->model->identity, &keeper->reader, &err) < 0)
+		return false;
+	keeper->restoring = 1;
+	keeper->read = event_new(keeper->base, dn_prefix_reader_fd(keeper->reader), EV_READ,
+				 on_read, keeper);
+	if (keeper->read && event_add(keeper->read, NULL) == 0)
+		return true;
+	drop_prefixes(keeper);
+	return false;
 }
 
 static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *loaded)
@@ -353,15 +388,7 @@ static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *
 	keeper->planned_bytes = DN_MAX(keeper->planned_bytes, loaded->planned_bytes);
 	if (keeper->most_bytes)
 		keeper->planned_bytes = DN_MIN(keeper->planned_bytes, keeper->most_bytes);
-	restore_prefixes(keeper);
-	if (keeper->restoring == 0)
-		become_ready(keeper);
-}
-
-/* A prefix is there again, or does not fit any more, which is no loss. */
-static void take_restored(struct dn_keeper *keeper)
-{
-	if (--keeper->restoring == 0)
+	if (!begin_restoring(keeper))
 		become_ready(keeper);
 }
 
@@ -401,6 +428,8 @@ static void take_worker_frame(struct dn_keeper *keeper, const struct dn_frame *f
 		fail(keeper, "the worker loaded twice");
 	else if (frame->type == DN_FRAME_LOADED)
 		take_loaded(keeper, &frame->u.loaded);
+	else if (keeper->reader)
+		fail(keeper, "the worker answered what it was not asked");
 	else if (keeper->restoring > 0 && frame->request >= RESTORE_NUMBERS)
 		take_restored(keeper);
 	else if (frame->type == DN_FRAME_ERROR)
@@ -450,7 +479,7 @@ static void lose_worker(struct dn_keeper *keeper, const struct dn_child_end *end
 		keeper->failures = 0;
 	else if (was_ready)
 		keeper->failures = DN_MIN(keeper->failures, RETRY_DOUBLE);
-	dn_process_done(&keeper->worker);
+	drop_worker(keeper);
 	if (was_ready)
 		keeper->events.lost(keeper->events.context, keeper, why);
 	/* It may have been released by whom that was told. */

@@ -14,6 +14,7 @@
 
 struct event_base;
 struct event;
+struct dn_prefix_reader;
 struct dn_keeper;
 
 enum dn_keeper_state {
@@ -52,7 +53,6 @@ struct dn_keeper {
 	struct dn_keeper_events events;
 	uint32_t number;
 	const struct dn_cgroup_limits *groups;
-	uint32_t starts;
 	enum dn_keeper_state state;
 	struct dn_process loader;
 	struct dn_process worker;
@@ -65,8 +65,11 @@ struct dn_keeper {
 	uint64_t weights_bytes;
 	struct dn_frame_hello hello;
 	struct dn_control_worker ready;
-	uint32_t restoring; /* prefixes that the worker has not taken back yet */
-	uint32_t failures;  /* since a worker was ready for a while */
+	struct dn_prefix_reader *reader;
+	struct event *read;
+	uint32_t
+		restoring; /* prefixes that the worker has not taken back yet; @reader is one more */
+	uint32_t failures; /* since a worker was ready for a while */
 	uint64_t ready_ns;
 	uint64_t last_request;
 	uint32_t loads;

@@ -233,7 +233,8 @@ static int load(const struct dn_prefix_store *store, const char *path,
 }
 
 uint32_t dn_prefix_store_load(const struct dn_prefix_store *store, const struct dn_digest *model,
-			      struct dn_stored_prefix *prefixes, uint32_t max)
+			      struct dn_stored_prefix *prefixes, uint32_t max,
+			      const atomic_bool *give_up)
 {
 	DN_AUTO_FREE struct entry *entries = NULL;
 	char prefix[32];
@@ -242,7 +243,7 @@ uint32_t dn_prefix_store_load(const struct dn_prefix_store *store, const struct 
 
 	(void)snprintf(prefix, sizeof(prefix), "%016llx-", (unsigned long long)number_of(model));
 	n_entries = list(store, prefix, &entries);
-	for (size_t i = 0; i < n_entries && n < max; i++) {
+	for (size_t i = 0; i < n_entries && n < max && !atomic_load(give_up); i++) {
 		struct dn_error err = DN_ERROR_INIT;
 		char path[PATH_MAX];
 		int r;

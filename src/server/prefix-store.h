@@ -9,6 +9,8 @@
 #define DUNLIN_SERVER_PREFIX_STORE_H
 
 /* IWYU pragma: begin_exports */
+#include <stdatomic.h>
+
 #include "base/base.h"
 #include "store/device-key.h"
 #include "store/digest.h"
@@ -46,10 +48,12 @@ DN_MUST_CHECK int dn_prefix_store_save(const struct dn_prefix_store *store,
 /**
  * dn_prefix_store_load() - the newest snapshots of a model, newest first
  * @prefixes: room for @max
+ * @give_up: once true, no further file is read
  *
  * One that this device did not seal, or that was changed, is removed. Returns how many there are.
  */
 uint32_t dn_prefix_store_load(const struct dn_prefix_store *store, const struct dn_digest *model,
-			      struct dn_stored_prefix *prefixes, uint32_t max);
+			      struct dn_stored_prefix *prefixes, uint32_t max,
+			      const atomic_bool *give_up);
 
 #endif /* DUNLIN_SERVER_PREFIX_STORE_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A process of the server's: this program with another word, in namespaces of its own. */
+/* A process of the server's: this program with another word, in namespaces and a control group of its own. */
 #ifndef DUNLIN_SERVER_PROCESS_H
 #define DUNLIN_SERVER_PROCESS_H
 
@@ -31,14 +31,29 @@ struct dn_process {
 #define DN_PROCESS_INIT { .child = DN_CHILD_INIT, .channel = DN_CHANNEL_INIT }
 
 /**
- * dn_process_start() - start it and listen to it
- * @arguments: "dunlin", the word, and what belongs to it, NULL-terminated
- * @jailed: in namespaces, as far as they are permitted
+ * struct dn_process_options - what to start; all borrowed
+ * @path: absolute; NULL: this program
+ * @arguments: the program's name, and what belongs to it, NULL-terminated
+ * @jailed: in namespaces and a group, as far as they are permitted
+ * @groups: where groups can be made
+ * @memory: bytes that its group may have; 0: no limit
+ * @tasks: threads that its group may have
  * @callback, @data: for what it says
  */
-DN_MUST_CHECK int dn_process_start(struct dn_process *process, char *const *arguments, bool jailed,
-				   struct event_base *base, event_callback_fn callback, void *data,
-				   struct dn_error *err);
+struct dn_process_options {
+	const char *path;
+	char *const *arguments;
+	bool jailed;
+	const struct dn_cgroup_limits *groups;
+	uint64_t memory;
+	uint32_t tasks;
+	event_callback_fn callback;
+	void *data;
+};
+
+/* Starts it and listens to it. A limit that cannot be had is no error: see @process->group.held. */
+DN_MUST_CHECK int dn_process_start(struct dn_process *process, struct event_base *base,
+				   const struct dn_process_options *options, struct dn_error *err);
 /* Ends it, if there is one, and waits for that; gives everything of it back. */
 void dn_process_done(struct dn_process *process);
 

@@ -2,9 +2,9 @@
 
 #include "server/saver.h"
 
-#include <sched.h>
 #include <stdlib.h>
 
+#include "base/background.h"
 #include "channel/shared-memory.h"
 #include "server/log.h"
 
@@ -17,13 +17,10 @@ struct job {
 
 static void *save(void *data)
 {
-	const struct sched_param none = { .sched_priority = 0 };
 	struct dn_error err = DN_ERROR_INIT;
 	struct job *job = data;
 	struct dn_saver *saver = job->saver;
 
-	/* Where the server is real-time, this is not. */
-	(void)pthread_setschedparam(pthread_self(), SCHED_OTHER, &none);
 	if (dn_prefix_store_save(saver->store, &job->model, job->space, job->fd, &err) < 0)
 		dn_log_event("warning", "prefix", "message=\"%s\"", err.message);
 	close(job->fd);
@@ -42,7 +39,7 @@ void dn_saver_begin(struct dn_saver *saver, const struct dn_digest *model, uint6
 		job = malloc(sizeof(*job));
 		if (job) {
 			*job = (struct job){ saver, *model, space, fd };
-			saver->begun = pthread_create(&saver->thread, NULL, save, job) == 0;
+			saver->begun = dn_background_begin(&saver->thread, save, job) == 0;
 		}
 		if (saver->begun)
 			return;

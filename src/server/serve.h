@@ -46,6 +46,7 @@ struct dn_serve_model {
 /**
  * struct dn_serve_options - what to serve, and how; all borrowed
  * @program: for Server headers and logs: "dunlin 0.1.0"
+ * @worker: the program that workers and loaders run, absolute; NULL: this one
  * @load: of every worker; @load.memory and @load.prepared are not read
  * @memory: bytes for all processes together, mapped weights among them; 0: no budget
  * @listen: HOST:PORT or unix:PATH
@@ -59,6 +60,7 @@ struct dn_serve_options {
 	const char *program;
 	const struct dn_serve_model *models;
 	uint32_t n_models;
+	const char *worker;
 	struct dn_frame_load load;
 	uint64_t memory;
 	const char *const *listen;

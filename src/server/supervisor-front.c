@@ -15,6 +15,9 @@
 
 /* What a front has open beside connections: listeners, channels, what comes with frames. */
 #define OTHER_FILES 256U
+/* Of its control group: the kernel's part of a connection; one thread, and room for a helper's. */
+#define CONNECTION_BYTES ((uint64_t)32 << 10)
+#define TASKS		 8
 /* A front that lived for less is started again no sooner than a moment later. */
 #define YOUNG_NS       UINT64_C(1000000000)
 #define FRONT_RETRY_MS 100
@@ -98,20 +101,29 @@ static void introduce(struct supervisor *s)
 int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
 {
 	char files[16];
+	const struct dn_serve_options *o = s->options;
 	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
 	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
-	const bool jail = !s->options->no_sandbox;
+	const struct dn_process_options options = {
+		.arguments = o->no_sandbox ? free_running : jailed,
+		.jailed = !o->no_sandbox,
+		.groups = &s->groups,
+		.memory = o->memory ? dn_supervisor_own_bytes(o) +
+					      o->front.connections * CONNECTION_BYTES
+				    : 0,
+		.tasks = TASKS,
+		.callback = dn_supervisor_on_control,
+		.data = s,
+	};
 	int r;
 
 	(void)snprintf(files, sizeof(files), "%u",
-		       s->options->front.connections + OTHER_FILES +
-			       s->options->n_models * s->options->front.queue);
+		       o->front.connections + OTHER_FILES + o->n_models * o->front.queue);
 	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
-	if (s->options->realtime)
+	if (o->realtime)
 		dn_realtime_rise(1);
-	r = dn_process_start(&s->front, jail ? jailed : free_running, jail, s->base,
-			     dn_supervisor_on_control, s, err);
-	if (s->options->realtime)
+	r = dn_process_start(&s->front, s->base, &options, err);
+	if (o->realtime)
 		dn_realtime_rise(0);
 	if (r < 0)
 		return r;

@@ -20,8 +20,9 @@
 #include "server/supervisor.h"
 #include "server/usage.h"
 
-/* Supervisor and front: what they take, four bodies of 1 MiB, and one of these as JSON. */
-#define OWN_BYTES ((uint64_t)32 << 20)
+/* Supervisor and front: what they take anyway; four bodies, and one of these as JSON. */
+#define OWN_BYTES  ((uint64_t)8 << 20)
+#define OWN_BODIES 24
 /* A front that has said nothing for so long is stuck. */
 #define SILENCE_S 10U
 
@@ -32,9 +33,14 @@ void dn_supervisor_end(struct supervisor *s)
 
 /* Room for models. */
 
+uint64_t dn_supervisor_own_bytes(const struct dn_serve_options *options)
+{
+	return OWN_BYTES + OWN_BODIES * options->front.body_bytes;
+}
+
 static uint64_t room(const struct supervisor *s)
 {
-	return s->options->memory > OWN_BYTES ? s->options->memory - OWN_BYTES : 0;
+	return s->options->memory - dn_supervisor_own_bytes(s->options);
 }
 
 static uint64_t taken(const struct supervisor *s, const struct dn_keeper *but)
@@ -391,7 +397,7 @@ static void raise_file_limit(void)
 	}
 }
 
-/* Groups for workers: which limits they can have, and why not others. */
+/* Groups for the others: which limits they can have, and why not others. */
 static void log_groups(struct supervisor *s)
 {
 	static const char *const names[] = {
@@ -471,12 +477,12 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 	s->options = options;
 	s->saver.store = &options->prefixes;
 	s->front = (struct dn_process)DN_PROCESS_INIT;
-	if (options->memory && options->memory <= OWN_BYTES) {
+	if (options->memory && options->memory <= dn_supervisor_own_bytes(options)) {
 		free(s);
 		return dn_error_set(err, EINVAL,
 				    "--memory is %llu MiB; the server itself takes up to %llu",
 				    (unsigned long long)options->memory >> 20,
-				    (unsigned long long)OWN_BYTES >> 20);
+				    (unsigned long long)dn_supervisor_own_bytes(options) >> 20);
 	}
 	r = options->realtime ? dn_realtime_enter(err) : 0;
 	if (r >= 0)

@@ -49,6 +49,9 @@ void dn_supervisor_settle(struct supervisor *s);
 /* Takes what the front says: an event's callback. */
 void dn_supervisor_on_control(int fd, short what, void *data);
 
+/* What supervisor and front take, at most. */
+uint64_t dn_supervisor_own_bytes(const struct dn_serve_options *options);
+
 /* supervisor-front.c */
 DN_MUST_CHECK int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err);
 void dn_supervisor_on_front_retry(int fd, short what, void *data);

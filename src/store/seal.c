@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,6 +24,7 @@
 #include <openssl/params.h>
 #include <openssl/types.h>
 
+#include "base/background.h"
 #include "base/io.h"
 
 #define STRETCH	      ((size_t)256 << 10) /* stays in a second-level cache from reading to GMAC */
@@ -329,27 +329,15 @@ static void *check_leaves(void *data)
 	return NULL;
 }
 
-/* Signals are for the threads of the program. */
 static int start_threads(struct dn_seal_check *check, uint32_t threads, struct dn_error *err)
 {
 	const uint32_t most = DN_MAX(DN_MIN(threads, THREADS_MAX), 1U);
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int code = pthread_attr_init(&attr);
+	int code = 0;
 
-	if (code)
-		return dn_error_errno(err, code, "start checking a seal");
-	/* Not in real time, even where the caller is: they would keep who waits for them waiting. */
-	(void)pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (check->n_threads < most && code == 0) {
-		code = pthread_create(&check->threads[check->n_threads], &attr, check_leaves,
-				      check);
+		code = dn_background_begin(&check->threads[check->n_threads], check_leaves, check);
 		check->n_threads += code == 0;
 	}
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attr);
 	/* One that cannot be started is one less. */
 	return check->n_threads > 0 ? 0 : dn_error_errno(err, code, "start checking a seal");
 }

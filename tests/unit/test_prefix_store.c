@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "server/prefix-store.h"
+#include "server/prefix-reader.h"
 
 #define SIZE  ((size_t)300 << 10)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
@@ -105,7 +106,8 @@ static void save(const struct fixture *f, uint8_t first, uint64_t space)
 static uint32_t load(const struct fixture *f, const struct dn_digest *model,
 		     struct dn_stored_prefix *prefixes, uint32_t max)
 {
-	const uint32_t n = dn_prefix_store_load(&f->store, model, prefixes, max);
+	const atomic_bool go_on = false;
+	const uint32_t n = dn_prefix_store_load(&f->store, model, prefixes, max, &go_on);
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t bytes[16];
@@ -119,6 +121,30 @@ static uint32_t load(const struct fixture *f, const struct dn_digest *model,
 		close(prefixes[i].fd);
 	}
 	return n;
+}
+
+/* In a thread of its own; what is not waited for is given up and given back. */
+static void test_read_beside(void **state)
+{
+	const struct fixture *f = *state;
+	struct dn_stored_prefix prefixes[DN_PREFIXES_MAX];
+	struct dn_prefix_reader *reader = NULL;
+	struct pollfd wait = { .events = POLLIN };
+
+	save(f, 1, 5);
+	save(f, 2, 5);
+	for (int turn = 0; turn < 3; turn++) {
+		assert_int_equal(dn_prefix_reader_begin(&f->store, &f->model, &reader, NULL), 0);
+		(void)dn_prefix_reader_end(reader, NULL);
+	}
+	assert_int_equal(dn_prefix_reader_begin(&f->store, &f->model, &reader, NULL), 0);
+	wait.fd = dn_prefix_reader_fd(reader);
+	assert_int_equal(poll(&wait, 1, -1), 1);
+	assert_int_equal(dn_prefix_reader_end(reader, prefixes), 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(prefixes[i].bytes, SIZE);
+		close(prefixes[i].fd);
+	}
 }
 
 static void test_saved_is_loaded(void **state)
@@ -210,6 +236,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_saved_is_loaded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_beside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),
 	};

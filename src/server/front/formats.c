@@ -197,11 +197,22 @@ static bool read_completion_logprobs(struct dn_generation *g, const json_t *body
 	return true;
 }
 
+/* Offsets of texts are in characters, as clients count them: a token may begin within one. */
+static size_t characters(const char *bytes, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < size; i++)
+		n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+	return n;
+}
+
 /* Kept as a list of [token, logprob, top, offset]: columns are made of it when it is sent. */
 static void add_completion_logprobs(struct dn_choice *choice, const struct dn_frame_output *output)
 {
 	const struct dn_generation *g = choice->generation;
 	json_t *top = json_object();
+	const char *bytes;
 	size_t size;
 
 	for (uint32_t i = 0; i < output->n_top; i++) {
@@ -213,12 +224,12 @@ static void add_completion_logprobs(struct dn_choice *choice, const struct dn_fr
 				json_real(dn_generation_logprob(output->top[i].logprob)));
 		json_decref(token);
 	}
-	(void)dn_models_token(g->model, output->token, &size);
+	bytes = dn_models_token(g->model, output->token, &size);
 	(void)json_array_append_new(choice->logprobs,
 				    json_pack("[o, f, o, I]", dn_generation_token(g, output->token),
 					      dn_generation_logprob(output->logprob), top,
 					      (json_int_t)choice->offset));
-	choice->offset += size;
+	choice->offset += characters(bytes, size);
 }
 
 static json_t *take_completion_logprobs(struct dn_choice *choice)

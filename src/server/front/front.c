@@ -119,6 +119,8 @@ static void ended(void *context, const struct dn_http_request *request, int stat
 	char path[DN_LOG_VALUE_SIZE(96)];
 
 	dn_metrics_answered(front->metrics, status);
+	if (status < 400 && dn_front_is_probe(request))
+		return;
 	dn_log_event(status >= 500 ? "warning" : "info", "request",
 		     "request=%s method=%s path=%s status=%d bytes=%llu ms=%.1f", request->id,
 		     request->method,

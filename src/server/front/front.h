@@ -74,6 +74,8 @@ void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, u
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);
 /* Whether there is such a path, for such a method; false with @error (404, 405). */
 bool dn_front_has_route(const struct dn_http_request *request, struct dn_api_error *error);
+/* What watches the server: health, metrics. */
+bool dn_front_is_probe(const struct dn_http_request *request);
 
 /* Each answers its connection, now or later. */
 typedef void dn_front_handler(struct dn_front *front, struct dn_http_connection *connection);

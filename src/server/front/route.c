@@ -19,19 +19,20 @@ struct route {
 	dn_front_handler *handler;
 	bool prefix; /* what begins with it and a '/' too */
 	bool open;   /* no key is asked for */
+	bool probe;  /* asked all the time: what succeeds is no event */
 };
 
 static const struct route routes[] = {
-	{ "POST", "/v1/chat/completions", dn_front_chat, false, false },
-	{ "POST", "/v1/completions", dn_front_completion, false, false },
-	{ "GET", "/v1/models", dn_front_models, true, false },
-	{ "POST", "/tokenize", dn_front_tokenize, false, false },
-	{ "POST", "/detokenize", dn_front_detokenize, false, false },
-	{ "POST", "/apply-template", dn_front_apply_template, false, false },
-	{ "GET", "/health", dn_front_health, false, true },
-	{ "GET", "/ready", dn_front_ready, false, true },
-	{ "GET", "/metrics", dn_front_metrics, false, false },
-	{ "GET", "/props", dn_front_props, false, false },
+	{ "POST", "/v1/chat/completions", dn_front_chat, false, false, false },
+	{ "POST", "/v1/completions", dn_front_completion, false, false, false },
+	{ "GET", "/v1/models", dn_front_models, true, false, false },
+	{ "POST", "/tokenize", dn_front_tokenize, false, false, false },
+	{ "POST", "/detokenize", dn_front_detokenize, false, false, false },
+	{ "POST", "/apply-template", dn_front_apply_template, false, false, false },
+	{ "GET", "/health", dn_front_health, false, true, true },
+	{ "GET", "/ready", dn_front_ready, false, true, true },
+	{ "GET", "/metrics", dn_front_metrics, false, false, true },
+	{ "GET", "/props", dn_front_props, false, false, false },
 };
 
 static bool has_path(const struct route *route, const char *path)
@@ -73,6 +74,14 @@ static const struct route *find(const struct dn_http_request *request, struct dn
 bool dn_front_has_route(const struct dn_http_request *request, struct dn_api_error *error)
 {
 	return find(request, error) != NULL;
+}
+
+bool dn_front_is_probe(const struct dn_http_request *request)
+{
+	struct dn_api_error error;
+	const struct route *route = request->path ? find(request, &error) : NULL;
+
+	return route && route->probe;
 }
 
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection)
