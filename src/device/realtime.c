@@ -69,14 +69,36 @@ uint64_t dn_realtime_lockable(void)
 	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
-void dn_realtime_rise(int steps)
+static void set_priority(int above_lowest)
 {
 	const struct sched_param param = {
-		.sched_priority = sched_get_priority_min(SCHED_FIFO) + steps,
+		.sched_priority = sched_get_priority_min(SCHED_FIFO) + above_lowest,
 	};
 
-	/* Where the limit has no more, the lowest is what it stays. */
 	(void)sched_setparam(0, &param);
+}
+
+void dn_realtime_raise(uint32_t cpu, struct dn_realtime_cpus *ret_before)
+{
+	const size_t size = sizeof(ret_before->sets);
+	struct dn_realtime_cpus others;
+
+	CPU_ZERO_S(size, ret_before->sets);
+	(void)sched_getaffinity(0, size, ret_before->sets);
+	others = *ret_before;
+	CPU_CLR_S(cpu, size, others.sets);
+	if (CPU_COUNT_S(size, others.sets) > 0)
+		(void)sched_setaffinity(0, size, others.sets);
+	set_priority(1);
+}
+
+void dn_realtime_lower(const struct dn_realtime_cpus *before)
+{
+	const size_t size = sizeof(before->sets);
+
+	if (CPU_COUNT_S(size, before->sets) > 0)
+		(void)sched_setaffinity(0, size, before->sets);
+	set_priority(0);
 }
 
 int dn_realtime_enter(struct dn_error *err)

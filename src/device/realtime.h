@@ -3,6 +3,7 @@
 #ifndef DUNLIN_DEVICE_REALTIME_H
 #define DUNLIN_DEVICE_REALTIME_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,8 +35,24 @@ void dn_realtime_probe(struct dn_realtime *ret_realtime);
  */
 DN_MUST_CHECK int dn_realtime_enter(struct dn_error *err);
 
-/* The calling thread, which has SCHED_FIFO, goes @steps above its lowest priority, as far as allowed. */
-void dn_realtime_rise(int steps);
+#define DN_REALTIME_CPUS_MAX 4096
+
+/* On which CPUs a thread may run. */
+struct dn_realtime_cpus {
+	cpu_set_t sets[DN_REALTIME_CPUS_MAX / CPU_SETSIZE];
+};
+
+/**
+ * dn_realtime_raise() - what the calling thread, which has SCHED_FIFO, starts next goes before workers
+ * @cpu: where it is kept away from, if there is another one: its time there would be missing where
+ *	a worker leaves others no more than the kernel wants for them
+ * @ret_before: for dn_realtime_lower()
+ *
+ * Where a part of it is refused, it is left out.
+ */
+void dn_realtime_raise(uint32_t cpu, struct dn_realtime_cpus *ret_before);
+/* The thread is as it was. */
+void dn_realtime_lower(const struct dn_realtime_cpus *before);
 
 /* The limit of locked memory in bytes; UINT64_MAX: none. */
 uint64_t dn_realtime_lockable(void);

@@ -115,16 +115,17 @@ int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
 		.callback = dn_supervisor_on_control,
 		.data = s,
 	};
+	struct dn_realtime_cpus before;
 	int r;
 
 	(void)snprintf(files, sizeof(files), "%u",
 		       o->front.connections + OTHER_FILES + o->n_models * o->front.queue);
 	/* It passes tokens on while workers compute: one that waited for their cores would be late. */
 	if (o->realtime)
-		dn_realtime_rise(1);
+		dn_realtime_raise(o->load.cpus[0], &before);
 	r = dn_process_start(&s->front, s->base, &options, err);
 	if (o->realtime)
-		dn_realtime_rise(0);
+		dn_realtime_lower(&before);
 	if (r < 0)
 		return r;
 	s->front_begun_ns = dn_clock_ns();

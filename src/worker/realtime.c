@@ -10,9 +10,10 @@
 /*
  * Linux gives programs that are not real-time 5 % of each core: where they got less, it takes 50 ms
  * of a second at once from those that are (sched_rt_runtime_us, since 6.12 the fair server), and
- * an answer stands still for as long. Who leaves more than that after every step is never stopped.
+ * an answer stands still for as long. Who leaves twice as much after every step is never stopped: the
+ * front and the kernel take their time of it.
  */
-#define BREATH_PARTS  12
+#define BREATH_PARTS  10
 #define BREATH_MIN_NS 50000	/* shorter sleeps cost more than they give */
 #define BREATH_MAX_NS 100000000 /* whoever was frozen owes nobody a longer one */
 
