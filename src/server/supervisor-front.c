@@ -21,8 +21,8 @@
 /* A front that lived for less is started again no sooner than a moment later. */
 #define YOUNG_NS       UINT64_C(1000000000)
 #define FRONT_RETRY_MS 100
-/* So many young ones, one after the other, and it is no use. */
-#define YOUNG_DEATHS_MAX 20U
+/* So many that never said a word, one after the other, and it is no use. */
+#define STILLBORN_MAX 20U
 /* Numbers of a worker's requests that fronts may use, one front after the other. */
 #define REQUESTS_OF_A_FRONT (UINT64_C(1) << 40)
 
@@ -160,8 +160,8 @@ void dn_supervisor_lose_front(struct supervisor *s, const struct dn_child_end *h
 	}
 	dn_log_event("error", "front", "message=\"it ended: %s\" restarts=%u", how->words,
 		     ++s->front_restarts);
-	s->young_deaths = young ? s->young_deaths + 1 : 0;
-	if (s->young_deaths > YOUNG_DEATHS_MAX) {
+	/* Until the next one speaks. */
+	if (++s->stillborn > STILLBORN_MAX) {
 		s->failed = true;
 		dn_supervisor_end(s);
 		return;

@@ -173,6 +173,7 @@ static void take(struct supervisor *s, const struct dn_control *control, int *fd
 
 	switch (control->type) {
 	case DN_CONTROL_HELLO:
+		s->stillborn = 0;
 		dn_log_event("info", "front", "jail=\"%s\"", control->u.text);
 		break;
 	case DN_CONTROL_WANT:
@@ -494,7 +495,7 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 			err, EIO,
 			"the front ended %u times as soon as it was started: its last words "
 			"are above",
-			s->young_deaths);
+			s->stillborn);
 	supervisor_done(s);
 	return r < 0 ? r : 0;
 }

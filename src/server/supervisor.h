@@ -16,7 +16,7 @@
  * struct supervisor - all of the process
  * @silence: seconds since the front said anything
  * @uses: counts what was asked for, so that models have an order
- * @young_deaths: fronts that ended at once, one after the other
+ * @stillborn: fronts that ended before they said a word, one after the other
  * @announced: the service manager knows that it serves
  */
 struct supervisor {
@@ -35,7 +35,7 @@ struct supervisor {
 	uint32_t front_restarts;
 	uint32_t silence;
 	uint64_t uses;
-	uint32_t young_deaths;
+	uint32_t stillborn;
 	uint64_t drain_until_ns;
 	struct dn_saver saver;
 	bool announced;
