@@ -124,12 +124,11 @@ struct sums {
 	ivec x[2];
 };
 
-/* What the sum of a scale's products starts from: minus the offset that load_weights() leaves. */
+/* What the sum of a scale's products starts from: minus the offset that the quants still have. */
 INLINE ivec products_start(const struct dn_activations *x, size_t at, uint32_t scale,
-			   const enum dn_type type)
+			   const int32_t offset, const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
-	const int32_t offset = quants_offset(type);
 	const int16_t *pair = x->pairs + 2 * at;
 
 	if (!offset)
@@ -140,13 +139,13 @@ INLINE ivec products_start(const struct dn_activations *x, size_t at, uint32_t s
 }
 
 INLINE void sums_start(struct sums *s, const struct dn_activations *x, size_t at,
-		       const enum dn_type type)
+		       const int32_t offset, const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
 	const int16_t *pair = x->pairs + 2 * at;
 
 	for (uint32_t i = 0; i < shape.scales; i++)
-		s->products[i] = products_start(x, at, i, type);
+		s->products[i] = products_start(x, at, i, offset, type);
 	if (shape.minima == 2) {
 		s->x[0] = ivec_pair(pair, 1, 0);
 		s->x[1] = ivec_pair(pair, 0, 1);
@@ -176,7 +175,7 @@ INLINE vec add_row(vec acc, const struct weights *w, const int8_t *x,
 	const uint32_t words = 8 / shape.scales;
 	struct sums s;
 
-	sums_start(&s, activations, at, type);
+	sums_start(&s, activations, at, quants_offset(type), type);
 	for (uint32_t i = 0; i < shape.scales; i++)
 		s.products[i] = dot(w->q + words * i, x + (size_t)4 * words * i, s.products[i],
 				    words, shape.bits);
@@ -202,7 +201,8 @@ INLINE void add_tile_apart(vec *acc, const struct weights *w, const int8_t *x, s
 		for (uint32_t t = 0; t < tile; t++) {
 			const ivec sum =
 				dot(w->q + (size_t)4 * i, xt,
-				    products_start(activations, a, i, type), 4, shape.bits);
+				    products_start(activations, a, i, quants_offset(type), type), 4,
+				    shape.bits);
 			const vec scale = vec_mul(w->scales[i], vec_set1(activations->scales[a]));
 
 			acc[t] = vec_fma(scale, vec_from_int(sum), acc[t]);
@@ -224,7 +224,7 @@ INLINE void add_tile_apart(vec *acc, const struct weights *w, const int8_t *x, s
 	}
 }
 
-/* The same with two rows of X, `stride` and `x_blocks` apart; weights of pair_weights(). */
+/* The same with two rows of X, `stride` and `x_blocks` apart; weights of a strip. */
 INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_t stride,
 		     const struct dn_activations *activations, size_t at, size_t x_blocks,
 		     const enum dn_type type)
@@ -233,8 +233,8 @@ INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_
 	const uint32_t words = 8 / shape.scales;
 	struct sums s[2];
 
-	sums_start(&s[0], activations, at, type);
-	sums_start(&s[1], activations, at + x_blocks, type);
+	sums_start(&s[0], activations, at, 0, type);
+	sums_start(&s[1], activations, at + x_blocks, 0, type);
 	for (uint32_t i = 0; i < shape.scales; i++) {
 		const int8_t *first = x + (size_t)4 * words * i;
 		ivec both[2] = { s[0].products[i], s[1].products[i] };
@@ -313,14 +313,23 @@ struct decoded {
 	struct weights w[DECODED_BLOCKS];
 };
 
+/* Off the quants themselves, which many rows of X take: less than a sum of each row's. */
+INLINE void take_offset(struct weights *w, const enum dn_type type)
+{
+	for (uint32_t j = 0; quants_offset(type) && j < 8; j++)
+		w->q[j] = ivec_sub_bytes(w->q[j], (uint32_t)quants_offset(type));
+}
+
 INLINE void load_decoded(struct decoded *strip, const uint8_t *weights, const enum dn_type type)
 {
 	for (uint32_t b = 0; b < strip->count; b++) {
 		struct weights w;
 
 		load_weights(&w, weights, strip->first + b, strip->part, type);
-		if (HAS_PAIR)
+		if (HAS_PAIR) {
+			take_offset(&w, type);
 			pair_weights(w.q);
+		}
 		strip->w[b] = w;
 	}
 }
