@@ -38,6 +38,7 @@ extern const struct dn_verb dn_verb_embed;
 extern const struct dn_verb dn_verb_front;
 extern const struct dn_verb dn_verb_health;
 extern const struct dn_verb dn_verb_inspect;
+extern const struct dn_verb dn_verb_key;
 extern const struct dn_verb dn_verb_logits;
 extern const struct dn_verb dn_verb_perplexity;
 extern const struct dn_verb dn_verb_prepare;

@@ -283,6 +283,11 @@ static int set_value(const struct dn_option *option, const char *value, void *va
 	return r < 0 ? bad_value(option, value, err) : 0;
 }
 
+static uint64_t bit_of(const struct dn_verb *verb, const struct dn_option *option)
+{
+	return UINT64_C(1) << (option - verb->options);
+}
+
 /* One word that begins with a dash; *@i moves past a value that stands in the next word. */
 static int parse_word(int argc, char **argv, int *i, struct dn_invocation *invocation,
 		      struct dn_error *err)
@@ -325,6 +330,23 @@ static int parse_word(int argc, char **argv, int *i, struct dn_invocation *invoc
 					    option->argument);
 		value = argv[++*i];
 	}
+	invocation->given |= bit_of(invocation->verb, option);
+	return set_value(option, value, invocation->values, err);
+}
+
+int dn_options_set(struct dn_invocation *invocation, const char *name, const char *value,
+		   struct dn_error *err)
+{
+	const struct dn_verb *verb = invocation->verb;
+	const struct dn_option *option = find_name(verb, name, strlen(name));
+	const bool yes = strcmp(value, "true") == 0;
+
+	if (!option || option == &help_option)
+		return unknown_option(verb, name, strlen(name), err);
+	if (option->kind == DN_OPTION_FLAG && !yes && strcmp(value, "false") != 0)
+		return dn_error_set(err, EINVAL, "'%s' is true or false", name);
+	if (invocation->given & bit_of(verb, option) || (option->kind == DN_OPTION_FLAG && !yes))
+		return 0;
 	return set_value(option, value, invocation->values, err);
 }
 

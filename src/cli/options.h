@@ -96,6 +96,7 @@ struct dn_verb {
  * struct dn_invocation - a verb with its command line
  * @args, @n_args: what is left beside the options; borrowed from argv
  * @help: --help was given; nothing else was checked
+ * @given: a bit for each option of the verb that the command line has
  */
 struct dn_invocation {
 	const struct dn_verb *verb;
@@ -103,6 +104,7 @@ struct dn_invocation {
 	int n_args;
 	void *values;
 	bool help;
+	uint64_t given;
 };
 
 /**
@@ -114,6 +116,18 @@ struct dn_invocation {
  */
 DN_MUST_CHECK int dn_options_parse(int argc, char **argv, struct dn_invocation *invocation,
 				   struct dn_error *err);
+
+/**
+ * dn_options_set() - an option that a file has
+ * @name: without dashes
+ * @value: borrowed as long as the values are used; of a flag, "true" or "false"
+ *
+ * What the command line has stays as it is.
+ *
+ * Return: as dn_options_parse().
+ */
+DN_MUST_CHECK int dn_options_set(struct dn_invocation *invocation, const char *name,
+				 const char *value, struct dn_error *err);
 
 /* "--help" of one verb. */
 void dn_options_print_help(FILE *out, const struct dn_verb *verb);

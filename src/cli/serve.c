@@ -10,21 +10,29 @@
 
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/config.h"
 #include "cli/prepared.h"
 #include "device/accelerator.h"
 #include "device/memory.h"
 #include "server/keys.h"
 #include "server/log.h"
+#include "server/secrets.h"
 #include "server/serve.h"
+#include "server/text-file.h"
+#include "server/tls.h"
 
-#define HEAD_MS	   10000U
-#define CREDENTIAL "dunlin.keys"
+#define HEAD_MS 10000U
 
 struct values {
 	struct dn_model_options model;
+	const char *config;
+	bool check;
+	struct dn_option_list models;
 	struct dn_option_list listen;
 	struct dn_option_list hosts;
 	const char *key_file;
+	const char *tls[DN_TLS_PARTS];
+	bool insecure_listen;
 	const char *cache_dir;
 	const char *worker;
 	uint64_t cache_size;
@@ -40,6 +48,21 @@ struct values {
 };
 
 static const struct dn_option options[] = {
+	{ .name = "config",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, config),
+	  .argument = "FILE",
+	  .help = "more options, as lines of NAME = VALUE; those given here go first" },
+	{ .name = "check",
+	  .kind = DN_OPTION_FLAG,
+	  .offset = offsetof(struct values, check),
+	  .help = "read all files, say what would be served, and end" },
+	{ .name = "model",
+	  .kind = DN_OPTION_LIST,
+	  .offset = offsetof(struct values, models),
+	  .max = DN_OPTION_LIST_MAX,
+	  .argument = "[NAME=]MODEL|FOLDER",
+	  .help = "as an argument, for files of options; may be repeated" },
 	{ .name = "listen",
 	  .letter = 'l',
 	  .kind = DN_OPTION_LIST,
@@ -63,6 +86,30 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, make_key),
 	  .help = "where there is no such file, make one, and print its key" },
+	{ .name = "tls-cert",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, tls[DN_TLS_CERTIFICATE]),
+	  .argument = "FILE",
+	  .help = "certificate and what leads to its authority, in PEM: ports speak TLS alone" },
+	{ .name = "tls-key",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, tls[DN_TLS_KEY]),
+	  .argument = "FILE",
+	  .help = "the certificate's private key" },
+	{ .name = "tls-client-ca",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, tls[DN_TLS_CLIENT_CA]),
+	  .argument = "FILE",
+	  .help = "only clients with a certificate of these authorities may connect" },
+	{ .name = "tls-client-crl",
+	  .kind = DN_OPTION_TEXT,
+	  .offset = offsetof(struct values, tls[DN_TLS_CLIENT_CRL]),
+	  .argument = "FILE",
+	  .help = "certificates of theirs that were revoked" },
+	{ .name = "insecure-listen",
+	  .kind = DN_OPTION_FLAG,
+	  .offset = offsetof(struct values, insecure_listen),
+	  .help = "beyond this machine too without keys (all may ask) or TLS (all can read)" },
 	{ .name = "connections",
 	  .kind = DN_OPTION_U32,
 	  .offset = offsetof(struct values, connections),
@@ -159,14 +206,17 @@ static void set_defaults(void *data)
  * struct served - what the server borrows
  * @files: of each model
  * @store: the device's key, where prefixes are kept
+ * @config: what options borrow from
+ * @credentials: names of files of systemd's
  */
 struct served {
 	struct dn_serve_model models[DN_SERVER_MODELS_MAX];
 	struct dn_cli_model files[DN_SERVER_MODELS_MAX];
 	uint32_t n;
-	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
-	uint32_t n_keys;
 	struct dn_cli_store store;
+	struct dn_text_file config;
+	struct dn_secrets *secrets;
+	char credentials[2 + DN_TLS_PARTS][PATH_MAX];
 };
 
 static void served_done(struct served **served)
@@ -176,8 +226,11 @@ static void served_done(struct served **served)
 		for (uint32_t a = 0; a < (*served)->models[i].n_adapters; a++)
 			close((*served)->models[i].adapters[a]);
 	}
-	if (*served)
+	if (*served) {
 		dn_cli_store_close(&(*served)->store);
+		dn_secrets_free((*served)->secrets);
+		dn_text_file_done(&(*served)->config);
+	}
 	free(*served);
 }
 
@@ -279,16 +332,52 @@ static int add_argument(const struct dn_invocation *invocation, const char *argu
 	return add_found(&adding, argument, err);
 }
 
-/* What systemd's LoadCredential= gives goes before the file that the command line names. */
-static const char *find_keys(const char *given, char *path, size_t size)
+/* What systemd's LoadCredential= gives goes before the file that an option names. */
+static void find_credential(const char *name, char *path, const char **option)
 {
 	const char *folder = getenv("CREDENTIALS_DIRECTORY");
 	int n;
 
 	if (!folder)
-		return given;
-	n = snprintf(path, size, "%s/" CREDENTIAL, folder);
-	return n > 0 && (size_t)n < size && access(path, F_OK) == 0 ? path : given;
+		return;
+	n = snprintf(path, PATH_MAX, "%s/%s", folder, name);
+	if (n > 0 && n < PATH_MAX && access(path, F_OK) == 0)
+		*option = path;
+}
+
+static void find_credentials(struct values *values, struct served *served)
+{
+	static const char *const tls[DN_TLS_PARTS] = {
+		[DN_TLS_CERTIFICATE] = "dunlin.crt",
+		[DN_TLS_KEY] = "dunlin.key",
+		[DN_TLS_CLIENT_CA] = "dunlin.ca",
+		[DN_TLS_CLIENT_CRL] = "dunlin.crl",
+	};
+
+	find_credential("dunlin.keys", served->credentials[1], &values->key_file);
+	for (unsigned int i = 0; i < DN_TLS_PARTS; i++)
+		find_credential(tls[i], served->credentials[2 + i], &values->tls[i]);
+}
+
+/* The file's options, under those of the command line. */
+static int read_config(struct dn_invocation *invocation, struct served *served,
+		       struct dn_error *err)
+{
+	struct values *values = invocation->values;
+	const uint32_t n_models = values->models.count;
+	const char *path = values->config;
+	int r = 0;
+
+	if (!path)
+		find_credential("dunlin.conf", served->credentials[0], &path);
+	if (path)
+		r = dn_config_read(path, invocation, &served->config, err);
+	/* Models are given, so those of the file are not meant. */
+	if (invocation->n_args > 0)
+		values->models.count = n_models;
+	if (r >= 0)
+		find_credentials(values, served);
+	return r;
 }
 
 static int make_key(const char *path, char *key, struct dn_error *err)
@@ -303,25 +392,24 @@ static int make_key(const char *path, char *key, struct dn_error *err)
 	return r;
 }
 
-static int read_keys(const struct dn_invocation *invocation, struct served *served,
-		     struct dn_error *err)
+/* A file of keys that is not there yet is made at the start, where that is asked for. */
+static bool is_to_be_made(const struct values *values)
+{
+	return values->make_key && values->key_file && access(values->key_file, F_OK) < 0;
+}
+
+static int make_missing_key(const struct dn_invocation *invocation, struct dn_error *err)
 {
 	const struct values *values = invocation->values;
 	char key[DN_KEY_TEXT_MAX];
-	char credential[PATH_MAX];
-	const char *path = find_keys(values->key_file, credential, sizeof(credential));
 	int r;
 
-	if (!path)
+	if (values->check || !is_to_be_made(values))
 		return 0;
-	r = dn_keys_read(path, served->keys, &served->n_keys, err);
-	if (r != -ENOENT || !values->make_key || access(path, F_OK) == 0)
-		return r;
-	r = make_key(path, key, err);
-	if (r < 0)
-		return r;
-	dn_cli_note(invocation->verb, "a new API key, which is shown this once: %s", key);
-	return dn_keys_read(path, served->keys, &served->n_keys, err);
+	r = make_key(values->key_file, key, err);
+	if (r >= 0)
+		dn_cli_note(invocation->verb, "a new API key, which is shown this once: %s", key);
+	return r;
 }
 
 /* In a container or a unit with a limit, its models are to fit into that, caches and all. */
@@ -364,6 +452,40 @@ static int find_worker(const char *program, char *path, struct dn_error *err)
 	return 0;
 }
 
+static void print_check(const struct values *values, const struct dn_serve_options *serve,
+			const struct dn_secrets *secrets)
+{
+	for (uint32_t i = 0; i < serve->n_models; i++)
+		printf("model: %s\n", serve->models[i].name);
+	for (uint32_t i = 0; i < serve->n_listen; i++)
+		printf("listen: %s\n", serve->listen[i]);
+	if (serve->n_listen == 0)
+		printf("listen: " DN_SERVE_DEFAULT_LISTEN ", or what systemd hands over\n");
+	if (is_to_be_made(values))
+		printf("keys: one will be made\n");
+	else if (values->key_file)
+		printf("keys: %u\n", secrets->n_keys);
+	else
+		printf("keys: none, everybody who can connect may ask\n");
+	if (secrets->tls >= 0)
+		printf("certificate: %s, until %s%s\n", secrets->facts.subject,
+		       secrets->facts.not_after,
+		       values->tls[DN_TLS_CLIENT_CA] ? "; clients need one" : "");
+}
+
+/* All that can be wrong before anything is begun. @ret_secrets: of the caller, also on failure */
+static int read_secrets(const struct values *values, const struct dn_serve_options *serve,
+			struct dn_secrets **ret_secrets, struct dn_error *err)
+{
+	struct dn_serve_options files = *serve;
+	int r = dn_serve_check_listen(serve, err);
+
+	/* With --check alone: else it was made. */
+	if (is_to_be_made(values))
+		files.key_file = NULL;
+	return r < 0 ? r : dn_secrets_read(&files, ret_secrets, err);
+}
+
 static int serve(const struct dn_invocation *invocation, struct served *served,
 		 struct dn_error *err)
 {
@@ -372,13 +494,12 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 		.program = "dunlin " DN_VERSION,
 		.models = served->models,
 		.n_models = served->n,
-		.memory = find_budget(values),
 		.listen = values->listen.items,
 		.n_listen = values->listen.count,
 		.hosts = values->hosts.items,
 		.n_hosts = values->hosts.count,
-		.keys = served->keys,
-		.n_keys = served->n_keys,
+		.key_file = values->key_file,
+		.insecure_listen = values->insecure_listen,
 		.front = { .connections = values->connections,
 			   .queue = values->queue,
 			   .body_bytes = values->max_body,
@@ -402,6 +523,14 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 			return r;
 		serve.worker = worker;
 	}
+	memcpy(serve.tls.paths, values->tls, sizeof(serve.tls.paths));
+	r = read_secrets(values, &serve, &served->secrets, err);
+	if (r >= 0 && values->check)
+		print_check(values, &serve, served->secrets);
+	if (r < 0 || values->check)
+		return r;
+	serve.secrets = served->secrets;
+	serve.memory = find_budget(values);
 	report_accelerators();
 	dn_client_load_options(&values->model, &serve.load);
 	serve.load.sequences = values->parallel;
@@ -412,22 +541,41 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 	return dn_serve(&serve, err);
 }
 
+static int add_models(const struct dn_invocation *invocation, struct served *served,
+		      struct dn_error *err)
+{
+	const struct dn_option_list *list = &((const struct values *)invocation->values)->models;
+	int r = 0;
+
+	for (int i = 0; i < invocation->n_args && r >= 0; i++)
+		r = add_argument(invocation, invocation->args[i], served, err);
+	for (uint32_t i = 0; i < list->count && r >= 0; i++)
+		r = add_argument(invocation, list->items[i], served, err);
+	return r;
+}
+
 static int run(struct dn_invocation *invocation)
 {
+	const struct values *values = invocation->values;
 	DN_AUTO(served_done) struct served *served = calloc(1, sizeof(*served));
 	struct dn_error err = DN_ERROR_INIT;
-	int r = 0;
+	int r;
 
 	if (!served) {
 		r = dn_error_memory(&err, "models", sizeof(*served));
 		return dn_cli_fail(invocation->verb, r, &err);
 	}
-
-	for (int i = 0; i < invocation->n_args && r >= 0; i++)
-		r = add_argument(invocation, invocation->args[i], served, &err);
+	r = read_config(invocation, served, &err);
+	if (r >= 0 && invocation->n_args == 0 && values->models.count == 0) {
+		(void)fprintf(stderr, "dunlin: serve: missing argument; usage: dunlin serve "
+				      "[OPTIONS] [NAME=]MODEL|FOLDER…\n");
+		return DN_EXIT_USAGE;
+	}
 	if (r >= 0)
-		r = read_keys(invocation, served, &err);
-	if (r >= 0 && ((const struct values *)invocation->values)->cache_dir)
+		r = add_models(invocation, served, &err);
+	if (r >= 0)
+		r = make_missing_key(invocation, &err);
+	if (r >= 0 && values->cache_dir)
 		r = dn_cli_store_open(&served->store, true, &err);
 	if (r >= 0)
 		r = serve(invocation, served, &err);
@@ -436,16 +584,15 @@ static int run(struct dn_invocation *invocation)
 
 const struct dn_verb dn_verb_serve = {
 	.name = "serve",
-	.arguments = "[NAME=]MODEL|FOLDER…",
+	.arguments = "[[NAME=]MODEL|FOLDER…]",
 	.summary = "Serve models over HTTP, by OpenAI's API.",
 	.details = "Of a folder, all models in it. They are loaded as they are asked for, where "
 		   "--memory\n"
 		   "or a cgroup bounds them, and all at once where they fit. SIGTERM and Ctrl-C "
 		   "end it\n"
-		   "when all is answered.\n",
+		   "when all is answered; SIGHUP has keys and certificates read again.\n",
 	.options = options,
 	.n_options = DN_ARRAY_SIZE(options),
-	.min_args = 1,
 	.max_args = DN_SERVER_MODELS_MAX,
 	.values_size = sizeof(struct values),
 	.defaults = set_defaults,

@@ -3,6 +3,8 @@
 
 #include "worker/worker.h"
 
+#include <signal.h>
+
 #include "cli/cli.h"
 
 struct values {
@@ -19,9 +21,12 @@ static const struct dn_option options[] = {
 static int run(struct dn_invocation *invocation)
 {
 	const struct values *values = invocation->values;
-
 	struct dn_error err = DN_ERROR_INIT;
-	int r = dn_worker_main(values->no_sandbox, &err);
+	int r;
+
+	/* The server's supervisor reads keys again then; nobody means its workers. */
+	(void)signal(SIGHUP, SIG_IGN);
+	r = dn_worker_main(values->no_sandbox, &err);
 
 	/* A parent that listens has been told; this is for who tries it by hand. */
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;

@@ -21,8 +21,9 @@ struct kind {
 
 static const struct kind kinds[] = {
 	{ DN_CONTROL_START, sizeof(struct dn_control_start), 0 },
-	{ DN_CONTROL_LISTENER, 0, HAS_FD },
-	{ DN_CONTROL_KEY, sizeof(struct dn_control_key), 0 },
+	{ DN_CONTROL_LISTENER, sizeof(struct dn_control_listener), HAS_FD },
+	{ DN_CONTROL_KEY, sizeof(struct dn_control_listed_key), 0 },
+	{ DN_CONTROL_TLS, sizeof(struct dn_control_tls), HAS_FD },
 	{ DN_CONTROL_HOST, DN_CONTROL_TEXT_MAX, HAS_TEXT },
 	{ DN_CONTROL_MODEL, DN_CONTROL_TEXT_MAX, HAS_TEXT },
 	{ DN_CONTROL_WORKER, sizeof(struct dn_control_worker), HAS_MODEL | HAS_FD },
@@ -54,6 +55,22 @@ void dn_control_set_text(char *field, size_t field_size, const char *text)
 	const size_t used = dn_text_printable(text, strlen(text), field, field_size);
 
 	memset(field + used, 0, field_size - used);
+}
+
+bool dn_control_priority(const char *word, uint32_t *ret_priority)
+{
+	static const char *const words[] = {
+		[DN_PRIORITY_NORMAL] = "normal",
+		[DN_PRIORITY_URGENT] = "urgent",
+		[DN_PRIORITY_BATCH] = "batch",
+	};
+
+	for (uint32_t i = 0; i < DN_ARRAY_SIZE(words); i++)
+		if (strcmp(words[i], word) == 0) {
+			*ret_priority = i;
+			return true;
+		}
+	return false;
 }
 
 static const struct kind *find(uint32_t type)

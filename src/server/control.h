@@ -29,7 +29,7 @@ enum dn_control_type {
 	/* To the front. */
 	DN_CONTROL_START = 1,	 /* how it is to run: first of all */
 	DN_CONTROL_LISTENER = 2, /* attached: a listening socket */
-	DN_CONTROL_KEY = 3,	 /* of an API key */
+	DN_CONTROL_KEY = 3,	 /* one of all API keys; the last of them puts all in force */
 	DN_CONTROL_HOST = 4,	 /* a name that requests may be for */
 	DN_CONTROL_MODEL = 5,	 /* there is a model of that name */
 	DN_CONTROL_WORKER = 7,	 /* attached: a channel whose worker has loaded the model */
@@ -39,6 +39,7 @@ enum dn_control_type {
 	DN_CONTROL_DRAIN = 11,	 /* no more connections; -> DRAINED when all are answered */
 	DN_CONTROL_FIGURES = 12, /* for /metrics and /props */
 	DN_CONTROL_ABSENT = 13,	 /* the model is not loaded until somebody asks for it */
+	DN_CONTROL_TLS = 14, /* attached: certificates and their key, for connections from now on */
 
 	/* From it. */
 	DN_CONTROL_HELLO = 100, /* its jail holds */
@@ -90,9 +91,56 @@ struct dn_control_broken {
 	uint64_t first_request;
 };
 
+/* @tls: connections begin with a handshake. */
+struct dn_control_listener {
+	uint32_t tls;
+	uint32_t reserved;
+};
+
+/* So many in so much time; @count is 0 where there is no limit. */
+struct dn_control_rate {
+	uint64_t count;
+	uint64_t period_ns;
+};
+
+/**
+ * struct dn_control_key - who has it, and what it is good for
+ * @models: a bit for the number of each that it may ask
+ * @requests, @tokens: in prompts and answers together
+ * @parallel: requests at once; 0: as many as there are
+ * @priority: of a request that says nothing of it
+ * @most: the highest that a request may ask for
+ */
 struct dn_control_key {
 	uint8_t sha256[DN_CONTROL_KEY_MAX];
 	char name[DN_CONTROL_NAME_MAX];
+	uint64_t models;
+	struct dn_control_rate requests;
+	struct dn_control_rate tokens;
+	uint32_t parallel;
+	uint32_t priority;
+	uint32_t most;
+	uint32_t reserved;
+};
+
+/* The one at place @at of @n. */
+struct dn_control_listed_key {
+	uint32_t at;
+	uint32_t n;
+	struct dn_control_key key;
+};
+
+/* What is in the memory for TLS, in PEM, one behind the other. */
+enum dn_tls_part {
+	DN_TLS_CERTIFICATE = 0, /* and those that lead to its authority */
+	DN_TLS_KEY,
+	DN_TLS_CLIENT_CA,  /* whose clients are let in; none: all */
+	DN_TLS_CLIENT_CRL, /* which of them no more */
+	DN_TLS_PARTS
+};
+
+struct dn_control_tls {
+	uint64_t bytes[DN_TLS_PARTS];
 };
 
 /* Memory in bytes as /proc tells it, CPU time of all processes; of one model where @model is one. */
@@ -111,7 +159,9 @@ struct dn_control {
 	uint32_t model; /* its number, where the type has one; else 0 */
 	union {
 		struct dn_control_start start;
-		struct dn_control_key key;
+		struct dn_control_listener listener;
+		struct dn_control_listed_key key;
+		struct dn_control_tls tls;
 		struct dn_control_worker worker;
 		struct dn_control_figures figures;
 		struct dn_control_prefix prefix;
@@ -128,6 +178,9 @@ void dn_control_init(struct dn_control *control, enum dn_control_type type, uint
 
 /* Copies text into a field: printable, cut at a code point, terminated, zero-filled. */
 void dn_control_set_text(char *field, size_t field_size, const char *text);
+
+/* The enum dn_priority behind "urgent", "normal" or "batch". Return: whether it is one of them. */
+bool dn_control_priority(const char *word, uint32_t *ret_priority);
 
 /**
  * dn_control_check() - whether a packet is one that the other side may send

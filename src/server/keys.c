@@ -4,23 +4,42 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/types.h>
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
 #include "base/io.h"
 #include "base/text.h"
+#include "server/text-file.h"
 
-#define FILE_MAX    ((off_t)256 << 10)
+#define FILE_MAX    ((size_t)256 << 10)
 #define DIGEST_WORD "sha256:"
-#define KEY_LEAST   16
+#define BLANKS	    " \t\r"
 #define SECRET	    24
+/* As far as a double counts whole numbers. */
+#define COUNT_MAX    (UINT64_C(1) << 53)
+#define PARALLEL_MAX 65535U
+#define SECOND_NS    UINT64_C(1000000000)
+
+/* One line that is being read. */
+struct line {
+	unsigned int number;
+	const struct dn_key_models *models;
+	struct dn_control_key *key;
+	char *unknown;
+	struct dn_error *err;
+};
+
+struct field {
+	const char *name;
+	bool (*read)(char *value, struct line *line);
+	const char *takes;
+};
 
 static bool parse_digest(const char *hex, uint8_t *out)
 {
@@ -37,58 +56,195 @@ static bool parse_digest(const char *hex, uint8_t *out)
 	return true;
 }
 
-/* @line: words apart by blanks, changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
-static int parse_line(char *line, unsigned int number, struct dn_control_key *key,
-		      struct dn_error *err)
+/* Digits at the head of a text. Return: what is behind them; NULL: none, or too many. */
+static const char *parse_count(const char *text, uint64_t max, uint64_t *ret_count)
+{
+	uint64_t count = 0;
+	const char *at = text;
+
+	for (; *at >= '0' && *at <= '9'; at++) {
+		count = 10 * count + (uint64_t)(*at - '0');
+		if (count > max)
+			return NULL;
+	}
+	if (at == text || count == 0)
+		return NULL;
+	*ret_count = count;
+	return at;
+}
+
+static bool parse_rate(const char *text, struct dn_control_rate *rate)
+{
+	static const struct {
+		const char *unit;
+		uint64_t seconds;
+	} units[] = { { "/s", 1 }, { "/m", 60 }, { "/h", 3600 }, { "/d", 86400 } };
+	const char *unit = parse_count(text, COUNT_MAX, &rate->count);
+
+	for (size_t i = 0; unit && i < DN_ARRAY_SIZE(units); i++)
+		if (strcmp(unit, units[i].unit) == 0) {
+			rate->period_ns = units[i].seconds * SECOND_NS;
+			return true;
+		}
+	return false;
+}
+
+static bool read_priority(char *value, struct line *line)
+{
+	if (!dn_control_priority(value, &line->key->priority))
+		return false;
+	line->key->most = line->key->priority;
+	return true;
+}
+
+static bool read_models(char *value, struct line *line)
 {
 	char *save = NULL;
-	char *first = strtok_r(line, " \t\r", &save);
-	char *second = first ? strtok_r(NULL, " \t\r", &save) : NULL;
-	const char *word = second ? second : first;
+	uint64_t models = 0;
+
+	for (char *name = strtok_r(value, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+		uint32_t i = 0;
+
+		while (i < line->models->n && strcmp(line->models->names[i], name) != 0)
+			i++;
+		if (i < line->models->n)
+			models |= UINT64_C(1) << i;
+		else
+			dn_control_set_text(line->unknown, DN_CONTROL_NAME_MAX, name);
+	}
+	line->key->models = models;
+	return true;
+}
+
+static bool read_requests(char *value, struct line *line)
+{
+	return parse_rate(value, &line->key->requests);
+}
+
+static bool read_tokens(char *value, struct line *line)
+{
+	return parse_rate(value, &line->key->tokens);
+}
+
+static bool read_parallel(char *value, struct line *line)
+{
+	uint64_t count;
+	const char *end = parse_count(value, PARALLEL_MAX, &count);
+
+	if (!end || *end != '\0')
+		return false;
+	line->key->parallel = (uint32_t)count;
+	return true;
+}
+
+static const struct field fields[] = {
+	{ "priority", read_priority, "urgent, normal or batch" },
+	{ "models", read_models, "names with commas between" },
+	{ "requests", read_requests, "a number and /s, /m, /h or /d" },
+	{ "tokens", read_tokens, "a number and /s, /m, /h or /d" },
+	{ "parallel", read_parallel, "a number from 1 to 65535" },
+};
+
+static const struct field *find_field(const char *word)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(fields); i++) {
+		const size_t size = strlen(fields[i].name);
+
+		if (strncmp(word, fields[i].name, size) == 0 && word[size] == '=')
+			return &fields[i];
+	}
+	return NULL;
+}
+
+/* Never shows the word: it may be a key. */
+static int read_fields(char *word, char **save, struct line *line)
+{
+	unsigned int seen = 0;
+
+	for (; word; word = strtok_r(NULL, BLANKS, save)) {
+		const struct field *field = find_field(word);
+
+		if (!field)
+			return dn_error_set(line->err, EINVAL,
+					    "line %u has more than a name, a key, priority=, "
+					    "models=, requests=, tokens= and parallel=",
+					    line->number);
+		if (seen & 1U << (field - fields))
+			return dn_error_set(line->err, EINVAL, "line %u has '%s=' twice",
+					    line->number, field->name);
+		seen |= 1U << (field - fields);
+		if (!field->read(word + strlen(field->name) + 1, line))
+			return dn_error_set(line->err, EINVAL, "line %u: '%s=' takes %s",
+					    line->number, field->name, field->takes);
+	}
+	return 0;
+}
+
+static int read_key(const char *word, struct line *line)
+{
+	if (strncmp(word, DIGEST_WORD, strlen(DIGEST_WORD)) == 0) {
+		if (!parse_digest(word + strlen(DIGEST_WORD), line->key->sha256))
+			return dn_error_set(line->err, EINVAL,
+					    "line %u: 64 hexadecimal digits belong "
+					    "behind 'sha256:'",
+					    line->number);
+		return 0;
+	}
+	if (strlen(word) < DN_KEY_LEAST)
+		return dn_error_set(line->err, EINVAL, "line %u: a key has at least %d characters",
+				    line->number, DN_KEY_LEAST);
+	SHA256((const unsigned char *)word, strlen(word), line->key->sha256);
+	return 0;
+}
+
+/* @text: words apart by blanks, changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
+static int parse_line(char *text, struct line *line)
+{
+	char *save = NULL;
+	char *first = strtok_r(text, BLANKS, &save);
+	char *second = first ? strtok_r(NULL, BLANKS, &save) : NULL;
+	const bool named = second && !find_field(second);
 	char name[16];
+	int r;
 
 	if (!first || first[0] == '#')
 		return 0;
-	if (strtok_r(NULL, " \t\r", &save))
-		return dn_error_set(err, EINVAL, "line %u has more than a name and a key", number);
-	(void)snprintf(name, sizeof(name), "key%u", number);
-	memset(key, 0, sizeof(*key));
-	dn_control_set_text(key->name, sizeof(key->name), second ? first : name);
-	if (strncmp(word, DIGEST_WORD, strlen(DIGEST_WORD)) == 0) {
-		if (!parse_digest(word + strlen(DIGEST_WORD), key->sha256))
-			return dn_error_set(err, EINVAL,
-					    "line %u: 64 hexadecimal digits belong "
-					    "behind 'sha256:'",
-					    number);
-		return 1;
-	}
-	if (strlen(word) < KEY_LEAST)
-		return dn_error_set(err, EINVAL, "line %u: a key has at least %d characters",
-				    number, KEY_LEAST);
-	SHA256((const unsigned char *)word, strlen(word), key->sha256);
-	return 1;
+	(void)snprintf(name, sizeof(name), "key%u", line->number);
+	*line->key = (struct dn_control_key){
+		.models = UINT64_MAX,
+		.priority = DN_PRIORITY_NORMAL,
+		.most = DN_PRIORITY_URGENT,
+	};
+	dn_control_set_text(line->key->name, sizeof(line->key->name), named ? first : name);
+	r = read_key(named ? second : first, line);
+	if (r >= 0)
+		r = read_fields(named ? strtok_r(NULL, BLANKS, &save) : second, &save, line);
+	return r < 0 ? r : 1;
 }
 
-static int parse(char *text, struct dn_control_key *keys, uint32_t *ret_n, struct dn_error *err)
+int dn_keys_parse(char *text, const struct dn_key_models *models, struct dn_control_key *keys,
+		  uint32_t *ret_n, char *ret_unknown, struct dn_error *err)
 {
-	unsigned int number = 0;
+	struct dn_control_key key;
+	struct line line = { .models = models, .key = &key, .unknown = ret_unknown, .err = err };
 	uint32_t n = 0;
 
-	for (char *line = text; line;) {
-		char *end = strchr(line, '\n');
-		struct dn_control_key key;
+	ret_unknown[0] = '\0';
+	while (text) {
+		char *end = strchr(text, '\n');
 		int r;
 
 		if (end)
 			*end = '\0';
-		r = parse_line(line, ++number, &key, err);
+		line.number++;
+		r = parse_line(text, &line);
 		if (r < 0)
 			return r;
 		if (r > 0 && n == DN_SERVER_KEYS_MAX)
 			return dn_error_set(err, E2BIG, "more than %d keys", DN_SERVER_KEYS_MAX);
 		if (r > 0)
 			keys[n++] = key;
-		line = end ? end + 1 : NULL;
+		text = end ? end + 1 : NULL;
 	}
 	if (n == 0)
 		return dn_error_set(err, ENOENT, "there is no key in it");
@@ -96,49 +252,60 @@ static int parse(char *text, struct dn_control_key *keys, uint32_t *ret_n, struc
 	return 0;
 }
 
-int dn_keys_read(const char *path, struct dn_control_key *keys, uint32_t *ret_n,
-		 struct dn_error *err)
+int dn_keys_read(const char *path, const struct dn_key_models *models, struct dn_control_key *keys,
+		 uint32_t *ret_n, char *ret_unknown, struct dn_error *err)
 {
-	DN_AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	DN_AUTO_FREE char *text = NULL;
-	struct stat st;
-	int r;
+	DN_AUTO_TEXT_FILE struct dn_text_file file = { NULL, 0 };
+	int r = dn_text_file_read(path, "keys", FILE_MAX, true, &file, err);
 
-	if (fd < 0)
-		return dn_error_errno(err, errno, "open the keys in '%.160s'", path);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
-		return dn_error_set(err, EINVAL, "'%.160s' is no file of keys", path);
-	if (st.st_mode & (S_IRWXG | S_IRWXO) & ~(mode_t)S_IRGRP)
-		return dn_error_set(err, EPERM,
-				    "the keys in '%.160s' are open to others: chmod 600 it", path);
-	text = calloc(1, (size_t)st.st_size + 1);
-	if (!text)
-		return dn_error_memory(err, "keys", (size_t)st.st_size);
-	r = dn_read_whole(fd, text, (size_t)st.st_size, "the keys", err);
-	if (r >= 0)
-		r = parse(text, keys, ret_n, err);
-	OPENSSL_cleanse(text, (size_t)st.st_size);
+	if (r < 0)
+		return r;
+	if (strlen(file.text) != file.size)
+		r = dn_error_set(err, EINVAL, "it has a zero byte");
+	else
+		r = dn_keys_parse(file.text, models, keys, ret_n, ret_unknown, err);
 	return r < 0 ? dn_error_prefix(err, r, "keys '%.160s'", path) : 0;
+}
+
+int dn_key_new(char *ret_key, struct dn_error *err)
+{
+	uint8_t secret[SECRET];
+
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		return dn_error_errno(err, errno, "get random numbers");
+	(void)snprintf(ret_key, DN_KEY_TEXT_MAX, "sk-");
+	for (size_t i = 0; i < sizeof(secret); i++)
+		(void)snprintf(ret_key + 3 + 2 * i, 3, "%02x", secret[i]);
+	OPENSSL_cleanse(secret, sizeof(secret));
+	return 0;
+}
+
+void dn_key_digest(const char *key, char *ret_text)
+{
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	size_t at = strlen(DIGEST_WORD);
+
+	SHA256((const unsigned char *)key, strlen(key), digest);
+	memcpy(ret_text, DIGEST_WORD, at + 1);
+	for (size_t i = 0; i < sizeof(digest); i++, at += 2)
+		(void)snprintf(ret_text + at, 3, "%02x", digest[i]);
 }
 
 int dn_keys_make(const char *path, char *ret_key, struct dn_error *err)
 {
 	DN_AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
-	uint8_t secret[SECRET];
-	char line[DN_KEY_TEXT_MAX + 1];
+	char digest[DN_KEY_DIGEST_TEXT];
+	char line[DN_KEY_DIGEST_TEXT + 8];
 	int r;
 
 	if (fd < 0)
 		return dn_error_errno(err, errno, "make the keys '%.160s'", path);
-	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
-		(void)unlink(path);
-		return dn_error_errno(err, errno, "get random numbers");
+	r = dn_key_new(ret_key, err);
+	if (r >= 0) {
+		dn_key_digest(ret_key, digest);
+		(void)snprintf(line, sizeof(line), "first %s\n", digest);
+		r = dn_write_whole(fd, line, strlen(line), "the keys", err);
 	}
-	(void)snprintf(ret_key, DN_KEY_TEXT_MAX, "sk-");
-	for (size_t i = 0; i < sizeof(secret); i++)
-		(void)snprintf(ret_key + 3 + 2 * i, 3, "%02x", secret[i]);
-	(void)snprintf(line, sizeof(line), "%s\n", ret_key);
-	r = dn_write_whole(fd, line, strlen(line), "the keys", err);
 	if (r >= 0 && fsync(fd) < 0)
 		r = dn_error_errno(err, errno, "write the keys '%.160s'", path);
 	if (r < 0)

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * API keys in a file, one a line: "KEY", "NAME KEY", or "NAME sha256:HEX" of a key; '#' begins a
- * remark. Only digests leave this file's functions.
+ * API keys in a file, one a line; '#' begins a remark:
+ *
+ *	[NAME] KEY|sha256:HEX [priority=urgent|normal|batch] [models=NAME,NAME] [requests=N/m]
+ *		[tokens=N/m] [parallel=N]
+ *
+ * Only digests leave this file's functions.
  */
 #ifndef DUNLIN_SERVER_KEYS_H
 #define DUNLIN_SERVER_KEYS_H
@@ -11,18 +15,39 @@
 /* IWYU pragma: end_exports */
 
 #define DN_KEY_TEXT_MAX 64
+#define DN_KEY_LEAST	16 /* characters */
+/* "sha256:", and 64 digits. */
+#define DN_KEY_DIGEST_TEXT 72
+
+/* What models are called, by their numbers; all borrowed. */
+struct dn_key_models {
+	const char *names[DN_SERVER_MODELS_MAX];
+	uint32_t n;
+};
 
 /**
- * dn_keys_read() - the digests of a file's keys
+ * dn_keys_parse() - the keys that a text has
+ * @text: changed on the way
+ * @models: for the numbers of those that a line names
  * @keys: room for DN_SERVER_KEYS_MAX
+ * @ret_unknown: a name that no model has, of the last such line, or ""; DN_CONTROL_NAME_MAX bytes
  *
- * Return: 0; -EINVAL for a line that is none, whose number the message has; -ENOENT for a file
- * without keys; what open() and read() said.
+ * Return: 0; -EINVAL for a line that is none, whose number the message has, and nothing else of it;
+ * -ENOENT for a text without keys.
  */
-DN_MUST_CHECK int dn_keys_read(const char *path, struct dn_control_key *keys, uint32_t *ret_n,
+DN_MUST_CHECK int dn_keys_parse(char *text, const struct dn_key_models *models,
+				struct dn_control_key *keys, uint32_t *ret_n, char *ret_unknown,
+				struct dn_error *err);
+/* The same of a file that others cannot read. Return: also what open() and read() said. */
+DN_MUST_CHECK int dn_keys_read(const char *path, const struct dn_key_models *models,
+			       struct dn_control_key *keys, uint32_t *ret_n, char *ret_unknown,
 			       struct dn_error *err);
 
-/* Makes a key, and a file (mode 600) that has it alone; -EEXIST where there is one. */
+/* A new random one, of DN_KEY_TEXT_MAX bytes. */
+DN_MUST_CHECK int dn_key_new(char *ret_key, struct dn_error *err);
+/* A key as a file of keys has it: DN_KEY_DIGEST_TEXT bytes. */
+void dn_key_digest(const char *key, char *ret_text);
+/* Makes a key, and a file (mode 600) that has its digest alone; -EEXIST where there is one. */
 DN_MUST_CHECK int dn_keys_make(const char *path, char *ret_key, struct dn_error *err);
 
 #endif /* DUNLIN_SERVER_KEYS_H */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +87,7 @@ static int listen_at(const struct addrinfo *info, int *ret_fd)
 	return 0;
 }
 
-static void name_socket(int fd, const char *address, char *name)
+static void name_socket(int fd, const char *address, bool tls, char *name)
 {
 	struct sockaddr_storage bound;
 	socklen_t size = sizeof(bound);
@@ -98,43 +99,120 @@ static void name_socket(int fd, const char *address, char *name)
 	    getnameinfo((struct sockaddr *)&bound, size, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
 		(void)snprintf(name, DN_LISTEN_NAME_MAX,
-			       strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, port);
+			       strchr(host, ':') ? "%s://[%s]:%s" : "%s://%s:%s",
+			       tls ? "https" : "http", host, port);
 }
 
-static int listen_tcp(const char *address, int *ret_fd, char *ret_name, struct dn_error *err)
+/* The addresses of a name, to be freed with freeaddrinfo(). */
+static int resolve(const char *address, struct addrinfo **ret_list, struct dn_error *err)
 {
 	const struct addrinfo hints = {
 		.ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,
 		.ai_flags = AI_PASSIVE,
 	};
-	struct addrinfo *list = NULL;
 	const char *port = "";
 	char host[256] = "";
 	int r = dn_listen_split(address, host, sizeof(host), &port, err);
 
 	if (r < 0)
 		return dn_error_prefix(err, r, "listen");
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	r = getaddrinfo(host[0] ? host : NULL, port, &hints, ret_list);
 	if (r != 0)
 		return dn_error_set(err, EADDRNOTAVAIL, "listen at '%.120s': %s", address,
 				    gai_strerror(r));
+	return 0;
+}
+
+static int listen_tcp(const char *address, bool tls, int *ret_fd, char *ret_name,
+		      struct dn_error *err)
+{
+	struct addrinfo *list = NULL;
+	int r = resolve(address, &list, err);
+
+	if (r < 0)
+		return r;
 	r = -EADDRNOTAVAIL;
 	for (const struct addrinfo *info = list; info && r < 0; info = info->ai_next)
 		r = listen_at(info, ret_fd);
 	freeaddrinfo(list);
 	if (r < 0)
 		return dn_error_errno(err, -r, "listen at '%.120s'", address);
-	name_socket(*ret_fd, address, ret_name);
+	name_socket(*ret_fd, address, tls, ret_name);
 	return 0;
 }
 
-int dn_listen_open(const char *address, int *ret_fd, char *ret_name, struct dn_error *err)
+static bool is_path(const char *address)
 {
-	if (strncmp(address, DN_LISTEN_UNIX, strlen(DN_LISTEN_UNIX)) != 0)
-		return listen_tcp(address, ret_fd, ret_name, err);
+	return strncmp(address, DN_LISTEN_UNIX, strlen(DN_LISTEN_UNIX)) == 0;
+}
+
+int dn_listen_open(const char *address, bool tls, int *ret_fd, char *ret_name, struct dn_error *err)
+{
+	if (!is_path(address))
+		return listen_tcp(address, tls, ret_fd, ret_name, err);
 	(void)snprintf(ret_name, DN_LISTEN_NAME_MAX, "%.150s", address);
 	return listen_unix(address + strlen(DN_LISTEN_UNIX), ret_fd, err);
+}
+
+/* Whether packets from elsewhere get to an address. */
+static bool is_beyond(const struct sockaddr *address)
+{
+	struct sockaddr_in four;
+	struct sockaddr_in6 six;
+
+	switch (address->sa_family) {
+	case AF_UNIX:
+		return false;
+	case AF_INET:
+		memcpy(&four, address, sizeof(four));
+		return ntohl(four.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET;
+	case AF_INET6:
+		memcpy(&six, address, sizeof(six));
+		if (IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+			return six.sin6_addr.s6_addr[12] != IN_LOOPBACKNET;
+		return !IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+	default:
+		return true;
+	}
+}
+
+int dn_listen_is_beyond(const char *address, bool *ret_beyond, struct dn_error *err)
+{
+	struct addrinfo *list = NULL;
+	bool beyond = false;
+	int r = is_path(address) ? 0 : resolve(address, &list, err);
+
+	if (r < 0)
+		return r;
+	for (const struct addrinfo *info = list; info; info = info->ai_next)
+		beyond |= is_beyond(info->ai_addr);
+	if (list)
+		freeaddrinfo(list);
+	*ret_beyond = beyond;
+	return 0;
+}
+
+static bool get_name(int fd, struct sockaddr_storage *name)
+{
+	socklen_t size = sizeof(*name);
+
+	memset(name, 0, sizeof(*name));
+	return getsockname(fd, (struct sockaddr *)name, &size) == 0;
+}
+
+bool dn_listen_socket_is_beyond(int fd)
+{
+	struct sockaddr_storage name;
+
+	return !get_name(fd, &name) || is_beyond((const struct sockaddr *)&name);
+}
+
+bool dn_listen_is_local(int fd)
+{
+	struct sockaddr_storage name;
+
+	return get_name(fd, &name) && name.ss_family == AF_UNIX;
 }
 
 void dn_listen_close(int fd)

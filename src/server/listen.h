@@ -14,12 +14,20 @@
 /**
  * dn_listen_open() - listen at HOST:PORT, [HOST]:PORT or unix:PATH
  * @ret_fd: not blocking, close-on-exec
+ * @tls: of a port, for its name
  * @ret_name: where it listens now (a port of 0 is one that was free): DN_LISTEN_NAME_MAX bytes
  *
  * A socket file that nobody listens at any more is replaced.
  */
-DN_MUST_CHECK int dn_listen_open(const char *address, int *ret_fd, char *ret_name,
+DN_MUST_CHECK int dn_listen_open(const char *address, bool tls, int *ret_fd, char *ret_name,
 				 struct dn_error *err);
+
+/* Whether others than this machine reach an address, or one that its name has; opens nothing. */
+DN_MUST_CHECK int dn_listen_is_beyond(const char *address, bool *ret_beyond, struct dn_error *err);
+/* The same of a socket. */
+bool dn_listen_socket_is_beyond(int fd);
+/* Whether it has a path, and no port. */
+bool dn_listen_is_local(int fd);
 
 /* Closes a socket that was made here, and removes its file, where it has one. */
 void dn_listen_close(int fd);

@@ -17,8 +17,11 @@
 #include "base/base.h"
 #include "server/control.h"
 #include "server/prefix-store.h"
+#include "server/tls.h"
 #include "store/seal.h"
 /* IWYU pragma: end_exports */
+
+struct dn_secrets;
 
 #define DN_SERVE_LISTEN_MAX 16
 /* Where no socket is handed over, and none asked for. */
@@ -51,7 +54,10 @@ struct dn_serve_model {
  * @memory: bytes for all processes together, mapped weights among them; 0: no budget
  * @listen: HOST:PORT or unix:PATH
  * @hosts: names beside addresses and "localhost" that requests may be for
- * @keys: who may ask; none: everybody
+ * @key_file: who may ask; NULL: everybody
+ * @tls: certificates for connections to ports
+ * @secrets: what these files had (dn_secrets_read()); SIGHUP has them read again
+ * @insecure_listen: beyond this machine too without keys or without TLS
  * @front: how it is to run; what else is in these options is filled in
  * @prefixes: where prefixes outlive the server; without a folder they do not
  * @drain_ms: what answers get to end in, when the server is told to
@@ -67,14 +73,20 @@ struct dn_serve_options {
 	uint32_t n_listen;
 	const char *const *hosts;
 	uint32_t n_hosts;
-	const struct dn_control_key *keys;
-	uint32_t n_keys;
+	const char *key_file;
+	struct dn_tls_files tls;
+	const struct dn_secrets *secrets;
+	bool insecure_listen;
 	struct dn_control_start front;
 	struct dn_prefix_store prefixes;
 	uint32_t drain_ms;
 	bool no_sandbox;
 	bool realtime;
 };
+
+/* Whether dn_serve() may listen where it is to, as far as that can be told before; opens nothing. */
+DN_MUST_CHECK int dn_serve_check_listen(const struct dn_serve_options *options,
+					struct dn_error *err);
 
 /**
  * dn_serve() - serve until SIGTERM or SIGINT

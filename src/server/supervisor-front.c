@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "device/realtime.h"
+#include "server/listen.h"
 #include "server/log.h"
 #include "server/supervisor.h"
 
@@ -17,7 +18,9 @@
 #define OTHER_FILES 256U
 /* Of its control group: the kernel's part of a connection; one thread, and room for a helper's. */
 #define CONNECTION_BYTES ((uint64_t)32 << 10)
-#define TASKS		 8
+/* What OpenSSL has for one. */
+#define TLS_CONNECTION_BYTES ((uint64_t)64 << 10)
+#define TASKS		     8
 /* A front that lived for less is started again no sooner than a moment later. */
 #define YOUNG_NS       UINT64_C(1000000000)
 #define FRONT_RETRY_MS 100
@@ -66,6 +69,27 @@ void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper)
 	dn_supervisor_tell(s, &control, keeper->worker.channel.fd);
 }
 
+void dn_supervisor_tell_secrets(struct supervisor *s)
+{
+	const struct dn_secrets *secrets = s->secrets;
+	struct dn_control control;
+
+	for (uint32_t i = 0; i < secrets->n_keys; i++) {
+		dn_control_init(&control, DN_CONTROL_KEY, 0);
+		control.u.key = (struct dn_control_listed_key){
+			.at = i,
+			.n = secrets->n_keys,
+			.key = secrets->keys[i],
+		};
+		dn_supervisor_tell(s, &control, -1);
+	}
+	if (secrets->tls < 0)
+		return;
+	dn_control_init(&control, DN_CONTROL_TLS, 0);
+	control.u.tls = secrets->parts;
+	dn_supervisor_tell(s, &control, secrets->tls);
+}
+
 static void introduce(struct supervisor *s)
 {
 	const struct dn_serve_options *o = s->options;
@@ -77,11 +101,7 @@ static void introduce(struct supervisor *s)
 	control.u.start.save_prefixes = o->prefixes.folder != NULL;
 	dn_control_set_text(control.u.start.program, sizeof(control.u.start.program), o->program);
 	dn_supervisor_tell(s, &control, -1);
-	for (uint32_t i = 0; i < o->n_keys; i++) {
-		dn_control_init(&control, DN_CONTROL_KEY, 0);
-		control.u.key = o->keys[i];
-		dn_supervisor_tell(s, &control, -1);
-	}
+	dn_supervisor_tell_secrets(s);
 	for (uint32_t i = 0; i < o->n_hosts; i++)
 		dn_supervisor_tell_text(s, DN_CONTROL_HOST, 0, o->hosts[i]);
 	for (uint32_t i = 0; i < o->n_models; i++)
@@ -94,6 +114,8 @@ static void introduce(struct supervisor *s)
 	}
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
 		dn_control_init(&control, DN_CONTROL_LISTENER, 0);
+		control.u.listener.tls =
+			s->secrets->tls >= 0 && !dn_listen_is_local(s->listeners[i]);
 		dn_supervisor_tell(s, &control, s->listeners[i]);
 	}
 }
@@ -104,12 +126,14 @@ int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err)
 	const struct dn_serve_options *o = s->options;
 	char *const jailed[] = { "dunlin", "front", "--files", files, NULL };
 	char *const free_running[] = { "dunlin", "front", "--no-sandbox", NULL };
+	const uint64_t connection_bytes =
+		CONNECTION_BYTES + (s->secrets->tls >= 0 ? TLS_CONNECTION_BYTES : 0);
 	const struct dn_process_options options = {
 		.arguments = o->no_sandbox ? free_running : jailed,
 		.jailed = !o->no_sandbox,
 		.groups = &s->groups,
 		.memory = o->memory ? dn_supervisor_own_bytes(o) +
-					      o->front.connections * CONNECTION_BYTES
+					      o->front.connections * connection_bytes
 				    : 0,
 		.tasks = TASKS,
 		.callback = dn_supervisor_on_control,

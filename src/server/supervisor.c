@@ -14,7 +14,6 @@
 
 #include "base/clock.h"
 #include "device/realtime.h"
-#include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
 #include "server/supervisor.h"
@@ -22,6 +21,7 @@
 
 /* Supervisor and front: what they take anyway; four bodies, and one of these as JSON. */
 #define OWN_BYTES  ((uint64_t)8 << 20)
+#define TLS_BYTES  ((uint64_t)4 << 20)
 #define OWN_BODIES 24
 /* A front that has said nothing for so long is stuck. */
 #define SILENCE_S 10U
@@ -35,7 +35,8 @@ void dn_supervisor_end(struct supervisor *s)
 
 uint64_t dn_supervisor_own_bytes(const struct dn_serve_options *options)
 {
-	return OWN_BYTES + OWN_BODIES * options->front.body_bytes;
+	return OWN_BYTES + OWN_BODIES * options->front.body_bytes +
+	       (options->tls.paths[DN_TLS_CERTIFICATE] ? TLS_BYTES : 0);
 }
 
 static uint64_t room(const struct supervisor *s)
@@ -241,18 +242,6 @@ void dn_supervisor_on_control(evutil_socket_t socket, short what, void *data)
 
 /* Signals and time. */
 
-/* Who connects from now on is refused, or waits for the next server where the socket is systemd's. */
-static void close_listeners(struct supervisor *s)
-{
-	for (uint32_t i = 0; i < s->n_listeners; i++) {
-		if (i < s->n_inherited)
-			close(s->listeners[i]);
-		else
-			dn_listen_close(s->listeners[i]);
-	}
-	s->n_listeners = 0;
-}
-
 static void drain(struct supervisor *s)
 {
 	struct dn_control control;
@@ -265,7 +254,7 @@ static void drain(struct supervisor *s)
 	s->drain_until_ns = dn_clock_ns() + s->options->drain_ms * UINT64_C(1000000);
 	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
 	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
-	close_listeners(s);
+	dn_supervisor_close_listeners(s);
 	if (s->front.child.pid <= 0) {
 		dn_supervisor_end(s);
 		return;
@@ -289,6 +278,8 @@ static void on_signal(evutil_socket_t number, short what, void *data)
 	(void)what;
 	if (number == SIGCHLD)
 		reap(data);
+	else if (number == SIGHUP)
+		dn_supervisor_reload(data);
 	else
 		drain(data);
 }
@@ -342,41 +333,9 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 
 /* Begin and end. */
 
-static int open_listeners(struct supervisor *s, struct dn_error *err)
-{
-	static const char *const elsewhere[] = { DN_SERVE_DEFAULT_LISTEN };
-	const struct dn_serve_options *o = s->options;
-	const char *const *listen = o->listen;
-	uint32_t n = o->n_listen;
-
-	s->n_inherited = dn_listen_inherited(s->listeners, DN_SERVE_LISTEN_MAX);
-	s->n_listeners = s->n_inherited;
-	if (s->n_listeners > 0)
-		dn_log_event("info", "listen", "inherited=%u", s->n_listeners);
-	if (s->n_listeners == 0 && n == 0) {
-		listen = elsewhere;
-		n = 1;
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		char name[DN_LISTEN_NAME_MAX];
-		char value[DN_LOG_VALUE_SIZE(DN_LISTEN_NAME_MAX)];
-		int r;
-
-		if (s->n_listeners == DN_SERVE_LISTEN_MAX)
-			return dn_error_set(err, E2BIG, "at most %d listening sockets",
-					    DN_SERVE_LISTEN_MAX);
-		r = dn_listen_open(listen[i], &s->listeners[s->n_listeners], name, err);
-		if (r < 0)
-			return r;
-		s->n_listeners++;
-		dn_log_event("info", "listen", "at=%s", dn_log_value(name, value, sizeof(value)));
-	}
-	return 0;
-}
-
 static int watch_signals(struct supervisor *s, struct dn_error *err)
 {
-	static const int numbers[] = { SIGTERM, SIGINT, SIGCHLD };
+	static const int numbers[] = { SIGTERM, SIGINT, SIGCHLD, SIGHUP };
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(numbers); i++) {
@@ -434,7 +393,7 @@ static int begin(struct supervisor *s, struct dn_error *err)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
 	r = watch_signals(s, err);
 	if (r >= 0)
-		r = open_listeners(s, err);
+		r = dn_supervisor_open_listeners(s, err);
 	for (uint32_t i = 0; i < s->options->n_models && r >= 0; i++)
 		r = dn_keeper_init(&s->keepers[i], s->base, s->options, &s->options->models[i], i,
 				   &s->groups, &events, err);
@@ -455,7 +414,8 @@ static void supervisor_done(struct supervisor *s)
 	for (uint32_t i = 0; i < s->options->n_models; i++)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
-	close_listeners(s);
+	dn_secrets_free(s->reloaded);
+	dn_supervisor_close_listeners(s);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])
 			event_free(s->signals[i]);
@@ -476,6 +436,7 @@ int dn_serve(const struct dn_serve_options *options, struct dn_error *err)
 	if (!s)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
 	s->options = options;
+	s->secrets = options->secrets;
 	s->saver.store = &options->prefixes;
 	s->front = (struct dn_process)DN_PROCESS_INIT;
 	if (options->memory && options->memory <= dn_supervisor_own_bytes(options)) {

@@ -9,6 +9,7 @@
 
 #include "server/keeper.h"
 #include "server/saver.h"
+#include "server/secrets.h"
 #include "server/serve.h"
 /* IWYU pragma: end_exports */
 
@@ -22,10 +23,12 @@
 struct supervisor {
 	const struct dn_serve_options *options;
 	struct event_base *base;
-	struct event *signals[3];
+	struct event *signals[4];
 	struct event *tick;
 	struct event *front_retry;
 	struct dn_cgroup_limits groups;
+	struct dn_secrets *reloaded;
+	const struct dn_secrets *secrets; /* these, or those of the options */
 	struct dn_keeper keepers[DN_SERVER_MODELS_MAX];
 	int listeners[DN_SERVE_LISTEN_MAX];
 	uint32_t n_listeners;
@@ -52,6 +55,13 @@ void dn_supervisor_on_control(int fd, short what, void *data);
 /* What supervisor and front take, at most. */
 uint64_t dn_supervisor_own_bytes(const struct dn_serve_options *options);
 
+/* supervisor-listen.c: sockets handed over and asked for, none of them beyond what is allowed. */
+DN_MUST_CHECK int dn_supervisor_open_listeners(struct supervisor *s, struct dn_error *err);
+void dn_supervisor_close_listeners(struct supervisor *s);
+
+/* supervisor-reload.c: reads keys and certificates again; where they are not good, the old ones stay. */
+void dn_supervisor_reload(struct supervisor *s);
+
 /* supervisor-front.c */
 DN_MUST_CHECK int dn_supervisor_start_front(struct supervisor *s, struct dn_error *err);
 void dn_supervisor_on_front_retry(int fd, short what, void *data);
@@ -61,6 +71,7 @@ void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd
 void dn_supervisor_tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
 			     const char *text);
 void dn_supervisor_tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model);
+void dn_supervisor_tell_secrets(struct supervisor *s);
 void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper);
 
 #endif /* DUNLIN_SERVER_SUPERVISOR_H */

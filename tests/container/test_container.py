@@ -287,8 +287,8 @@ class Docker(Container):
     """Nothing more."""
 
 
-DEFAULT = ["serve", "--listen", "0.0.0.0:8080", "--key-file", "/state/keys", "--make-key",
-           "/models"]
+DEFAULT = ["serve", "--listen", "0.0.0.0:8080", "--insecure-listen", "--key-file", "/state/keys",
+           "--make-key", "/models"]
 
 
 def main():

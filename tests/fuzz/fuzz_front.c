@@ -178,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	front = begin(&control_fd, &worker);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
-	MUST(dn_http_accept(front->http, fds[0]) == 0);
+	MUST(dn_http_accept(front->http, fds[0], false) == 0);
 	request(fds[1], &input);
 	turn(front);
 	for (int i = 0; i < PACKETS_MAX && input.left > 0; i++) {

@@ -71,7 +71,7 @@ static void handle(void *context, struct dn_http_connection *connection)
 	}
 }
 
-static void ended(void *context, const struct dn_http_request *request, int status, uint64_t bytes)
+static void ended(void *context, struct dn_http_request *request, int status, uint64_t bytes)
 {
 	struct client *client = context;
 
@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	client.base = base;
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
 	http = dn_http_new(base, &limits, &handlers);
-	MUST(http && dn_http_accept(http, fds[0]) == 0);
+	MUST(http && dn_http_accept(http, fds[0], false) == 0);
 	for (int i = 0; i < PIECES_MAX && size > 2; i++) {
 		const size_t piece = data[0] < size - 2 ? data[0] : size - 2;
 

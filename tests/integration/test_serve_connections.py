@@ -6,6 +6,7 @@ again. And who is let in."""
 import contextlib
 import hashlib
 import json
+import re
 import resource
 import socket
 import time
@@ -261,8 +262,11 @@ class KeyFiles(support.Case):
     def test_made(self):
         path = support.FOLDER / "made-keys"
         with Server("--key-file", path, "--make-key") as server:
-            key = path.read_text().strip()
+            key = re.search(r"shown this once: (sk-[0-9a-f]{48})", server.log())[1]
             self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            # What is on the disk lets nobody in.
+            self.assertEqual(path.read_text(),
+                             f"first sha256:{hashlib.sha256(key.encode()).hexdigest()}\n")
             self.assertEqual(server.log().count(key), 1)
             good = server.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
             self.assertEqual(good.status, 200)

@@ -14,9 +14,11 @@
 #include <event2/util.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
+#include <openssl/ssl.h>
 
 #include "base/clock.h"
 #include "sandbox/jail.h"
+#include "server/tls.h"
 
 /* Of an answer that its client does not read. */
 #define UNSENT_BYTES ((size_t)256 << 10)
@@ -90,13 +92,18 @@ static void check(void *context, struct dn_http_connection *connection)
 {
 	struct dn_api_error error;
 
-	if (!dn_front_admit(context, dn_http_request(connection), &error))
+	if (!dn_front_admit(context, connection, &error))
 		dn_api_reply_error(connection, &error);
 }
 
 static void handle(void *context, struct dn_http_connection *connection)
 {
-	dn_front_route(context, connection);
+	struct dn_api_error error;
+
+	if (dn_front_begin(context, connection, &error))
+		dn_front_route(context, connection);
+	else
+		dn_api_reply_error(connection, &error);
 }
 
 static char *fault(void *context, int status, const char *message)
@@ -113,19 +120,44 @@ static char *fault(void *context, int status, const char *message)
 	return text;
 }
 
-static void ended(void *context, const struct dn_http_request *request, int status, uint64_t bytes)
+/* By the key's name, or else the certificate's. */
+static const char *client_name(const struct dn_http_request *request)
 {
-	struct dn_front *front = context;
-	char path[DN_LOG_VALUE_SIZE(96)];
+	const struct dn_account *account = request->owner;
 
-	dn_metrics_answered(front->metrics, status);
-	if (status < 400 && dn_front_is_probe(request))
-		return;
+	return account ? account->key.name : request->subject;
+}
+
+static void log_request(const struct dn_http_request *request, int status, uint64_t bytes)
+{
+	const char *name = client_name(request);
+	char path[DN_LOG_VALUE_SIZE(96)];
+	char client[DN_LOG_VALUE_SIZE(DN_CONTROL_NAME_MAX)] = "";
+
+	if (name && name[0])
+		(void)dn_log_value(name, client, sizeof(client));
 	dn_log_event(status >= 500 ? "warning" : "info", "request",
-		     "request=%s method=%s path=%s status=%d bytes=%llu ms=%.1f", request->id,
+		     "request=%s method=%s path=%s status=%d bytes=%llu ms=%.1f%s%s", request->id,
 		     request->method,
 		     dn_log_value(request->path ? request->path : "-", path, sizeof(path)), status,
-		     (unsigned long long)bytes, (double)(dn_clock_ns() - request->begun_ns) / 1e6);
+		     (unsigned long long)bytes, (double)(dn_clock_ns() - request->begun_ns) / 1e6,
+		     client[0] ? " client=" : "", client);
+}
+
+static void ended(void *context, struct dn_http_request *request, int status, uint64_t bytes)
+{
+	struct dn_front *front = context;
+
+	dn_metrics_answered(front->metrics, status);
+	if (status >= 400 || !dn_front_is_probe(request))
+		log_request(request, status, bytes);
+	dn_front_end(request);
+}
+
+static void failed(void *context, const char *why)
+{
+	(void)context;
+	dn_log_event("info", "tls", "message=\"a handshake failed: %s\"", why);
 }
 
 /* What the supervisor says. */
@@ -149,6 +181,7 @@ static int start(struct dn_front *front, const struct dn_control_start *options,
 		.handle = handle,
 		.fault = fault,
 		.ended = ended,
+		.failed = failed,
 	};
 	const struct dn_models_upwards upwards = {
 		.context = front,
@@ -169,19 +202,48 @@ static int start(struct dn_front *front, const struct dn_control_start *options,
 	return 0;
 }
 
+/* What was read again, and is not to be had: those that there are stay in force. */
+static int or_keep(bool there, int r, const struct dn_error *err)
+{
+	if (r >= 0 || r == -EBADMSG || !there)
+		return r;
+	dn_log_event("error", "reload", "message=\"%s\"", err->message);
+	return 0;
+}
+
+static int take_key(struct dn_front *front, const struct dn_control_listed_key *key,
+		    struct dn_error *err)
+{
+	const bool there = front->accounts.n > 0;
+
+	return or_keep(there, dn_accounts_take(&front->accounts, key, dn_clock_ns(), err), err);
+}
+
+static int take_tls(struct dn_front *front, int fd, const struct dn_control_tls *tls,
+		    struct dn_error *err)
+{
+	SSL_CTX *context;
+	int r = dn_tls_new(fd, tls, &context, err);
+
+	if (r < 0)
+		return or_keep(front->has_tls, r, err);
+	dn_http_set_tls(front->http, context);
+	front->has_tls = true;
+	return 0;
+}
+
 static int take(struct dn_front *front, const struct dn_control *control, int *fd,
 		struct dn_error *err)
 {
 	switch (control->type) {
 	case DN_CONTROL_LISTENER:
-		if (dn_http_listen(front->http, dn_steal_fd(fd)) < 0)
+		if (dn_http_listen(front->http, dn_steal_fd(fd), control->u.listener.tls) < 0)
 			return dn_error_memory(err, "a listener", 1);
 		return 0;
 	case DN_CONTROL_KEY:
-		if (front->n_keys == DN_SERVER_KEYS_MAX)
-			return dn_error_set(err, EBADMSG, "control: too many keys");
-		front->keys[front->n_keys++] = control->u.key;
-		return 0;
+		return take_key(front, &control->u.key, err);
+	case DN_CONTROL_TLS:
+		return take_tls(front, *fd, &control->u.tls, err);
 	case DN_CONTROL_HOST:
 		if (front->n_hosts == DN_SERVER_HOSTS_MAX)
 			return dn_error_set(err, EBADMSG, "control: too many names");
@@ -315,6 +377,7 @@ void dn_front_free(struct dn_front *front)
 	dn_http_free(front->http);
 	dn_models_free(front->models);
 	dn_metrics_free(front->metrics);
+	dn_accounts_done(&front->accounts);
 	if (front->readable)
 		event_free(front->readable);
 	if (front->tick)
@@ -379,12 +442,12 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
-/* OpenSSL reads its configuration before its first digest, which a jail does not allow either. */
-static int begin_digests(struct dn_error *err)
+/* OpenSSL reads its configuration before its first use, which a jail does not allow either. */
+static int begin_openssl(struct dn_error *err)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 
-	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 ||
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 ||
 	    !SHA256((const unsigned char *)"", 0, digest))
 		return dn_error_set(err, EIO, "OpenSSL does not start");
 	return 0;
@@ -396,8 +459,10 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* The supervisor's: 'pkill -HUP dunlin' tells all to read keys again, and ends none. */
+	(void)signal(SIGHUP, SIG_IGN);
 	seed_json();
-	r = begin_digests(err);
+	r = begin_openssl(err);
 	if (r < 0)
 		return r;
 	/* Before the jail: it opens what tells it of time and of descriptors. */

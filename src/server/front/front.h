@@ -8,6 +8,7 @@
 
 /* IWYU pragma: begin_exports */
 #include "server/control.h"
+#include "server/front/accounts.h"
 #include "server/front/api.h"
 #include "server/front/http.h"
 #include "server/log.h"
@@ -20,7 +21,7 @@ struct event_base;
 /**
  * struct dn_front - all of the process
  * @jail: in words, for /props
- * @keys: who may ask; without any, everybody may
+ * @accounts: who may ask; without any, everybody may
  */
 struct dn_front {
 	struct event_base *base;
@@ -33,10 +34,10 @@ struct dn_front {
 	struct dn_control_start start;
 	struct dn_control_figures figures;
 	char jail[DN_CONTROL_TEXT_MAX];
-	struct dn_control_key keys[DN_SERVER_KEYS_MAX];
-	uint32_t n_keys;
+	struct dn_accounts accounts;
 	char hosts[DN_SERVER_HOSTS_MAX][DN_CONTROL_NAME_MAX];
 	uint32_t n_hosts;
+	bool has_tls;
 	bool started;
 	bool draining;
 	int64_t started_at; /* seconds since 1970 */
@@ -51,18 +52,24 @@ struct dn_front_client {
 /**
  * dn_front_admit() - whether a request may be answered at all
  *
- * Host and Origin against web pages that a browser on the device may show, media type, API key.
+ * Host and Origin against web pages that a browser on the device may show, media type, API key and
+ * what is left of it.
  *
  * Return: false with @error.
  */
-bool dn_front_admit(const struct dn_front *front, const struct dn_http_request *request,
+bool dn_front_admit(const struct dn_front *front, struct dn_http_connection *connection,
 		    struct dn_api_error *error);
+/* All of it has come: it counts, unless meanwhile it may not be answered any more; false with @error. */
+bool dn_front_begin(struct dn_front *front, struct dn_http_connection *connection,
+		    struct dn_api_error *error);
+/* It was answered, or given up. */
+void dn_front_end(struct dn_http_request *request);
 struct dn_front_client dn_front_client(const struct dn_front *front,
 				       const struct dn_http_request *request);
 
-/* The model that a request names; where there is but one, it need not. */
-struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
-				     struct dn_api_error *error);
+/* The model that a request names; where there is but one for its key, it need not. */
+struct dn_model_link *dn_front_model(struct dn_front *front, const struct dn_http_request *request,
+				     const json_t *body, struct dn_api_error *error);
 
 /* Has the supervisor keep a prefix; @fd is borrowed. */
 void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int fd);

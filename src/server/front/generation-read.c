@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -109,21 +110,19 @@ static bool read_biases(struct dn_frame_submit *submit, json_t *biases, struct d
 	return true;
 }
 
-static bool read_priority(struct dn_frame_submit *submit, const char *word,
-			  struct dn_api_error *error)
+static bool read_priority(struct dn_generation *g, const char *word, struct dn_api_error *error)
 {
-	static const char *const words[] = {
-		[DN_PRIORITY_NORMAL] = "normal",
-		[DN_PRIORITY_URGENT] = "urgent",
-		[DN_PRIORITY_BATCH] = "batch",
-	};
+	const struct dn_account *account = g->account;
 
-	for (uint32_t i = 0; word && i < DN_ARRAY_SIZE(words); i++)
-		if (strcmp(word, words[i]) == 0) {
-			submit->priority = i;
-			return true;
-		}
-	return dn_api_bad(error, "priority", "'priority' is 'urgent', 'normal' or 'batch'");
+	if (!word || !dn_control_priority(word, &g->submit.priority))
+		return dn_api_bad(error, "priority", "'priority' is 'urgent', 'normal' or 'batch'");
+	if (account && dn_priority_rank(g->submit.priority) < dn_priority_rank(account->key.most)) {
+		(void)dn_api_fail(error, 403, "priority", "the key '%s' may not ask for '%s'",
+				  account->key.name, word);
+		(void)snprintf(error->param, sizeof(error->param), "priority");
+		return false;
+	}
+	return true;
 }
 
 /* @in_body: of the body's field; 0: it has none, and the header counts. */
@@ -156,7 +155,8 @@ static bool read_time(struct dn_generation *g, const json_t *body, const struct 
 	const char *word =
 		in_body ? json_string_value(priority) : dn_http_header(request, "x-priority");
 
-	if ((in_body || word) && !read_priority(&g->submit, word, error))
+	g->submit.priority = g->account ? g->account->key.priority : DN_PRIORITY_NORMAL;
+	if ((in_body || word) && !read_priority(g, word, error))
 		return false;
 	return read_deadline(g, own->deadline_ms, "x-deadline-ms", &g->submit.end_deadline_ns,
 			     error) &&

@@ -252,6 +252,7 @@ static void count_token(struct dn_choice *choice)
 	if (!choice->generation->first_ns)
 		choice->generation->first_ns = now;
 	choice->last_ns = now;
+	dn_account_charge(choice->generation->account, 1);
 }
 
 static void got_output(struct dn_choice *choice, const struct dn_frame_output *output)
@@ -325,6 +326,10 @@ static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool l
 	(void)last;
 	switch (frame->type) {
 	case DN_FRAME_ACCEPTED:
+		/* Several answers to a prompt count it once. */
+		if (choice->index % choice->generation->n == 0)
+			dn_account_charge(choice->generation->account,
+					  frame->u.accepted.prompt_tokens);
 		break;
 	case DN_FRAME_OUTPUT:
 		got_output(choice, &frame->u.output);
@@ -467,13 +472,14 @@ static void generate(struct dn_front *front, struct dn_http_connection *connecti
 	g->front = front;
 	g->connection = connection;
 	g->format = format;
+	g->account = request->owner;
 	g->begun_ns = request->begun_ns;
 	g->created = (int64_t)time(NULL);
 	g->vocabulary.attachment = -1;
 	make_id(g);
 	body = dn_api_body(request, &error);
 	if (body)
-		g->model = dn_front_model(front, body, &error);
+		g->model = dn_front_model(front, request, body, &error);
 	if (!g->model || !dn_generation_read(g, body, &error)) {
 		json_decref(body);
 		free_generation(g);

@@ -71,6 +71,7 @@ struct dn_prompt {
 struct dn_generation {
 	struct dn_front *front;
 	struct dn_http_connection *connection;
+	struct dn_account *account; /* the request's */
 	const struct dn_generation_format *format;
 	struct dn_model_link *model;
 	struct dn_frame_submit submit; /* what all choices have in common */

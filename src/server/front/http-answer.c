@@ -47,6 +47,22 @@ void dn_http_add_header(struct dn_http_connection *c, const char *name, const ch
 	(void)!dn_buffer_printf(&c->extra, "%s: %s\r\n", name, value);
 }
 
+/*
+ * With TLS, what is added to nothing is sent at once, each piece a record: it is held until all of
+ * it is there. What waits already goes on to.
+ */
+static bool hold(struct dn_http_connection *c)
+{
+	return c->ssl && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0 &&
+	       bufferevent_disable(c->bev, EV_WRITE) == 0;
+}
+
+static void let_go(struct dn_http_connection *c, bool held)
+{
+	if (held)
+		(void)bufferevent_enable(c->bev, EV_WRITE);
+}
+
 bool dn_http_answered(const struct dn_http_connection *c)
 {
 	return c->answered || c->state == DN_HTTP_DEAD;
@@ -82,11 +98,15 @@ void dn_http_reply(struct dn_http_connection *c, int status, const char *type, c
 {
 	const bool head_only = c->request.method && strcmp(c->request.method, "HEAD") == 0;
 
+	bool held;
+
 	if (dn_http_answered(c))
 		return;
+	held = hold(c);
 	send_head(c, status, type, (long long)size);
 	if (size > 0 && !head_only)
 		(void)evbuffer_add(bufferevent_get_output(c->bev), body, size);
+	let_go(c, held);
 	c->sent = size;
 	dn_http_next(c);
 }
@@ -94,26 +114,32 @@ void dn_http_reply(struct dn_http_connection *c, int status, const char *type, c
 void dn_http_begin(struct dn_http_connection *c, int status, const char *type)
 {
 	const int one = 1;
+	bool held;
 
 	if (dn_http_answered(c))
 		return;
 	(void)setsockopt(bufferevent_getfd(c->bev), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	held = hold(c);
 	send_head(c, status, type, -1);
+	let_go(c, held);
 }
 
 bool dn_http_write(struct dn_http_connection *c, const void *data, size_t size)
 {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
+	bool held;
 
 	if (c->state == DN_HTTP_DEAD)
 		return false;
 	if (size == 0)
 		return true;
+	held = hold(c);
 	if (c->chunked)
 		(void)evbuffer_add_printf(out, "%zx\r\n", size);
 	(void)evbuffer_add(out, data, size);
 	if (c->chunked)
 		(void)evbuffer_add(out, "\r\n", 2);
+	let_go(c, held);
 	c->sent += size;
 	if (evbuffer_get_length(out) <= c->http->limits.unsent_bytes)
 		return true;

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include <event2/util.h>
 #include <http_parser.h>
+#include <openssl/types.h>
 
 #include "server/front/http.h"
 /* IWYU pragma: end_exports */
@@ -44,12 +45,15 @@ enum dn_http_chunk {
  * @fault: of what the parser gave: memory, or a limit
  * @value_last: the last piece of a head was of a value
  * @extra: headers of the answer
+ * @ssl: of @bev, which owns it; NULL: there is no TLS
+ * @subject: of the client's certificate, once @identified
  */
 struct dn_http_connection {
 	struct dn_http *http;
 	struct dn_http_connection *before;
 	struct dn_http_connection *after;
 	struct bufferevent *bev;
+	SSL *ssl;
 	struct event *closed;
 	struct event *timer;
 	enum dn_http_state state;
@@ -62,6 +66,8 @@ struct dn_http_connection {
 	size_t trailer_bytes;
 	uint64_t peer;
 	uint64_t address;
+	char subject[DN_HTTP_SUBJECT_MAX];
+	bool identified;
 	bool local;
 	bool began;
 	bool complete;
@@ -78,12 +84,19 @@ struct dn_http_connection {
 	void *left_data;
 };
 
+struct dn_http_listener {
+	struct dn_http *http;
+	struct evconnlistener *listener;
+	bool tls;
+};
+
 struct dn_http {
 	struct event_base *base;
 	struct dn_http_limits limits;
 	struct dn_http_handlers handlers;
-	struct evconnlistener *listeners[DN_HTTP_LISTENERS_MAX];
+	struct dn_http_listener listeners[DN_HTTP_LISTENERS_MAX];
 	size_t n_listeners;
+	SSL_CTX *tls;
 	struct dn_http_connection *first;
 	struct dn_http_connection *last;
 	struct dn_http_connection *dead;
@@ -99,6 +112,15 @@ void dn_http_kill(struct dn_http_connection *connection);
 void dn_http_set_timer(struct dn_http_connection *connection, uint32_t ms);
 /* The answer is on its way: waits for the next request, or ends. */
 void dn_http_next(struct dn_http_connection *connection);
+
+/* http-tls.c: a connection that begins with a handshake; takes @fd over where there is one. */
+struct bufferevent *dn_http_tls_new(struct dn_http *http, int fd, SSL **ret_ssl);
+/* Whom the client's certificate names, before the first request is read. */
+void dn_http_tls_identify(struct dn_http_connection *connection);
+/* No more is sent: says so, that nobody may cut an answer short unseen. */
+void dn_http_tls_end(struct dn_http_connection *connection);
+/* The handshake came to nothing, or what came behind it is none. */
+void dn_http_tls_failed(struct dn_http_connection *connection);
 
 /* http-request.c: frees what a request has, for the next one. */
 void dn_http_clear_request(struct dn_http_connection *connection);

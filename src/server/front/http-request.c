@@ -296,7 +296,9 @@ void dn_http_take_head(struct dn_http_connection *c, const char *head, size_t si
 	name_request(&c->request);
 	c->request.peer = c->peer;
 	c->request.address = c->address;
+	c->request.subject = c->subject;
 	c->request.local = c->local;
+	c->request.secure = c->ssl != NULL;
 	http_parser_init(&c->parser, HTTP_REQUEST);
 	c->parser.data = c;
 	if (!is_strict(head, size)) {

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <event2/listener.h>
+#include <openssl/ssl.h>
 
 #include "base/clock.h"
 #include "server/front/http-internal.h"
@@ -22,6 +23,8 @@
 
 /* Who cannot be told from others; 0 and 1 are no client's number. */
 #define NOBODY 2U
+/* What a handshake begins with (RFC 8446, 5.1), and no request. */
+#define HANDSHAKE_BYTE '\x16'
 
 static void process(struct dn_http_connection *c);
 
@@ -120,6 +123,8 @@ static void linger(struct dn_http_connection *c)
 {
 	/* To close at once would reset, and take what was sent from a client that has not read it. */
 	c->state = DN_HTTP_LINGER;
+	if (c->ssl)
+		dn_http_tls_end(c);
 	(void)shutdown(bufferevent_getfd(c->bev), SHUT_WR);
 	dn_http_set_timer(c, LINGER_MS);
 	(void)bufferevent_enable(c->bev, EV_READ);
@@ -185,6 +190,8 @@ static bool process_head(struct dn_http_connection *c)
 
 	if (size == 0 || is_behind(c))
 		return false;
+	if (c->ssl && !c->identified)
+		dn_http_tls_identify(c);
 	/* An empty line before a request is to be passed over (RFC 9112, 2.2). */
 	if (!c->began && size >= 2 && evbuffer_copyout(in, first, 2) == 2 && first[0] == '\r' &&
 	    first[1] == '\n') {
@@ -197,6 +204,10 @@ static bool process_head(struct dn_http_connection *c)
 		dn_http_set_timer(c, c->http->limits.head_ms);
 	}
 	c->began = true;
+	if (c->searched == 0 && evbuffer_copyout(in, first, 1) == 1 && first[0] == HANDSHAKE_BYTE) {
+		dn_http_refuse(c, 400, "this is plain HTTP, without TLS: http://");
+		return false;
+	}
 	if (evbuffer_ptr_set(in, &from, c->searched, EVBUFFER_PTR_SET) < 0)
 		return false;
 	end = evbuffer_search(in, "\r\n\r\n", 4, &from);
@@ -287,6 +298,14 @@ static void on_event(struct bufferevent *bev, short what, void *data)
 	struct dn_http_connection *c = data;
 
 	(void)bev;
+	if (what & BEV_EVENT_CONNECTED) {
+		/* Its first request may have come along. */
+		if (c->state == DN_HTTP_HEAD && !c->began)
+			dn_http_set_timer(c, c->http->limits.idle_ms);
+		return;
+	}
+	if (c->ssl && (what & BEV_EVENT_ERROR))
+		dn_http_tls_failed(c);
 	/* The end of what it sends is none of what it reads: on_closed() is who decides. */
 	if ((what & BEV_EVENT_EOF) && c->state == DN_HTTP_FLUSH)
 		return;
@@ -385,7 +404,14 @@ static bool make_place(struct dn_http *http)
 	return false;
 }
 
-int dn_http_accept(struct dn_http *http, int fd)
+static struct bufferevent *make_bev(struct dn_http_connection *c, int fd, bool tls)
+{
+	if (tls)
+		return dn_http_tls_new(c->http, fd, &c->ssl);
+	return bufferevent_socket_new(c->http->base, fd, BEV_OPT_CLOSE_ON_FREE);
+}
+
+int dn_http_accept(struct dn_http *http, int fd, bool tls)
 {
 	const struct timeval write = { http->limits.write_ms / 1000,
 				       (suseconds_t)(http->limits.write_ms % 1000) * 1000 };
@@ -402,7 +428,7 @@ int dn_http_accept(struct dn_http *http, int fd)
 	}
 	c->http = http;
 	c->request.body.max = http->limits.body_bytes;
-	c->bev = bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	c->bev = make_bev(c, fd, tls);
 	if (!c->bev)
 		close(fd);
 	c->timer = evtimer_new(http->base, on_timer, c);
@@ -418,7 +444,8 @@ int dn_http_accept(struct dn_http *http, int fd)
 	bufferevent_setwatermark(c->bev, EV_READ, 0, READ_AHEAD);
 	(void)bufferevent_set_timeouts(c->bev, NULL, &write);
 	(void)event_add(c->closed, NULL);
-	dn_http_set_timer(c, http->limits.idle_ms);
+	/* A handshake is to be done in the time of a head. */
+	dn_http_set_timer(c, tls ? http->limits.head_ms : http->limits.idle_ms);
 	(void)bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 	return 0;
 }
@@ -426,17 +453,21 @@ int dn_http_accept(struct dn_http *http, int fd)
 /* No descriptor is left: who has been idle for longest gives one back. */
 static void on_accept_error(struct evconnlistener *listener, void *data)
 {
+	const struct dn_http_listener *own = data;
+
 	(void)listener;
-	(void)make_place(data);
+	(void)make_place(own->http);
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
 		      int size, void *data)
 {
+	const struct dn_http_listener *own = data;
+
 	(void)listener;
 	(void)address;
 	(void)size;
-	(void)!dn_http_accept(data, fd);
+	(void)!dn_http_accept(own->http, fd, own->tls);
 }
 
 struct dn_http *dn_http_new(struct event_base *base, const struct dn_http_limits *limits,
@@ -458,29 +489,38 @@ struct dn_http *dn_http_new(struct event_base *base, const struct dn_http_limits
 	return http;
 }
 
-int dn_http_listen(struct dn_http *http, int fd)
+int dn_http_listen(struct dn_http *http, int fd, bool tls)
 {
-	struct evconnlistener *listener;
+	struct dn_http_listener *own;
 
 	if (http->n_listeners == DN_HTTP_LISTENERS_MAX) {
 		close(fd);
 		return -E2BIG;
 	}
-	listener = evconnlistener_new(http->base, on_accept, http,
-				      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!listener) {
+	own = &http->listeners[http->n_listeners];
+	own->http = http;
+	own->tls = tls;
+	own->listener = evconnlistener_new(http->base, on_accept, own,
+					   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!own->listener) {
 		close(fd);
 		return -ENOMEM;
 	}
-	evconnlistener_set_error_cb(listener, on_accept_error);
-	http->listeners[http->n_listeners++] = listener;
+	evconnlistener_set_error_cb(own->listener, on_accept_error);
+	http->n_listeners++;
 	return 0;
+}
+
+void dn_http_set_tls(struct dn_http *http, SSL_CTX *context)
+{
+	SSL_CTX_free(http->tls);
+	http->tls = context;
 }
 
 static void stop_listening(struct dn_http *http)
 {
 	while (http->n_listeners > 0)
-		evconnlistener_free(http->listeners[--http->n_listeners]);
+		evconnlistener_free(http->listeners[--http->n_listeners].listener);
 }
 
 void dn_http_drain(struct dn_http *http)
@@ -517,5 +557,6 @@ void dn_http_free(struct dn_http *http)
 		dn_http_kill(http->first);
 	reap(-1, 0, http);
 	event_free(http->reaper);
+	SSL_CTX_free(http->tls);
 	free(http);
 }

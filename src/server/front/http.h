@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP/1.1 (RFC 9112) over libevent's bufferevents: bytes become requests, within limits of size and
- * of time, and answers become bytes. http-parser takes the heads and bodies apart; what it lets
+ * HTTP/1.1 (RFC 9112) over libevent's bufferevents, with TLS in them or not: bytes become requests,
+ * within limits of size and of time, and answers become bytes. http-parser takes the heads and bodies apart; what it lets
  * through and another server between might read otherwise is refused here.
  */
 #ifndef DUNLIN_SERVER_FRONT_HTTP_H
@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <openssl/types.h>
 
 #include "base/base.h"
 #include "base/buffer.h"
@@ -23,6 +25,7 @@ struct dn_http_connection;
 #define DN_HTTP_HEAD_BYTES  ((size_t)16 << 10)
 #define DN_HTTP_HEADERS_MAX 64
 #define DN_HTTP_ID_MAX	    24
+#define DN_HTTP_SUBJECT_MAX 64
 
 /**
  * struct dn_http_limits - all of them are kept at all times
@@ -31,7 +34,7 @@ struct dn_http_connection;
  * @body_bytes: of a request
  * @bodies_bytes: of all requests together that are not yet answered
  * @unsent_bytes: of a streamed answer that its client has not read: more, and it is closed
- * @head_ms: from a request's first byte to the end of its head
+ * @head_ms: from a request's first byte to the end of its head; the same for a handshake of TLS
  * @body_ms: from there to the end of its body
  * @idle_ms: between requests
  * @write_ms: in which a client that is to read must have read something
@@ -56,7 +59,10 @@ struct dn_http_limits {
  * @peer: a number for who sent it, for turns: of an address, in IPv6 of its /64; of a user where
  *	the socket is in the file system
  * @address: the same, but of the whole address: who shares it shares what was asked
+ * @subject: whom the client's certificate names, whose numbers the two above then are; "": none
+ * @owner: the handlers', NULL at first, for them to drop when it has ended
  * @local: through a socket in the file system
+ * @secure: by TLS
  * @begun_ns: of CLOCK_MONOTONIC: when its first byte came
  */
 struct dn_http_request {
@@ -71,7 +77,10 @@ struct dn_http_request {
 	struct dn_buffer body;
 	uint64_t peer;
 	uint64_t address;
+	const char *subject;
+	void *owner;
 	bool local;
+	bool secure;
 	uint64_t begun_ns;
 };
 
@@ -81,15 +90,16 @@ struct dn_http_request {
  * @handle: when all has come; answers now or later
  * @fault: a request that was no HTTP, or broke a limit: the body of the answer, owned by the caller
  *	of it (free()); NULL: none
- * @ended: an answer was sent or given up; for the log
+ * @ended: an answer was sent or given up; once for each request that was handled
+ * @failed: a handshake came to nothing; for the log. NULL: nobody wants to know
  */
 struct dn_http_handlers {
 	void *context;
 	void (*check)(void *context, struct dn_http_connection *connection);
 	void (*handle)(void *context, struct dn_http_connection *connection);
 	char *(*fault)(void *context, int status, const char *message);
-	void (*ended)(void *context, const struct dn_http_request *request, int status,
-		      uint64_t bytes);
+	void (*ended)(void *context, struct dn_http_request *request, int status, uint64_t bytes);
+	void (*failed)(void *context, const char *why);
 };
 
 /* @limits and @handlers are copied. NULL where memory is short. */
@@ -97,8 +107,13 @@ struct dn_http *dn_http_new(struct event_base *base, const struct dn_http_limits
 			    const struct dn_http_handlers *handlers);
 /* Closes everything. */
 void dn_http_free(struct dn_http *http);
-/* Takes connections of a listening socket, which it takes over. Return: 0 or a negative errno. */
-DN_MUST_CHECK int dn_http_listen(struct dn_http *http, int fd);
+/*
+ * Takes connections of a listening socket, which it takes over; where @tls is set, those that there
+ * is nothing to make handshakes with for are closed. Return: 0 or a negative errno.
+ */
+DN_MUST_CHECK int dn_http_listen(struct dn_http *http, int fd, bool tls);
+/* What handshakes are made with from now on; taken over. Connections that are there stay as they are. */
+void dn_http_set_tls(struct dn_http *http, SSL_CTX *context);
 /* No more connections, and those that are idle are closed; the others are when they are answered. */
 void dn_http_drain(struct dn_http *http);
 /* Connections that are open, and those of them that wait for an answer. */
@@ -106,7 +121,7 @@ uint32_t dn_http_connections(const struct dn_http *http);
 uint32_t dn_http_busy(const struct dn_http *http);
 
 /* A connection that is there already, for tests and fuzzers; takes @fd over. */
-DN_MUST_CHECK int dn_http_accept(struct dn_http *http, int fd);
+DN_MUST_CHECK int dn_http_accept(struct dn_http *http, int fd, bool tls);
 
 struct dn_http_request *dn_http_request(struct dn_http_connection *connection);
 /* NULL where it did not come; of several, the first. @name in lower case. */

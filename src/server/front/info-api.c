@@ -57,14 +57,15 @@ static json_t *model_json(const struct dn_front *front, const struct dn_model_li
 /* GET /v1/models, GET /v1/models/NAME */
 void dn_front_models(struct dn_front *front, struct dn_http_connection *connection)
 {
-	const char *name = strchr(dn_http_request(connection)->path + 4, '/');
+	const struct dn_http_request *request = dn_http_request(connection);
+	const char *name = strchr(request->path + 4, '/');
 	struct dn_model_link *model;
 	struct dn_api_error error;
 	json_t *list;
 
 	if (name) {
 		model = dn_models_find(front->models, name + 1);
-		if (!model) {
+		if (!model || !dn_account_may(request->owner, model->number)) {
 			(void)dn_api_fail(&error, 404, "model_not_found", "no model '%.64s'",
 					  name + 1);
 			dn_api_reply_error(connection, &error);
@@ -75,8 +76,9 @@ void dn_front_models(struct dn_front *front, struct dn_http_connection *connecti
 	}
 	list = json_array();
 	for (uint32_t i = 0; i < dn_models_count(front->models); i++)
-		(void)json_array_append_new(list,
-					    model_json(front, dn_models_at(front->models, i)));
+		if (dn_account_may(request->owner, i))
+			(void)json_array_append_new(
+				list, model_json(front, dn_models_at(front->models, i)));
 	dn_api_reply(connection, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
@@ -101,8 +103,11 @@ void dn_front_props(struct dn_front *front, struct dn_http_connection *connectio
 
 	for (uint32_t i = 0; i < dn_models_count(front->models); i++) {
 		const struct dn_model_link *model = dn_models_at(front->models, i);
-		json_t *json = model_json(front, model);
+		json_t *json;
 
+		if (!dn_account_may(dn_http_request(connection)->owner, i))
+			continue;
+		json = model_json(front, model);
 		(void)json_object_update_new(
 			json, json_pack("{s:i, s:i, s:i, s:i, s:{s:o, s:o, s:b, s:b}, s:s*}",
 					"active", (int)model->n_active, "waiting",
@@ -158,7 +163,8 @@ static uint32_t value_of(const struct dn_model_link *model, enum model_value val
 	}
 }
 
-static int print_models(const struct dn_front *front, struct dn_buffer *out)
+static int print_models(const struct dn_front *front, const struct dn_account *account,
+			struct dn_buffer *out)
 {
 	static const struct {
 		const char *name;
@@ -178,6 +184,8 @@ static int print_models(const struct dn_front *front, struct dn_buffer *out)
 		for (uint32_t i = 0; i < dn_models_count(front->models) && r >= 0; i++) {
 			const struct dn_model_link *model = dn_models_at(front->models, i);
 
+			if (!dn_account_may(account, i))
+				continue;
 			r = dn_buffer_printf(out, "%s{model=", values[v].name);
 			if (r >= 0)
 				r = print_label(out, model->name);
@@ -234,7 +242,7 @@ void dn_front_metrics(struct dn_front *front, struct dn_http_connection *connect
 	if (r >= 0)
 		r = print_figures(front, &out);
 	if (r >= 0)
-		r = print_models(front, &out);
+		r = print_models(front, dn_http_request(connection)->owner, &out);
 	if (r < 0)
 		dn_api_reply(connection, 503, NULL);
 	else

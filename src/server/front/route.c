@@ -8,9 +8,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include <openssl/crypto.h>
-#include <openssl/sha.h>
-
+#include "base/clock.h"
 #include "server/front/front.h"
 
 struct route {
@@ -149,7 +147,8 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	const char *origin = dn_http_header(request, "origin");
 	const char *type = dn_http_header(request, "content-type");
 
-	if (!request->local && host && !is_our_host(front, host))
+	/* By TLS such a page has no certificate for its name. */
+	if (!request->local && !request->secure && host && !is_our_host(front, host))
 		return dn_api_fail(error, 403, "host",
 				   "this server does not go by the name in 'Host': start it with "
 				   "--host NAME");
@@ -164,19 +163,6 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	return true;
 }
 
-/* The key's place in the list; -1: it is none. All are compared, so that time tells nothing. */
-static int find_key(const struct dn_front *front, const char *key)
-{
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-	int found = -1;
-
-	SHA256((const unsigned char *)key, strlen(key), digest);
-	for (uint32_t i = 0; i < front->n_keys; i++)
-		if (CRYPTO_memcmp(digest, front->keys[i].sha256, sizeof(digest)) == 0)
-			found = (int)i;
-	return found;
-}
-
 static const char *bearer(const struct dn_http_request *request)
 {
 	const char *value = dn_http_header(request, "authorization");
@@ -187,36 +173,96 @@ static const char *bearer(const struct dn_http_request *request)
 	return value + strspn(value, " ");
 }
 
-bool dn_front_admit(const struct dn_front *front, const struct dn_http_request *request,
+/* Whose key a request has; NULL where none is asked for. Return: false with @error. */
+static bool find_account(const struct dn_front *front, const struct dn_http_request *request,
+			 const struct route *route, struct dn_account **ret_account,
+			 struct dn_api_error *error)
+{
+	const char *key = bearer(request);
+
+	*ret_account = NULL;
+	if (front->accounts.n == 0 || route->open)
+		return true;
+	if (!key)
+		return dn_api_fail(error, 401, "no_api_key",
+				   "this server wants an API key: 'Authorization: Bearer KEY'");
+	*ret_account = dn_accounts_find(&front->accounts, key);
+	if (!*ret_account)
+		return dn_api_fail(error, 401, "invalid_api_key", "the API key is not known here");
+	return true;
+}
+
+/* What a model works for. */
+static bool is_limited(const struct dn_http_request *request)
+{
+	return strcmp(request->method, "POST") == 0;
+}
+
+/* Whether its key has room for it; false with @error, and in the answer what is left. */
+static bool check_limits(struct dn_account *account, struct dn_http_connection *connection,
+			 uint64_t now, struct dn_api_error *error)
+{
+	if (dn_account_check(account, now, error))
+		return true;
+	dn_account_tell(account, now, connection);
+	return false;
+}
+
+bool dn_front_admit(const struct dn_front *front, struct dn_http_connection *connection,
 		    struct dn_api_error *error)
 {
+	const struct dn_http_request *request = dn_http_request(connection);
+	struct dn_account *account;
 	const struct route *route;
 
 	if (!check_browser(front, request, error))
 		return false;
 	route = find(request, error);
-	if (!route)
+	if (!route || !find_account(front, request, route, &account, error))
 		return false;
-	if (front->n_keys == 0 || route->open)
+	return !account || !is_limited(request) ||
+	       check_limits(account, connection, dn_clock_ns(), error);
+}
+
+bool dn_front_begin(struct dn_front *front, struct dn_http_connection *connection,
+		    struct dn_api_error *error)
+{
+	struct dn_http_request *request = dn_http_request(connection);
+	const struct route *route = find(request, error);
+	const bool limited = is_limited(request);
+	const uint64_t now = dn_clock_ns();
+	struct dn_account *account;
+
+	/* While its body came, its key may have been taken away, and others of the key's have come. */
+	if (!route || !find_account(front, request, route, &account, error))
+		return false;
+	if (!account)
 		return true;
-	if (!bearer(request))
-		return dn_api_fail(error, 401, "no_api_key",
-				   "this server wants an API key: 'Authorization: Bearer KEY'");
-	if (find_key(front, bearer(request)) < 0)
-		return dn_api_fail(error, 401, "invalid_api_key", "the API key is not known here");
+	if (limited && !check_limits(account, connection, now, error))
+		return false;
+	request->owner = account;
+	dn_account_begin(account, limited, now);
+	if (limited)
+		dn_account_tell(account, now, connection);
 	return true;
+}
+
+void dn_front_end(struct dn_http_request *request)
+{
+	if (request->owner)
+		dn_account_end(request->owner, is_limited(request));
+	request->owner = NULL;
 }
 
 struct dn_front_client dn_front_client(const struct dn_front *front,
 				       const struct dn_http_request *request)
 {
-	const char *key = front->n_keys > 0 ? bearer(request) : NULL;
+	const struct dn_account *account = request->owner;
 	struct dn_front_client client = { .client = request->peer, .space = request->address };
 
-	if (key) {
+	if (account) {
 		/* Not its place in the list: prefixes on disk outlive that. */
-		memcpy(&client.client, front->keys[find_key(front, key)].sha256,
-		       sizeof(client.client));
+		memcpy(&client.client, account->key.sha256, sizeof(client.client));
 		client.space = client.client | 1;
 	}
 	if (front->start.share)
@@ -224,23 +270,41 @@ struct dn_front_client dn_front_client(const struct dn_front *front,
 	return client;
 }
 
-struct dn_model_link *dn_front_model(struct dn_front *front, const json_t *body,
-				     struct dn_api_error *error)
+/* The only model that a key may ask; NULL where it may ask several. */
+static struct dn_model_link *only_model(struct dn_front *front, const struct dn_account *account)
+{
+	struct dn_model_link *only = NULL;
+
+	for (uint32_t i = 0; i < dn_models_count(front->models); i++) {
+		if (!dn_account_may(account, i))
+			continue;
+		if (only)
+			return NULL;
+		only = dn_models_at(front->models, i);
+	}
+	return only;
+}
+
+struct dn_model_link *dn_front_model(struct dn_front *front, const struct dn_http_request *request,
+				     const json_t *body, struct dn_api_error *error)
 {
 	const json_t *name = json_object_get(body, "model");
 	struct dn_model_link *model;
 
 	if (!name || json_is_null(name)) {
-		if (dn_models_count(front->models) == 1)
-			return dn_models_at(front->models, 0);
-		(void)dn_api_bad(error, "model", "'model' is missing: GET /v1/models lists them");
-		return NULL;
+		model = only_model(front, request->owner);
+		if (!model)
+			(void)dn_api_bad(error, "model",
+					 "'model' is missing: GET /v1/models lists them");
+		return model;
 	}
 	if (!json_is_string(name)) {
 		(void)dn_api_bad(error, "model", "'model' is to be a name");
 		return NULL;
 	}
 	model = dn_models_find(front->models, json_string_value(name));
+	if (model && !dn_account_may(request->owner, model->number))
+		model = NULL;
 	if (!model) {
 		(void)dn_api_fail(error, 404, "model_not_found",
 				  "no model '%.64s': GET /v1/models lists those that there are",

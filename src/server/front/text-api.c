@@ -98,7 +98,7 @@ static struct query *begin(struct dn_front *front, struct dn_http_connection *co
 	if (query)
 		body = dn_api_body(dn_http_request(connection), &error);
 	if (body)
-		query->model = dn_front_model(front, body, &error);
+		query->model = dn_front_model(front, dn_http_request(connection), body, &error);
 	if (!body || !query->model) {
 		json_decref(body);
 		free(query);
