@@ -2,23 +2,13 @@
 /* dunlin health: whether a server answers, for containers that have no other program. */
 
 #include <errno.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/types.h>
-#include <sys/un.h>
 
 #include "cli/cli.h"
-#include "server/listen.h"
+#include "fetch/fetch.h"
 #include "server/serve.h"
 
-#define HTTP_PREFIX "http://"
-/* "HTTP/1.1 200": what is read of an answer. */
-#define STATUS_AT     9
-#define STATUS_LENGTH 12
+#define ANSWER_MAX ((size_t)64 << 10)
 
 struct values {
 	bool ready;
@@ -46,150 +36,38 @@ static void set_defaults(void *data)
 	values->timeout = 3;
 }
 
-static int wait_for(int fd, short events, uint64_t until_ns)
+static int look(const char *where, const struct values *values, struct dn_error *err)
 {
-	struct pollfd one = { .fd = fd, .events = events };
+	DN_AUTO_FETCH struct dn_fetch fetch;
+	const struct dn_fetch_request request = {
+		.method = "GET",
+		.path = values->ready ? "/ready" : "/health",
+		.timeout_ms = values->timeout * 1000,
+	};
+	struct dn_fetch_server server;
 	int r;
 
-	do {
-		const uint64_t now = dn_cli_now();
-
-		r = poll(&one, 1, now < until_ns ? (int)((until_ns - now) / 1000000) + 1 : 0);
-	} while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return -errno;
-	return r > 0 ? 0 : -ETIMEDOUT;
-}
-
-static int connect_to(const struct sockaddr *address, socklen_t size, uint64_t until_ns,
-		      int *ret_fd)
-{
-	DN_AUTO_FD int fd =
-		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	socklen_t length = sizeof(int);
-	int error = 0;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, address, size) < 0) {
-		if (errno != EINPROGRESS)
-			return -errno;
-		r = wait_for(fd, POLLOUT, until_ns);
-		if (r < 0)
-			return r;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 || error != 0)
-			return error != 0 ? -error : -errno;
-	}
-	*ret_fd = dn_steal_fd(&fd);
-	return 0;
-}
-
-static int connect_unix(const char *path, uint64_t until_ns, int *ret_fd)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path));
-	return connect_to((const struct sockaddr *)&address, sizeof(address), until_ns, ret_fd);
-}
-
-static int connect_tcp(const char *server, uint64_t until_ns, int *ret_fd, struct dn_error *err)
-{
-	const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-	struct addrinfo *list = NULL;
-	const char *port = "";
-	char host[256] = "";
-	int r = dn_listen_split(server, host, sizeof(host), &port, err);
-
+	dn_fetch_init(&fetch, ANSWER_MAX);
+	r = dn_fetch_server_parse(where, &server, err);
+	if (r >= 0)
+		r = dn_fetch_begin(&fetch, &server, &request, err);
 	if (r < 0)
 		return r;
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
-	if (r != 0)
-		return dn_error_set(err, EADDRNOTAVAIL, "'%.120s': %s", server, gai_strerror(r));
-	r = -EADDRNOTAVAIL;
-	for (const struct addrinfo *info = list; info && r < 0; info = info->ai_next)
-		r = connect_to(info->ai_addr, info->ai_addrlen, until_ns, ret_fd);
-	freeaddrinfo(list);
-	return r < 0 ? dn_error_errno(err, -r, "connect to '%.120s'", server) : 0;
-}
-
-static int connect_server(const char *server, uint64_t until_ns, int *ret_fd, struct dn_error *err)
-{
-	int r;
-
-	if (strncmp(server, DN_LISTEN_UNIX, strlen(DN_LISTEN_UNIX)) != 0)
-		return connect_tcp(server, until_ns, ret_fd, err);
-	r = connect_unix(server + strlen(DN_LISTEN_UNIX), until_ns, ret_fd);
-	return r < 0 ? dn_error_errno(err, -r, "connect to '%.120s'", server) : 0;
-}
-
-/* The status of GET @path; the request is small enough to be sent at once. */
-static int ask(int fd, const char *path, uint64_t until_ns, int *ret_status)
-{
-	char text[128];
-	size_t got = 0;
-	const int length =
-		snprintf(text, sizeof(text),
-			 "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
-
-	if (send(fd, text, (size_t)length, MSG_NOSIGNAL) < 0)
-		return -errno;
-	while (got < STATUS_LENGTH) {
-		int r = wait_for(fd, POLLIN, until_ns);
-		ssize_t n;
-
-		if (r < 0)
-			return r;
-		n = recv(fd, text + got, STATUS_LENGTH - got, 0);
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EBADMSG;
-		got += (size_t)n;
-	}
-	text[got] = '\0';
-	if (strncmp(text, "HTTP/1.", 7) != 0 || text[STATUS_AT - 1] != ' ')
-		return -EBADMSG;
-	*ret_status = (int)strtol(text + STATUS_AT, NULL, 10);
-	return 0;
-}
-
-static int look(const char *server, const struct values *values, struct dn_error *err)
-{
-	const uint64_t until = dn_cli_now() + values->timeout * UINT64_C(1000000000);
-	const char *path = values->ready ? "/ready" : "/health";
-	DN_AUTO_FD int fd = -1;
-	int status = 0;
-	int r = connect_server(server, until, &fd, err);
-
-	if (r < 0 || fd < 0)
-		return r;
-	r = ask(fd, path, until, &status);
-	if (r == -EBADMSG)
-		return dn_error_set(err, EBADMSG, "what listens at '%.120s' does not speak HTTP",
-				    server);
-	if (r < 0)
-		return dn_error_errno(err, -r, "ask '%.120s'", server);
-	if (status != 200)
+	if (fetch.status != 200)
 		return dn_error_set(
-			err, EAGAIN, "'%.120s' answers %d to %s%s", server, status, path,
-			status == 503 ? ": no model is loaded (yet), or it is ending" : "");
+			err, EAGAIN, "'%.120s' answers %d to %s%s", server.name, fetch.status,
+			request.path,
+			fetch.status == 503 ? ": no model is loaded (yet), or it is ending" : "");
 	printf("%s\n", values->ready ? "ready" : "ok");
 	return 0;
 }
 
 static int run(struct dn_invocation *invocation)
 {
-	const char *given = invocation->n_args > 0 ? invocation->args[0] : DN_SERVE_DEFAULT_LISTEN;
+	const char *where = invocation->n_args > 0 ? invocation->args[0] : DN_SERVE_DEFAULT_LISTEN;
 	struct dn_error err = DN_ERROR_INIT;
-	int r;
+	int r = look(where, invocation->values, &err);
 
-	/* As the server's log writes it. */
-	if (strncmp(given, HTTP_PREFIX, strlen(HTTP_PREFIX)) == 0)
-		given += strlen(HTTP_PREFIX);
-	r = look(given, invocation->values, &err);
 	return r < 0 ? dn_cli_fail(invocation->verb, r, &err) : DN_EXIT_OK;
 }
 
