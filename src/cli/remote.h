@@ -24,7 +24,7 @@ struct dn_remote {
 	  .kind = DN_OPTION_TEXT,                                                                  \
 	  .offset = offsetof(type, key_file),                                                      \
 	  .argument = "FILE",                                                                      \
-	  .help = "the first key of it is sent (default: $DUNLIN_API_KEY, else none)" }
+	  .help = "the first key of it is sent; without it, that of $DUNLIN_API_KEY" }
 
 /**
  * dn_remote_init() - a server as the command line names it

@@ -90,6 +90,7 @@ class Browser:
         self.driver.set_script_timeout(serving.PATIENCE)
         self.command("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
         self.size(1280, 800)
+        self.scheme("light")
 
     def __enter__(self):
         return self
@@ -105,17 +106,17 @@ class Browser:
                      deviceScaleFactor=scale, mobile=mobile)
 
     def scheme(self, name):
+        """Of colours; and nothing moves, so that nobody has to wait for it."""
         self.command("Emulation.setEmulatedMedia",
-                     features=[{"name": "prefers-color-scheme", "value": name}])
+                     features=[{"name": "prefers-color-scheme", "value": name},
+                               {"name": "prefers-reduced-motion", "value": "reduce"}])
 
-    def open(self, server, path="/", forget=True):
-        """The page; what an earlier test kept is gone unless it is to stay."""
-        if forget:
-            self.command("Storage.clearDataForOrigin", origin=server.url, storageTypes="all")
-        self.driver.get(server.url + path)
-        if forget:
-            self.run("localStorage.clear(); sessionStorage.clear();")
-            self.driver.get(server.url + path)
+    def open(self, server):
+        """The page, as on the first visit."""
+        self.driver.get("about:blank")
+        self.command("Storage.clearDataForOrigin", origin=server.url, storageTypes="all")
+        self.driver.get(server.url + "/")
+        self.run("sessionStorage.clear()")
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)

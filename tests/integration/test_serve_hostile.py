@@ -194,7 +194,7 @@ class Heads(Hostile):
         for method, path, status in (("OPTIONS", "/v1/chat/completions", 405),
                                      ("OPTIONS", "/health", 405), ("PUT", "/tokenize", 405),
                                      ("DELETE", "/v1/models/tiny", 405), ("GET", "/tokenize", 405),
-                                     ("TRACE", "/health", 405), ("POST", "/", 405),
+                                     ("TRACE", "/health", 405), ("PUT", "/", 405),
                                      ("GET", "/page/none", 404),
                                      ("GET", "/v1/modelsx", 404), ("GET", "//health", 404),
                                      ("GET", "/health/../props", 404),

@@ -498,6 +498,9 @@ function listen() {
 	click("help-open", () => $("help").showModal());
 	click("key-open", () => void askKey().then((given) => given && lookForModels()));
 	click("theme", nextTheme);
+	/* No submit buttons: Enter in a field is for the first of these. */
+	for (const one of document.querySelectorAll("[data-close]"))
+		one.addEventListener("click", () => one.closest("dialog").close());
 	click("jump", () => {
 		stick = true;
 		toEnd();

@@ -110,7 +110,7 @@ function endText(message) {
 	if (message.end === "stopped")
 		parts.push("stopped");
 	else if (message.end === "length")
-		parts.push("cut: no more room");
+		parts.push("cut at the longest length");
 	return parts.filter(Boolean).join(" · ");
 }
 
