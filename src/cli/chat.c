@@ -2,6 +2,7 @@
 /* dunlin chat: a prompt, or a conversation, with a server. */
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
 #include "cli/console.h"
 
 #include <errno.h>
-#include <sys/types.h>
 #include <wchar.h>
 #include <histedit.h>
 #include <langinfo.h>

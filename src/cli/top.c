@@ -2,14 +2,12 @@
 /* dunlin top: what a server does now, live. */
 
 #include <errno.h>
-#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/types.h>
 #include <termios.h>
 #include <time.h>
 

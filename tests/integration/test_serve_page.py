@@ -212,7 +212,7 @@ class Conversations(Page):
         self.assertEqual(b.texts("#title"), ["Hello, is anybody there?"])
         self.assertEqual(b.texts("#list .open"), ["Hello, is anybody there?"])
         self.assertIn("24 tokens", b.texts(".message.answer .figures")[0])
-        self.assertRegex(b.texts(".message.answer .figures")[0], r"first token [\d.]+ m?s")
+        self.assertRegex(b.texts(".message.answer .figures")[0], r"first token [\d.]+\sm?s")
         self.assertEqual(b.find("#ask-text").get_property("value"), "")
 
     def test_lines(self):
@@ -674,7 +674,7 @@ class Model(support.Case):
             b.ask("Name a bird.")
             figures = b.texts(".message.answer .figures")[0]
             self.assertRegex(figures, r"tokens?\b")
-            self.assertRegex(figures, r"first token [\d.]+ m?s")
+            self.assertRegex(figures, r"first token [\d.]+\sm?s")
             b.click("#load-open")
             b.wait("document.querySelector('[role=meter]')")
             self.assertRegex(b.find("[role=meter]").get_attribute("aria-valuetext"),

@@ -55,8 +55,8 @@ export function duration(seconds) {
 	if (!Number.isFinite(seconds))
 		return "–";
 	if (seconds >= 10)
-		return `${seconds.toFixed(0)} s`;
-	return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+		return `${seconds.toFixed(0)}\u00a0s`;
+	return seconds >= 1 ? `${seconds.toFixed(1)}\u00a0s` : `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)}\u00a0ms`;
 }
 
 function facts(rows) {
