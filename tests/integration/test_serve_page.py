@@ -541,12 +541,14 @@ class Text(Page):
         self.assertGreater(len(text), 900000)
         self.browser.promise("""
             const { Markdown } = await import("/page/markdown.js");
-            const parent = document.querySelector("#messages");
+            const parent = document.createElement("div");
+            parent.className = "text long";
+            document.querySelector("#messages").replaceChildren(parent);
             document.querySelector("#empty").hidden = true;
-            parent.hidden = false;
+            document.querySelector("#messages").hidden = false;
             const markdown = new Markdown(parent);
-            for (let i = 1; i <= 100; i++) {
-                markdown.update(given[0].slice(0, Math.ceil(given[0].length * i / 100)));
+            for (let i = 1; i <= 8; i++) {
+                markdown.update(given[0].slice(0, Math.ceil(given[0].length * i / 8)));
                 await new Promise(requestAnimationFrame);
             }""", text)
         self.assertEqual(b.run("return document.querySelectorAll('#messages table').length"), 3000)

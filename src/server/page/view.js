@@ -6,8 +6,10 @@ import { Markdown, element } from "./markdown.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const COPIED_MS = 1500;
-/* Painting gets a fifth of the time at most, however long an answer is. */
+/* Painting, with what the browser then does, gets a fifth of the time at most, however long an answer is. */
 const PAINT_SHARE = 4;
+const FRAME_MS = 20;
+const LONG = 50000; /* characters, from which on what cannot be seen is not laid out */
 
 export const $ = (id) => document.getElementById(id);
 
@@ -147,7 +149,13 @@ export class Answer {
 			this.text.replaceChildren();
 		this.painted = this.message.content.length;
 		this.markdown.update(this.message.content);
-		this.free = performance.now() + PAINT_SHARE * (performance.now() - begin);
+		this.text.classList.toggle("long", this.painted > LONG);
+		this.free = Infinity;
+		requestAnimationFrame(() => {
+			const now = performance.now();
+
+			this.free = now + PAINT_SHARE * Math.max(0, now - begin - FRAME_MS);
+		});
 	}
 
 	wait() {
