@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The page at /, as a browser has it: conversations, what answers may not do to it, who can use it."""
+"""The page at /, as a browser has it: conversations, what answers may not do, who can use it."""
 
 import json
 import re
@@ -436,7 +436,8 @@ class Conversations(Page):
     def test_full_storage(self):
         """It says so, and goes on."""
         b = self.browser
-        b.run("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
+        b.run("Storage.prototype.setItem = () => { throw new DOMException('', "
+              "'QuotaExceededError') }")
         b.ask("one")
         self.assertEqual(b.answers(), ["one"])
         self.assertIn("storage is full", b.texts("#toast-text")[0])
@@ -497,7 +498,8 @@ class Text(Page):
                     markdown.update(text.slice(0, at));
                 return parent.innerHTML;
             };
-            return [1, 2, 3, 7, 50, text.length].map(made);""", MARKDOWN + "\n```\nopen `x` fence\n")
+            return [1, 2, 3, 7, 50, text.length].map(made);""",
+                                     MARKDOWN + "\n```\nopen `x` fence\n")
         self.assertEqual(set(shown), {shown[-1]})
         self.assertIn("open `x` fence", shown[-1])
 
@@ -524,7 +526,8 @@ class Text(Page):
             with self.subTest(name):
                 depth, length = self.browser.promise("""
                     const { Markdown } = await import("/page/markdown.js");
-                    const depth = one => 1 + Math.max(0, ...[...one.children].slice(0, 50).map(depth));
+                    const depth = one =>
+                        1 + Math.max(0, ...[...one.children].slice(0, 50).map(depth));
                     const [text] = given;
                     const parent = document.createElement("div");
                     const markdown = new Markdown(parent);
@@ -568,7 +571,8 @@ class Everybody(Page):
 
     def test_accessible(self):
         b = self.browser
-        for scheme, width, height, mobile in (("light", 1440, 900, False), ("dark", 360, 740, True)):
+        for scheme, width, height, mobile in (("light", 1440, 900, False),
+                                              ("dark", 360, 740, True)):
             b.scheme(scheme)
             b.size(width, height, mobile)
             b.open(self.server)
