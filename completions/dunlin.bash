@@ -6,12 +6,14 @@ _dunlin()
 	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/dunlin/models
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		COMPREPLY=($(compgen -W 'run serve health key embed rerank inspect prepare restore tokenize template logits perplexity bench doctor help --help --version' -- "$current"))
+		COMPREPLY=($(compgen -W 'run serve chat top health key embed rerank inspect prepare restore tokenize template logits perplexity bench doctor help --help --version' -- "$current"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	run) words='--help --max-tokens --system --file --raw --ignore-eos --stop --logprobs --json --stats --speculation --threads --realtime --context --kv --memory --lora --no-verify --no-sandbox --temperature --dynatemp-range --dynatemp-exp --seed --logit-bias --top-n-sigma --top-k --typical-p --top-p --min-p --xtc-probability --xtc-threshold --mirostat --mirostat-ent --mirostat-lr --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker' ;;
 	serve) words='--help --config --check --model --listen --host --key-file --make-key --tls-cert --tls-key --tls-client-ca --tls-client-crl --insecure-listen --connections --max-body --request-timeout --idle-timeout --drain --parallel --queue --share-prefixes --cache-dir --cache-size --worker --memory --context --threads --kv --lora --realtime --no-verify --no-sandbox' ;;
+	chat) words='--help --model --system --file --key-file --ca --max-tokens --json --stats --temperature --seed --top-k --top-p --min-p' ;;
+	top) words='--help --interval --key-file --ca --json' ;;
 	health) words='--help --ready --ca --timeout' ;;
 	key) words='--help' ;;
 	embed) words='--help --prefix --pooling --dimensions --no-normalise --truncate --jsonl --json --raw --threads --realtime --context --kv --memory --lora --no-sandbox' ;;
@@ -25,7 +27,7 @@ _dunlin()
 	perplexity) words='--help --context --chunks --json --threads --kv --memory --lora --no-sandbox' ;;
 	bench) words='--help --prompt --generate --repetitions --latency --svg --depth --sequences --json --threads --realtime --kv --memory --lora --no-verify --no-sandbox' ;;
 	doctor) words='--help --json' ;;
-	help) words='run serve health key embed rerank inspect prepare restore tokenize template logits perplexity bench doctor ' ;;
+	help) words='run serve chat top health key embed rerank inspect prepare restore tokenize template logits perplexity bench doctor ' ;;
 	esac
 	if [[ $current == -* || ${COMP_WORDS[1]} == help ]]; then
 		COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -22,7 +22,7 @@
 /* Part of the interface: dunlin(1) lists them. */
 enum dn_exit {
 	DN_EXIT_OK = 0,
-	DN_EXIT_FAILED = 1, /* the operation failed: file, model, template, output */
+	DN_EXIT_FAILED = 1, /* the operation failed: file, model, template, server, output */
 	DN_EXIT_USAGE = 2,
 	DN_EXIT_WORKER = 3, /* the worker process ended or broke the protocol */
 	DN_EXIT_INTERRUPTED = 130,
@@ -32,6 +32,7 @@ enum dn_exit {
 
 /* The verbs; each has a file of its own. */
 extern const struct dn_verb dn_verb_bench;
+extern const struct dn_verb dn_verb_chat;
 extern const struct dn_verb dn_verb_completion;
 extern const struct dn_verb dn_verb_doctor;
 extern const struct dn_verb dn_verb_embed;
@@ -48,6 +49,7 @@ extern const struct dn_verb dn_verb_run;
 extern const struct dn_verb dn_verb_serve;
 extern const struct dn_verb dn_verb_template;
 extern const struct dn_verb dn_verb_tokenize;
+extern const struct dn_verb dn_verb_top;
 extern const struct dn_verb dn_verb_worker;
 
 /* All verbs in the order of the help, NULL-terminated. */
@@ -80,6 +82,13 @@ DN_MUST_CHECK int dn_cli_read_all(int fd, const char *name, struct dn_buffer *bu
 				  struct dn_error *err);
 DN_MUST_CHECK int dn_cli_read_file(const char *path, struct dn_buffer *buffer,
 				   struct dn_error *err);
+
+/*
+ * A prompt: the argument, where it is one and not "-", else the file, else standard input. The last
+ * line end of these is no part of it, unless it is @raw.
+ */
+DN_MUST_CHECK int dn_cli_read_prompt(const char *argument, const char *file, bool raw,
+				     struct dn_buffer *prompt, struct dn_error *err);
 
 /**
  * struct dn_cli_model - the open files of a model

@@ -12,25 +12,13 @@
 #include "cli/cli.h"
 
 const struct dn_verb *const dn_verbs[] = {
-	&dn_verb_run,
-	&dn_verb_serve,
-	&dn_verb_health,
-	&dn_verb_key,
-	&dn_verb_embed,
-	&dn_verb_rerank,
-	&dn_verb_inspect,
-	&dn_verb_prepare,
-	&dn_verb_restore,
-	&dn_verb_tokenize,
-	&dn_verb_template,
-	&dn_verb_logits,
-	&dn_verb_perplexity,
-	&dn_verb_bench,
-	&dn_verb_doctor,
-	&dn_verb_completion,
-	&dn_verb_worker,
-	&dn_verb_front,
-	NULL,
+	&dn_verb_run,	   &dn_verb_serve,   &dn_verb_chat,
+	&dn_verb_top,	   &dn_verb_health,  &dn_verb_key,
+	&dn_verb_embed,	   &dn_verb_rerank,  &dn_verb_inspect,
+	&dn_verb_prepare,  &dn_verb_restore, &dn_verb_tokenize,
+	&dn_verb_template, &dn_verb_logits,  &dn_verb_perplexity,
+	&dn_verb_bench,	   &dn_verb_doctor,  &dn_verb_completion,
+	&dn_verb_worker,   &dn_verb_front,   NULL,
 };
 
 static const struct dn_verb *find_verb(const char *name)

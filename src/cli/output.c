@@ -161,3 +161,23 @@ int dn_cli_read_file(const char *path, struct dn_buffer *buffer, struct dn_error
 		return dn_error_errno(err, errno, "open '%s'", path);
 	return dn_cli_read_all(fd, path, buffer, err);
 }
+
+int dn_cli_read_prompt(const char *argument, const char *file, bool raw, struct dn_buffer *prompt,
+		       struct dn_error *err)
+{
+	int r;
+
+	if (argument && strcmp(argument, "-") != 0) {
+		r = dn_buffer_append_text(prompt, argument);
+		return r < 0 ? dn_error_memory(err, "the prompt", prompt->size) : 0;
+	}
+	r = file ? dn_cli_read_file(file, prompt, err)
+		 : dn_cli_read_all(STDIN_FILENO, "standard input", prompt, err);
+	if (r < 0)
+		return r;
+	if (!raw && prompt->size > 0 && prompt->data[prompt->size - 1] == '\n')
+		prompt->data[--prompt->size] = '\0';
+	if (prompt->size == 0)
+		return dn_error_set(err, EINVAL, "the prompt is empty");
+	return 0;
+}

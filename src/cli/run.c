@@ -2,15 +2,14 @@
 /* dunlin run: a prompt in, an answer out. */
 
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cli/console.h"
 #include "cli/run.h"
 
 #define FIELD(member) offsetof(struct dn_run_options, member)
@@ -119,26 +118,13 @@ static int check_usage(const struct dn_invocation *invocation)
 	return wrong ? -EINVAL : 0;
 }
 
-/* From the argument, the file, or standard input; a file's last line end is not part of it. */
 static int read_prompt(const struct dn_invocation *invocation, struct dn_buffer *prompt,
 		       struct dn_error *err)
 {
 	const struct dn_run_options *run = invocation->values;
-	int r;
 
-	if (invocation->n_args > 1 && strcmp(invocation->args[1], "-") != 0) {
-		r = dn_buffer_append_text(prompt, invocation->args[1]);
-		return r < 0 ? dn_error_memory(err, "the prompt", prompt->size) : 0;
-	}
-	r = run->file ? dn_cli_read_file(run->file, prompt, err)
-		      : dn_cli_read_all(STDIN_FILENO, "standard input", prompt, err);
-	if (r < 0)
-		return r;
-	if (!run->raw && prompt->size > 0 && prompt->data[prompt->size - 1] == '\n')
-		prompt->data[--prompt->size] = '\0';
-	if (prompt->size == 0)
-		return dn_error_set(err, EINVAL, "the prompt is empty");
-	return 0;
+	return dn_cli_read_prompt(invocation->n_args > 1 ? invocation->args[1] : NULL, run->file,
+				  run->raw, prompt, err);
 }
 
 /* The prompt as the frame wants it: text, or the variables of the chat template. */
@@ -207,20 +193,6 @@ static int answer_once(struct dn_client *client, const struct dn_invocation *inv
 	return r;
 }
 
-/* SIGINT comes by descriptor from here on; the worker ignores it. */
-static int catch_interrupts(struct dn_error *err)
-{
-	sigset_t signals;
-	int fd;
-
-	(void)sigemptyset(&signals);
-	(void)sigaddset(&signals, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-		return dn_error_errno(err, errno, "block SIGINT");
-	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? dn_error_errno(err, errno, "take SIGINT") : fd;
-}
-
 static int start(const struct dn_invocation *invocation, struct dn_client *client,
 		 struct dn_error *err)
 {
@@ -269,7 +241,8 @@ static int run_verb(const struct dn_invocation *invocation, bool *ret_cancelled,
 		if (r < 0)
 			return r;
 	}
-	interrupts = catch_interrupts(err);
+	/* The worker ignores it. */
+	interrupts = dn_console_catch_interrupts(err);
 	if (interrupts < 0)
 		return interrupts;
 	client.interrupt_fd = interrupts;

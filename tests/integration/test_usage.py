@@ -12,7 +12,8 @@ import support
 from support import USAGE, FAILED, dunlin
 
 VERBS = ["run", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "doctor",
-         "embed", "rerank", "prepare", "restore", "health"]
+         "embed", "rerank", "prepare", "restore", "health", "chat",
+         "top"]
 
 
 def options_of(verb):

@@ -81,7 +81,7 @@ void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, u
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);
 /* Whether there is such a path, for such a method; false with @error (404, 405). */
 bool dn_front_has_route(const struct dn_http_request *request, struct dn_api_error *error);
-/* What watches the server: health, metrics. */
+/* What watches the server: health, metrics, properties. */
 bool dn_front_is_probe(const struct dn_http_request *request);
 
 /* Each answers its connection, now or later. */
@@ -99,6 +99,8 @@ dn_front_handler dn_front_ready;
 dn_front_handler dn_front_models;
 dn_front_handler dn_front_props;
 dn_front_handler dn_front_metrics;
+/* page.c */
+dn_front_handler dn_front_page;
 
 /* messages.c: the variables of the chat template that a request's body asks for; owned by the caller. */
 json_t *dn_front_messages(const json_t *body, struct dn_api_error *error);

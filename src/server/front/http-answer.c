@@ -63,6 +63,11 @@ static void let_go(struct dn_http_connection *c, bool held)
 		(void)bufferevent_enable(c->bev, EV_WRITE);
 }
 
+void dn_http_allow_cache(struct dn_http_connection *c)
+{
+	c->may_cache = true;
+}
+
 bool dn_http_answered(const struct dn_http_connection *c)
 {
 	return c->answered || c->state == DN_HTTP_DEAD;
@@ -82,14 +87,16 @@ static void send_head(struct dn_http_connection *c, int status, const char *type
 	(void)evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
 	if (type)
 		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", type);
-	if (length >= 0)
+	/* 304 would have to have the length of what it stands for. */
+	if (length >= 0 && status != 304)
 		(void)evbuffer_add_printf(out, "Content-Length: %lld\r\n", length);
 	else if (c->chunked)
 		(void)evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n");
 	(void)evbuffer_add_printf(out,
 				  "%sX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n"
-				  "Cache-Control: no-store\r\nConnection: %s\r\n\r\n",
+				  "Cache-Control: %s\r\nConnection: %s\r\n\r\n",
 				  c->extra.data ? c->extra.data : "", c->request.id,
+				  c->may_cache ? "no-cache" : "no-store",
 				  c->keep_alive ? "keep-alive" : "close");
 }
 

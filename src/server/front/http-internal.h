@@ -77,6 +77,7 @@ struct dn_http_connection {
 	bool chunks;  /* the request */
 	bool fault;
 	bool value_last;
+	bool may_cache;
 	int status;
 	uint64_t sent;
 	struct dn_buffer extra;

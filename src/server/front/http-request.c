@@ -24,6 +24,7 @@ void dn_http_clear_request(struct dn_http_connection *c)
 	*request = (struct dn_http_request){ .body = DN_BUFFER_INIT(c->http->limits.body_bytes) };
 	dn_buffer_done(&c->extra);
 	c->complete = c->answered = c->chunked = c->chunks = c->fault = c->value_last = false;
+	c->may_cache = false;
 	c->searched = c->trailer_bytes = 0;
 	c->chunk = DN_CHUNK_SIZE;
 	c->body_left = 0;

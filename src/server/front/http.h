@@ -136,6 +136,8 @@ void dn_http_on_left(struct dn_http_connection *connection, dn_http_left *left, 
 /* A further header of the answer, before it begins. Values with line ends are left out. */
 void dn_http_add_header(struct dn_http_connection *connection, const char *name, const char *format,
 			...) DN_PRINTF(3, 4);
+/* The answer may be kept by who asks each time whether it still holds; else it may not be kept. */
+void dn_http_allow_cache(struct dn_http_connection *connection);
 bool dn_http_answered(const struct dn_http_connection *connection);
 /* The whole answer. @body: borrowed */
 void dn_http_reply(struct dn_http_connection *connection, int status, const char *type,

@@ -30,7 +30,9 @@ static const struct route routes[] = {
 	{ "GET", "/health", dn_front_health, false, true, true },
 	{ "GET", "/ready", dn_front_ready, false, true, true },
 	{ "GET", "/metrics", dn_front_metrics, false, false, true },
-	{ "GET", "/props", dn_front_props, false, false, false },
+	{ "GET", "/props", dn_front_props, false, false, true },
+	{ "GET", "/", dn_front_page, false, true, false },
+	{ "GET", "/page", dn_front_page, true, true, false },
 };
 
 static bool has_path(const struct route *route, const char *path)
