@@ -31,6 +31,18 @@ try:
 except ImportError:
     openai = None
 try:
+    import anthropic
+except ImportError:
+    anthropic = None
+try:
+    import ollama
+except ImportError:
+    ollama = None
+try:
+    import schemathesis
+except ImportError:
+    schemathesis = None
+try:
     import prometheus_client.parser as prometheus
 except ImportError:
     prometheus = None
@@ -288,6 +300,18 @@ class Server:
         self.reader.join(PATIENCE)
         self.process.stdout.close()
         self.process.stderr.close()
+
+
+def parrot_server(template, *words):
+    """A server whose model says what it is told, and has this chat template."""
+    model = support.FOLDER / "polly.model"
+    model.write_bytes(b"PARROT" + template.encode())
+    program = support.FOLDER / "parrot"
+    source = (pathlib.Path(__file__).parent / "parrot.py").read_text()
+    # A worker has no PATH, and so no /usr/bin/env.
+    program.write_text(f"#!{sys.executable}\n{source}")
+    program.chmod(0o755)
+    return Server("--worker", program, *words, models=[f"polly={model}"])
 
 
 def events_of(answer):

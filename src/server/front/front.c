@@ -107,7 +107,7 @@ static char *fault(void *context, int status, const char *message)
 
 	(void)context;
 	(void)dn_api_fail(&error, status, NULL, "%s", message);
-	json = dn_api_error_json(&error);
+	json = dn_api_error_json(NULL, &error);
 	text = json_dumps(json, DN_API_DUMP);
 	json_decref(json);
 	return text;
@@ -379,6 +379,15 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
+/* libc reads the time zone before the first date, even one of UTC; a jail does not allow that. */
+static void begin_dates(void)
+{
+	const time_t now = 0;
+	struct tm tm;
+
+	(void)gmtime_r(&now, &tm);
+}
+
 /* OpenSSL reads its configuration before its first digest, which a jail does not allow either. */
 static int begin_digests(struct dn_error *err)
 {
@@ -397,6 +406,7 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	seed_json();
+	begin_dates();
 	r = begin_digests(err);
 	if (r < 0)
 		return r;
