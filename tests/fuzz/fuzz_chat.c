@@ -29,7 +29,8 @@ static const char *const templates[] = {
 };
 
 static const char tools_text[] =
-	"[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"properties\": "
+	"[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": "
+	"{\"properties\": "
 	"{\"a\": {\"type\": \"string\"}, \"b\": {\"type\": \"integer\"}}}}}]";
 
 /* All pieces, each with its kind; those of one kind that are neighbours are one. */

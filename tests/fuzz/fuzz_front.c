@@ -24,30 +24,16 @@
 #define MODELS	    2
 
 static const char *const paths[] = {
-	"/v1/chat/completions",
-	"/v1/completions",
-	"/tokenize",
-	"/detokenize",
-	"/apply-template",
-	"/v1/responses",
-	"/v1/messages",
-	"/v1/messages/count_tokens",
-	"/v1/embeddings",
-	"/v1/rerank",
-	"/api/chat",
-	"/api/generate",
-	"/api/embed",
-	"/api/show",
+	"/v1/chat/completions", "/v1/completions", "/tokenize",	   "/detokenize",
+	"/apply-template",	"/v1/responses",   "/v1/messages", "/v1/messages/count_tokens",
+	"/v1/embeddings",	"/v1/rerank",	   "/api/chat",	   "/api/generate",
+	"/api/embed",		"/api/show",
 };
 
 /* What the first model's template has in it; NULL: the worker is asked. */
 static const char *const templates[] = {
-	"",
-	"<tool_call>",
-	"<tool_call><think>",
-	"<|tool|>",
-	"[TOOL_CALLS]",
-	"<｜tool▁calls▁begin｜>",
+	"",	    "<tool_call>",  "<tool_call><think>",
+	"<|tool|>", "[TOOL_CALLS]", "<｜tool▁calls▁begin｜>",
 	NULL,
 };
 

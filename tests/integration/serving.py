@@ -6,6 +6,7 @@ scripts/fetch-clients installs the packages that real clients use; without them 
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import pathlib
@@ -31,21 +32,18 @@ try:
 except ImportError:
     openai = None
 try:
-    import anthropic
-except ImportError:
-    anthropic = None
-try:
-    import ollama
-except ImportError:
-    ollama = None
-try:
-    import schemathesis
-except ImportError:
-    schemathesis = None
-try:
     import prometheus_client.parser as prometheus
 except ImportError:
     prometheus = None
+
+
+def package(name):
+    """One of those that a single test needs; None where it was not fetched."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
 
 needs_openai = unittest.skipUnless(openai, "no 'openai' package: scripts/fetch-clients has it")
 needs_prometheus = unittest.skipUnless(prometheus, "no 'prometheus_client' package: "

@@ -7,8 +7,8 @@ import unittest
 
 import serving
 import support
-from serving import anthropic
 
+anthropic = serving.package("anthropic")
 TOOLS = [{"name": "weather", "description": "Tell the weather.",
           "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
@@ -95,11 +95,12 @@ class Messages(support.Case):
         with serving.Server("--context", "512") as server, anthropic.Anthropic(
                 base_url=server.url, api_key="none", max_retries=0) as client:
             plain = client.messages.create(
-                model="tiny", max_tokens=24, temperature=0,
+                model="tiny", max_tokens=24, extra_body={"temperature": 0},
                 messages=[{"role": "user", "content": "Hello there."}])
             word = plain.content[0].text[4:7]
             cut = client.messages.create(
-                model="tiny", max_tokens=24, temperature=0, stop_sequences=[word],
+                model="tiny", max_tokens=24, extra_body={"temperature": 0},
+                stop_sequences=[word],
                 messages=[{"role": "user", "content": "Hello there."}])
             self.assertEqual((cut.stop_reason, cut.stop_sequence), ("stop_sequence", word))
 

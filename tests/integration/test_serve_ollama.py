@@ -7,8 +7,8 @@ import unittest
 
 import serving
 import support
-from serving import ollama
 
+ollama = serving.package("ollama")
 TOOLS = [{"type": "function", "function": {
     "name": "weather", "description": "Tell the weather.",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]

@@ -43,7 +43,8 @@ static const struct example {
 	  "<tool_call>nonsense</tool_call> and on" },
 	{ "<tool_call>", "<tool_call>{\"name\": \"now\", \"arguments\": [1]}</tool_call>",
 	  "<tool_call>{\"name\": \"now\", \"arguments\": [1]}</tool_call>" },
-	{ "<tool_call>", "<tool_call>{\"name\": \"now\", \"arg", "<tool_call>{\"name\": \"now\", \"arg" },
+	{ "<tool_call>", "<tool_call>{\"name\": \"now\", \"arg",
+	  "<tool_call>{\"name\": \"now\", \"arg" },
 	{ "<tool_call>", "{\"name\": \"now\", \"arguments\": {}}",
 	  "{\"name\": \"now\", \"arguments\": {}}" },
 	/* Qwen 3.5, Qwen 3 Coder: types are those of the tool. */
@@ -59,14 +60,16 @@ static const struct example {
 	{ "<think>", "\n<think></think>Yes", "Yes" },
 	{ "<think>", "Yes <think>no</think>", "Yes <think>no</think>" },
 	{ "<think>", "<think>cut in the mid", "[cut in the mid]" },
-	{ "<think><tool_call>", "<think>I call.</think>\n<tool_call>{\"name\": \"now\"}</tool_call>",
+	{ "<think><tool_call>",
+	  "<think>I call.</think>\n<tool_call>{\"name\": \"now\"}</tool_call>",
 	  "[I call.]{now {}}" },
 	{ "[THINK][TOOL_CALLS]", "[THINK]Hm.[/THINK]Yes[TOOL_CALLS]now[ARGS]{}",
 	  "[Hm.]Yes{now {}}" },
 	/* Llama 3 */
 	{ "ipython", "{\"name\": \"weather\", \"parameters\": {\"city\": \"Bonn\"}}",
 	  "{weather {\"city\":\"Bonn\"}}" },
-	{ "ipython", "<|python_tag|>{\"name\": \"now\", \"parameters\": {}}; {\"name\": \"weather\"}",
+	{ "ipython",
+	  "<|python_tag|>{\"name\": \"now\", \"parameters\": {}}; {\"name\": \"weather\"}",
 	  "{now {}}{weather {}}" },
 	{ "ipython", "<|python_tag|>brave_search.call(query=\"the sea\")",
 	  "{brave_search {\"query\":\"the sea\"}}" },
@@ -114,9 +117,10 @@ static const struct example {
 	  "{weather {\"city\":\"Bonn\"}}" },
 	/* DeepSeek, before V3.1 and since */
 	{ DEEPSEEK,
-	  DEEPSEEK "<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{\"city\": "
-		   "\"Bonn\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n"
-		   "```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+	  DEEPSEEK
+	  "<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{\"city\": "
+	  "\"Bonn\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n"
+	  "```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
 	  "{weather {\"city\":\"Bonn\"}}{now {}}" },
 	{ DEEPSEEK,
 	  "So:" DEEPSEEK "<｜tool▁call▁begin｜>now<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜>"
@@ -165,8 +169,9 @@ static void parse(const struct example *example, json_t *tools, bool in_reasonin
 	dn_chat_parser_begin(&parser, &form, tools, most, in_reasoning);
 	got[0] = '\0';
 	while (at < size) {
-		const size_t n = at == 0 && split ? split : step ? DN_MIN(step, size - at)
-								 : size - at;
+		const size_t n = at == 0 && split ? split
+				 : step		  ? DN_MIN(step, size - at)
+						  : size - at;
 
 		assert_int_equal(dn_chat_parser_feed(&parser, example->text + at, n), 0);
 		take(&parser, got, got_size, &last);
@@ -200,7 +205,8 @@ static void test_examples(void **state)
 static void test_without_tools(void **state)
 {
 	static const struct example call = {
-		"<think><tool_call>", "<think>x</think>\n<tool_call>{\"name\": \"now\"}</tool_call>", NULL
+		"<think><tool_call>",
+		"<think>x</think>\n<tool_call>{\"name\": \"now\"}</tool_call>", NULL
 	};
 	char got[256];
 
@@ -278,7 +284,7 @@ static void test_long_block(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_examples),     cmocka_unit_test(test_without_tools),
+		cmocka_unit_test(test_examples),	cmocka_unit_test(test_without_tools),
 		cmocka_unit_test(test_begun_reasoning), cmocka_unit_test(test_one_call),
 		cmocka_unit_test(test_long_block),
 	};

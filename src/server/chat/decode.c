@@ -242,7 +242,7 @@ json_t *dn_chat_decode_hermes(const char *block, size_t size, const json_t *tool
 
 	dn_cursor_skip_space(&c);
 	return dn_calls_end(calls, c.at < c.end && *c.at == '<' ? add_elements(calls, &c, tools)
-								 : add_values(calls, &c));
+								: add_values(calls, &c));
 }
 
 /* NAME[ARGS]{…}, perhaps with [CALL_ID]… before [ARGS]; older ones NAME{…}. */

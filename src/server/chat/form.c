@@ -125,5 +125,6 @@ bool dn_chat_form_in_reasoning(const struct dn_chat_form *form, const char *prom
 
 	while (size > 0 && strchr(" \n\r\t", prompt[size - 1]))
 		size--;
-	return open > 0 && size >= open && memcmp(prompt + size - open, form->think_open, open) == 0;
+	return open > 0 && size >= open &&
+	       memcmp(prompt + size - open, form->think_open, open) == 0;
 }

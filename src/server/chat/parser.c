@@ -100,8 +100,8 @@ static const char *find(const char *text, size_t size, const char *marker)
 }
 
 /* What may be given of a text in which no marker is, without those that may come. */
-static size_t settled(const struct dn_chat_parser *p, const char *text, size_t size, const char *one,
-		      const char *other)
+static size_t settled(const struct dn_chat_parser *p, const char *text, size_t size,
+		      const char *one, const char *other)
 {
 	const size_t held = DN_MAX(begun(text, size, one), begun(text, size, other));
 
@@ -218,9 +218,9 @@ static bool is_call(const struct dn_chat_parser *p, const json_t *calls)
 		return false;
 	if (p->state != IN_BARE_BLOCK)
 		return true;
-	json_array_foreach(calls, i, call) if (
-		!is_offered(p->tools,
-			    json_string_value(json_object_get(call, "name")))) return false;
+	json_array_foreach(calls, i, call) if (!is_offered(p->tools,
+							   json_string_value(json_object_get(
+								   call, "name")))) return false;
 	return true;
 }
 

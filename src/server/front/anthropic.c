@@ -78,12 +78,12 @@ static bool append_call(json_t *calls, const json_t *block, struct dn_api_error 
 	    !json_is_string(json_object_get(block, "id")) || (input && !json_is_object(input)))
 		return dn_api_bad(error, "messages",
 				  "a block of 'tool_use' needs 'id', 'name' and 'input'");
-	return json_array_append_new(
-		       calls, json_pack("{s:O, s:s, s:{s:O, s:o}}", "id",
-					json_object_get(block, "id"), "type", "function",
-					"function", "name", json_object_get(block, "name"),
-					"arguments", input ? json_incref(input) : json_object())) ==
-	       0;
+	return json_array_append_new(calls,
+				     json_pack("{s:O, s:s, s:{s:O, s:o}}", "id",
+					       json_object_get(block, "id"), "type", "function",
+					       "function", "name", json_object_get(block, "name"),
+					       "arguments",
+					       input ? json_incref(input) : json_object())) == 0;
 }
 
 /* What came of it is a message of its own, before the user's words. */
@@ -96,7 +96,8 @@ static bool append_result(json_t *messages, const json_t *block, struct dn_api_e
 		return false;
 	if (!json_is_string(id)) {
 		json_decref(text);
-		return dn_api_bad(error, "messages", "a block of 'tool_result' needs 'tool_use_id'");
+		return dn_api_bad(error, "messages",
+				  "a block of 'tool_result' needs 'tool_use_id'");
 	}
 	return json_array_append_new(messages, json_pack("{s:s, s:O, s:o}", "role", "tool",
 							 "tool_call_id", id, "content", text)) == 0;
@@ -166,7 +167,8 @@ static bool read_message(json_t *messages, const json_t *message, size_t at,
 	if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0 &&
 		      strcmp(role, "system") != 0))
 		return dn_api_bad(error, "messages",
-				  "the 'role' of message %zu is neither 'user' nor 'assistant'", at);
+				  "the 'role' of message %zu is neither 'user' nor 'assistant'",
+				  at);
 	if (json_is_string(content))
 		return json_array_append_new(messages, json_pack("{s:s, s:O}", "role", role,
 								 "content", content)) == 0;
@@ -222,11 +224,11 @@ static json_t *read_tools(const json_t *given, struct dn_api_error *error)
 			json_decref(tools);
 			return NULL;
 		}
-		if (json_array_append_new(
-			    tools, json_pack("{s:s, s:{s:O, s:O*, s:O}}", "type", "function",
-					     "function", "name", name, "description",
-					     json_object_get(tool, "description"), "parameters",
-					     schema)) < 0)
+		if (json_array_append_new(tools,
+					  json_pack("{s:s, s:{s:O, s:O*, s:O}}", "type", "function",
+						    "function", "name", name, "description",
+						    json_object_get(tool, "description"),
+						    "parameters", schema)) < 0)
 			break;
 	}
 	if (i == json_array_size(given) && (!given || json_is_null(given) || json_is_array(given)))
@@ -265,8 +267,9 @@ static bool read_thinking(json_t *chat, const json_t *thinking, struct dn_api_er
 
 	if (thinking && !json_is_null(thinking) && strcmp(type, "enabled") != 0 &&
 	    strcmp(type, "adaptive") != 0 && strcmp(type, "disabled") != 0)
-		return dn_api_bad(error, "thinking",
-				  "the 'type' of 'thinking' is 'enabled', 'adaptive' or 'disabled'");
+		return dn_api_bad(
+			error, "thinking",
+			"the 'type' of 'thinking' is 'enabled', 'adaptive' or 'disabled'");
 	variables = json_is_object(variables) ? json_copy(variables) : json_object();
 	if (!json_object_get(variables, "enable_thinking"))
 		(void)json_object_set_new(variables, "enable_thinking",
@@ -276,10 +279,16 @@ static bool read_thinking(json_t *chat, const json_t *thinking, struct dn_api_er
 
 static json_t *translate(const json_t *body, struct dn_api_error *error)
 {
+	const json_t *stop = json_object_get(body, "stop_sequences");
 	json_t *chat = json_object();
 	json_t *messages;
 	json_t *tools = NULL;
 
+	if (stop && !json_is_null(stop) && !json_is_array(stop)) {
+		(void)dn_api_bad(error, "stop_sequences", "'stop_sequences' is to be a list");
+		json_decref(chat);
+		return NULL;
+	}
 	(void)dn_api_fail(error, 503, NULL, "out of memory");
 	for (size_t i = 0; i < DN_ARRAY_SIZE(same); i++) {
 		json_t *value = json_object_get(body, same[i][0]);

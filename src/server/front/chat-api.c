@@ -221,10 +221,10 @@ static json_t *calls_json(const struct dn_choice *choice)
 	size_t i;
 
 	json_array_foreach(choice->calls, i, call)(void) json_array_append_new(
-		list, json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", json_object_get(call, "id"),
-				"type", "function", "function", "name",
-				json_object_get(call, "name"), "arguments",
-				json_object_get(call, "arguments")));
+		list,
+		json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", json_object_get(call, "id"), "type",
+			  "function", "function", "name", json_object_get(call, "name"),
+			  "arguments", json_object_get(call, "arguments")));
 	return list;
 }
 
@@ -232,8 +232,8 @@ static json_t *chat_choice(struct dn_choice *choice)
 {
 	const bool calls = json_array_size(choice->calls) > 0;
 	json_t *content = calls && choice->text.size == 0 ? json_null() : dn_choice_text(choice);
-	json_t *message = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", content,
-				    "refusal");
+	json_t *message =
+		json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", content, "refusal");
 
 	if (message && choice->reasoning.size > 0)
 		(void)json_object_set_new(message, "reasoning_content",

@@ -162,10 +162,9 @@ static json_t *vector_json(const struct embedding *e, const float *row, uint32_t
 
 static bool take_vector(struct embedding *e, uint32_t at, const float *row, uint32_t columns)
 {
-	return json_array_append_new(e->rows,
-				     json_pack("{s:s, s:i, s:o}", "object", "embedding", "index",
-					       (int)at, "embedding",
-					       vector_json(e, row, columns))) == 0;
+	return json_array_append_new(e->rows, json_pack("{s:s, s:i, s:o}", "object", "embedding",
+							"index", (int)at, "embedding",
+							vector_json(e, row, columns))) == 0;
 }
 
 static json_t *vectors_answer(struct embedding *e)
@@ -224,10 +223,9 @@ static json_t *scores_answer(struct embedding *e)
 	qsort(e->ranked, e->n, sizeof(*e->ranked), compare);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct ranked *ranked = &e->ranked[i];
-		json_t *result = json_pack("{s:i, s:o}", "index", (int)ranked->index,
-					   "relevance_score",
-					   isfinite(ranked->score) ? json_real(ranked->score)
-								   : json_null());
+		json_t *result =
+			json_pack("{s:i, s:o}", "index", (int)ranked->index, "relevance_score",
+				  isfinite(ranked->score) ? json_real(ranked->score) : json_null());
 
 		if (result && e->give_back)
 			(void)json_object_set_new(
@@ -235,9 +233,9 @@ static json_t *scores_answer(struct embedding *e)
 				document_json(json_array_get(e->documents, ranked->index)));
 		(void)json_array_append_new(results, result);
 	}
-	return json_pack("{s:s, s:s, s:o, s:{s:I, s:I}}", "object", "list", "model",
-			 e->model->name, "results", results, "usage", "prompt_tokens",
-			 (json_int_t)e->tokens, "total_tokens", (json_int_t)e->tokens);
+	return json_pack("{s:s, s:s, s:o, s:{s:I, s:I}}", "object", "list", "model", e->model->name,
+			 "results", results, "usage", "prompt_tokens", (json_int_t)e->tokens,
+			 "total_tokens", (json_int_t)e->tokens);
 }
 
 /* Requests. */
@@ -269,7 +267,7 @@ static struct embedding *begin(struct dn_front *front, struct dn_http_connection
 }
 
 static bool send_texts(struct embedding *e, const struct dn_embed_texts *texts,
-		 struct dn_api_error *error)
+		       struct dn_api_error *error)
 {
 	return dn_embed_texts_attach(texts, &e->ask, error) &&
 	       dn_models_ask(e->model, &e->ask, error);
@@ -374,14 +372,15 @@ static bool read_documents(struct embedding *e, struct dn_embed_texts *texts,
 		return dn_api_bad(error, "query", "'query' is to be a text");
 	if (!json_is_array(e->documents) || json_array_size(e->documents) == 0 ||
 	    json_array_size(e->documents) > DN_EMBED_INPUTS_MAX)
-		return dn_api_bad(error, "documents", "'documents' is to be a list of 1 to %d texts",
+		return dn_api_bad(error, "documents",
+				  "'documents' is to be a list of 1 to %d texts",
 				  DN_EMBED_INPUTS_MAX);
 	if (!dn_embed_texts_add_text(texts, json_object_get(e->body, "query"), "query", error))
 		return false;
 	json_array_foreach(e->documents, i, document)
 	{
-		const json_t *text = json_is_object(document) ? json_object_get(document, "text")
-							      : document;
+		const json_t *text =
+			json_is_object(document) ? json_object_get(document, "text") : document;
 
 		if (!dn_embed_texts_add_text(texts, text, "documents", error))
 			return false;

@@ -50,7 +50,10 @@ static const struct dn_api_field submit_fields[] = {
 
 /* What would change the answer, and is not there: better refused than left out in silence. */
 static const char *const unsupported[] = {
-	"functions", "audio", "suffix", "best_of",
+	"functions",
+	"audio",
+	"suffix",
+	"best_of",
 };
 
 static bool read_stop(struct dn_frame_submit *submit, const json_t *stop,

@@ -86,11 +86,12 @@ void dn_generation_fail(struct dn_generation *g, const struct dn_api_error *erro
 		DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
 
 		json_decref(json);
-		if (text && dn_buffer_printf(&event,
-					     g->format->lines	? "%s\n"
-					     : g->format->chunk_object ? "data: %s\n\n"
-								: "event: error\ndata: %s\n\n",
-					     text) >= 0)
+		if (text &&
+		    dn_buffer_printf(&event,
+				     g->format->lines	       ? "%s\n"
+				     : g->format->chunk_object ? "data: %s\n\n"
+							       : "event: error\ndata: %s\n\n",
+				     text) >= 0)
 			(void)dn_http_write(g->connection, event.data, event.size);
 		dn_http_end(g->connection);
 	}
@@ -187,8 +188,8 @@ static bool take_answer(struct dn_generation *g, const struct dn_frame *frame, i
 	case DN_FRAME_RENDER:
 		if (dn_mapped_open(fd, frame->attachment, &mapped, NULL) < 0)
 			return false;
-		g->in_reasoning =
-			dn_chat_form_in_reasoning(dn_models_form(g->model), mapped.data, mapped.size);
+		g->in_reasoning = dn_chat_form_in_reasoning(dn_models_form(g->model), mapped.data,
+							    mapped.size);
 		return true;
 	default:
 		return dn_models_keep_vocabulary(g->model, frame, fd);

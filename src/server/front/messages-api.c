@@ -77,10 +77,9 @@ static json_t *whole(struct dn_generation *g)
 static bool begin(struct dn_generation *g)
 {
 	const struct dn_frame_accepted *accepted = &g->choices[0].accepted;
-	json_t *message =
-		message_json(g, json_array(),
-			     usage_json(accepted->prompt_tokens, accepted->reused_tokens, 0), NULL,
-			     NULL);
+	json_t *message = message_json(
+		g, json_array(), usage_json(accepted->prompt_tokens, accepted->reused_tokens, 0),
+		NULL, NULL);
 
 	return dn_generation_send(
 		g, "message_start",
@@ -116,17 +115,15 @@ static bool open_block(struct dn_choice *choice, enum dn_chat_part part, json_t 
 /* Takes @text over. */
 static bool send_delta(struct dn_choice *choice, const char *type, const char *key, json_t *text)
 {
-	return dn_generation_send(choice->generation, "content_block_delta",
-				  json_pack("{s:s, s:i, s:{s:s, s:o}}", "type",
-					    "content_block_delta", "index",
-					    (int)choice->n_parts - 1, "delta", "type", type, key,
-					    text));
+	return dn_generation_send(
+		choice->generation, "content_block_delta",
+		json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index",
+			  (int)choice->n_parts - 1, "delta", "type", type, key, text));
 }
 
 static bool send_call(struct dn_choice *choice)
 {
-	const json_t *call =
-		json_array_get(choice->calls, json_array_size(choice->calls) - 1);
+	const json_t *call = json_array_get(choice->calls, json_array_size(choice->calls) - 1);
 
 	return open_block(choice, DN_CHAT_CALL,
 			  json_pack("{s:s, s:O, s:O, s:{}}", "type", "tool_use", "id",

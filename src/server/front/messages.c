@@ -109,16 +109,18 @@ static json_t *read_call(const json_t *call, const struct dn_chat_form *form)
 {
 	const json_t *function = json_object_get(call, "function");
 	const json_t *name = json_object_get(function, "name");
+	const json_t *arguments = json_object_get(function, "arguments");
 	const char *id = json_string_value(json_object_get(call, "id"));
 
-	if (!json_is_string(name))
+	if (!json_is_string(name) ||
+	    (arguments && !json_is_string(arguments) && !json_is_object(arguments)))
 		return NULL;
 	return json_pack("{s:o*, s:s, s:{s:O, s:o}}", "id",
 			 !id		   ? NULL
 			 : form->short_ids ? short_id(id)
 					   : json_string(id),
 			 "type", "function", "function", "name", name, "arguments",
-			 arguments_of(json_object_get(function, "arguments"), form));
+			 arguments_of((json_t *)arguments, form));
 }
 
 static bool read_calls(json_t *message, size_t at, const struct dn_chat_form *form,
@@ -163,8 +165,8 @@ static const char *name_of_call(const json_t *messages, const char *id)
 			const char *one = json_string_value(json_object_get(call, "id"));
 
 			if (one && strcmp(one, id) == 0)
-				return json_string_value(json_object_get(
-					json_object_get(call, "function"), "name"));
+				return json_string_value(
+					json_object_get(json_object_get(call, "function"), "name"));
 		}
 	}
 	return NULL;
@@ -176,8 +178,7 @@ static bool read_result(json_t *message, const json_t *before, const struct dn_c
 	const char *id = json_string_value(json_object_get(message, "tool_call_id"));
 	const char *name;
 
-	if (id && form->short_ids &&
-	    json_object_set_new(message, "tool_call_id", short_id(id)) < 0)
+	if (id && form->short_ids && json_object_set_new(message, "tool_call_id", short_id(id)) < 0)
 		return false;
 	id = json_string_value(json_object_get(message, "tool_call_id"));
 	name = id && !json_object_get(message, "name") ? name_of_call(before, id) : NULL;
@@ -188,7 +189,7 @@ static bool read_result(json_t *message, const json_t *before, const struct dn_c
 static bool read_role(json_t *message)
 {
 	const char *role = json_string_value(json_object_get(message, "role"));
-	const char *known = strcmp(role, "developer") == 0 ? "system"
+	const char *known = strcmp(role, "developer") == 0  ? "system"
 			    : strcmp(role, "function") == 0 ? "tool"
 							    : NULL;
 

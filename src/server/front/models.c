@@ -243,8 +243,7 @@ static bool has_place(const struct dn_model_link *model, const struct dn_ask *as
 	else if (ask->priority == DN_PRIORITY_BATCH)
 		kept = DN_MAX(URGENT_PLACES, places / 2);
 	/* What does not compute is answered at once, and takes none. */
-	return !computes(ask) ||
-	       model->n_active + kept < DN_MAX(places, kept + 1);
+	return !computes(ask) || model->n_active + kept < DN_MAX(places, kept + 1);
 }
 
 static uint32_t waiting_of(const struct dn_model_link *model, uint64_t client)

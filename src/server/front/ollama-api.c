@@ -179,8 +179,7 @@ static json_t *translate_generate(const json_t *body, struct dn_api_error *error
 	json_t *messages;
 
 	if (!fill(chat, body, error) ||
-	    (!json_is_string(prompt) &&
-	     !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
+	    (!json_is_string(prompt) && !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
 	    (json_string_length(json_object_get(body, "suffix")) > 0 &&
 	     !dn_api_bad(error, "suffix", "this server does not do 'suffix'"))) {
 		json_decref(chat);
@@ -188,9 +187,8 @@ static json_t *translate_generate(const json_t *body, struct dn_api_error *error
 	}
 	messages = json_pack("[{s:s, s:O}]", "role", "user", "content", prompt);
 	if (json_string_length(system) > 0)
-		(void)json_array_insert_new(messages, 0,
-					    json_pack("{s:s, s:O}", "role", "system", "content",
-						      system));
+		(void)json_array_insert_new(
+			messages, 0, json_pack("{s:s, s:O}", "role", "system", "content", system));
 	(void)json_object_set_new(chat, "messages", messages);
 	if (raw)
 		(void)json_object_set(chat, "prompt", prompt);
@@ -226,15 +224,14 @@ static void add_end(const struct dn_generation *g, json_t *json)
 
 	if (json)
 		(void)json_object_update_new(
-			json,
-			json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "done_reason",
-				  strcmp(choice->finish, "length") == 0 ? "length" : "stop",
-				  "total_duration", (json_int_t)(dn_clock_ns() - g->begun_ns),
-				  "load_duration", (json_int_t)0, "prompt_eval_count",
-				  (json_int_t)end->prompt_tokens, "prompt_eval_duration",
-				  (json_int_t)(end->prefill_ns - end->queue_ns), "eval_count",
-				  (json_int_t)end->output_tokens, "eval_duration",
-				  (json_int_t)end->decode_ns));
+			json, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "done_reason",
+					strcmp(choice->finish, "length") == 0 ? "length" : "stop",
+					"total_duration", (json_int_t)(dn_clock_ns() - g->begun_ns),
+					"load_duration", (json_int_t)0, "prompt_eval_count",
+					(json_int_t)end->prompt_tokens, "prompt_eval_duration",
+					(json_int_t)(end->prefill_ns - end->queue_ns), "eval_count",
+					(json_int_t)end->output_tokens, "eval_duration",
+					(json_int_t)end->decode_ns));
 }
 
 /* Its calls have objects as arguments. */
@@ -244,8 +241,8 @@ static json_t *calls_json(const struct dn_choice *choice, size_t first)
 
 	for (size_t i = first; i < json_array_size(choice->calls); i++) {
 		const json_t *call = json_array_get(choice->calls, i);
-		json_t *arguments = json_loads(
-			json_string_value(json_object_get(call, "arguments")), 0, NULL);
+		json_t *arguments =
+			json_loads(json_string_value(json_object_get(call, "arguments")), 0, NULL);
 
 		(void)json_array_append_new(
 			list, json_pack("{s:O, s:{s:O, s:o}}", "id", json_object_get(call, "id"),

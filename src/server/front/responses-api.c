@@ -15,8 +15,8 @@ static const char *const echoed[] = {
 };
 
 /* An item's id is that of the response, with another head and its number. */
-static const char *item_id(const struct dn_choice *choice, const char *head, uint32_t at,
-			   char *out, size_t size)
+static const char *item_id(const struct dn_choice *choice, const char *head, uint32_t at, char *out,
+			   size_t size)
 {
 	(void)snprintf(out, size, "%s_%s%02x", head, strchr(choice->generation->id, '_') + 1, at);
 	return out;
@@ -55,12 +55,11 @@ static json_t *call_json(const struct dn_choice *choice, const json_t *call, uin
 {
 	char id[64];
 
-	return json_pack("{s:s, s:s, s:s, s:O, s:O, s:o}", "id",
-			 item_id(choice, "fc", at, id, sizeof(id)), "type", "function_call",
-			 "status", done ? "completed" : "in_progress", "call_id",
-			 json_object_get(call, "id"), "name", json_object_get(call, "name"),
-			 "arguments",
-			 done ? json_incref(json_object_get(call, "arguments")) : json_string(""));
+	return json_pack(
+		"{s:s, s:s, s:s, s:O, s:O, s:o}", "id", item_id(choice, "fc", at, id, sizeof(id)),
+		"type", "function_call", "status", done ? "completed" : "in_progress", "call_id",
+		json_object_get(call, "id"), "name", json_object_get(call, "name"), "arguments",
+		done ? json_incref(json_object_get(call, "arguments")) : json_string(""));
 }
 
 static json_t *usage_json(const struct dn_generation *g)
@@ -103,18 +102,16 @@ static void add_request(const struct dn_generation *g, json_t *response)
 static json_t *response_json(const struct dn_generation *g, json_t *output, bool done)
 {
 	const bool cut = done && strcmp(g->choices[0].finish, "length") == 0;
-	json_t *response =
-		json_pack("{s:s, s:s, s:I, s:s, s:b, s:n, s:o, s:s, s:o, s:n, s:b, s:s, s:o}", "id",
-			  g->id, "object", "response", "created_at", (json_int_t)g->created,
-			  "status",
-			  !done ? "in_progress"
-			  : cut ? "incomplete"
-				: "completed",
-			  "background", 0, "error", "incomplete_details",
-			  cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
-			  "model", g->model->name, "output", output, "previous_response_id",
-			  "store", 0, "truncation", "disabled", "usage",
-			  done ? usage_json(g) : json_null());
+	json_t *response = json_pack(
+		"{s:s, s:s, s:I, s:s, s:b, s:n, s:o, s:s, s:o, s:n, s:b, s:s, s:o}", "id", g->id,
+		"object", "response", "created_at", (json_int_t)g->created, "status",
+		!done ? "in_progress"
+		: cut ? "incomplete"
+		      : "completed",
+		"background", 0, "error", "incomplete_details",
+		cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "model",
+		g->model->name, "output", output, "previous_response_id", "store", 0, "truncation",
+		"disabled", "usage", done ? usage_json(g) : json_null());
 
 	if (response)
 		add_request(g, response);
@@ -130,12 +127,11 @@ static json_t *output_json(const struct dn_choice *choice)
 
 	if (choice->reasoning.size > 0)
 		(void)json_array_append_new(
-			output, item_json(choice, true, at++,
-					  thought_part(dn_choice_reasoning(choice))));
+			output,
+			item_json(choice, true, at++, thought_part(dn_choice_reasoning(choice))));
 	if (choice->text.size > 0)
 		(void)json_array_append_new(
-			output,
-			item_json(choice, false, at++, text_part(dn_choice_text(choice))));
+			output, item_json(choice, false, at++, text_part(dn_choice_text(choice))));
 	json_array_foreach(choice->calls, i, call)(void)
 		json_array_append_new(output, call_json(choice, call, at++, true));
 	return output;
@@ -165,9 +161,9 @@ static bool send_event(struct dn_generation *g, const char *type, json_t *event)
 static bool begin(struct dn_generation *g)
 {
 	return send_event(g, "response.created",
-		    json_pack("{s:o}", "response", response_json(g, json_array(), false))) &&
+			  json_pack("{s:o}", "response", response_json(g, json_array(), false))) &&
 	       send_event(g, "response.in_progress",
-		    json_pack("{s:o}", "response", response_json(g, json_array(), false)));
+			  json_pack("{s:o}", "response", response_json(g, json_array(), false)));
 }
 
 /* What all events of a part of the open item have. */
@@ -176,16 +172,16 @@ static json_t *part_event(const struct dn_choice *choice)
 	const uint32_t at = choice->n_parts - 1;
 	char id[64];
 
-	return json_pack("{s:s, s:i, s:i}", "item_id",
-			 item_id(choice, choice->part == DN_CHAT_TEXT ? "msg" : "rs", at, id,
-				 sizeof(id)),
-			 "output_index", (int)at, "content_index", 0);
+	return json_pack(
+		"{s:s, s:i, s:i}", "item_id",
+		item_id(choice, choice->part == DN_CHAT_TEXT ? "msg" : "rs", at, id, sizeof(id)),
+		"output_index", (int)at, "content_index", 0);
 }
 
 static bool send_item(struct dn_choice *choice, const char *type, uint32_t at, json_t *item)
 {
 	return send_event(choice->generation, type,
-		    json_pack("{s:i, s:o}", "output_index", (int)at, "item", item));
+			  json_pack("{s:i, s:o}", "output_index", (int)at, "item", item));
 }
 
 static bool send_part(struct dn_choice *choice, const char *type, json_t *part)
@@ -244,8 +240,8 @@ static bool close_item(struct dn_choice *choice)
 	if (event && !thinks)
 		(void)json_object_set_new(event, "logprobs", json_array());
 	alive = send_event(choice->generation,
-		     thinks ? "response.reasoning_text.done" : "response.output_text.done",
-		     event) &&
+			   thinks ? "response.reasoning_text.done" : "response.output_text.done",
+			   event) &&
 		send_part(choice, "response.content_part.done", part(json_incref(text))) &&
 		end_item(choice, at, item_json(choice, thinks, at, part(json_incref(text))));
 	json_decref(text);
@@ -256,8 +252,7 @@ static bool close_item(struct dn_choice *choice)
 
 static bool send_call(struct dn_choice *choice)
 {
-	const json_t *call =
-		json_array_get(choice->calls, json_array_size(choice->calls) - 1);
+	const json_t *call = json_array_get(choice->calls, json_array_size(choice->calls) - 1);
 	json_t *arguments = json_object_get(call, "arguments");
 	struct dn_generation *g = choice->generation;
 	uint32_t at;
@@ -270,11 +265,12 @@ static bool send_call(struct dn_choice *choice)
 	return send_item(choice, "response.output_item.added", at,
 			 call_json(choice, call, at, false)) &&
 	       send_event(g, "response.function_call_arguments.delta",
-		    json_pack("{s:s, s:i, s:O}", "item_id", id, "output_index", (int)at, "delta",
-			      arguments)) &&
+			  json_pack("{s:s, s:i, s:O}", "item_id", id, "output_index", (int)at,
+				    "delta", arguments)) &&
 	       send_event(g, "response.function_call_arguments.done",
-		    json_pack("{s:s, s:i, s:O, s:O}", "item_id", id, "output_index", (int)at,
-			      "arguments", arguments, "name", json_object_get(call, "name"))) &&
+			  json_pack("{s:s, s:i, s:O, s:O}", "item_id", id, "output_index", (int)at,
+				    "arguments", arguments, "name",
+				    json_object_get(call, "name"))) &&
 	       end_item(choice, at, call_json(choice, call, at, true));
 }
 
@@ -299,7 +295,8 @@ static bool piece(struct dn_choice *choice, const struct dn_chat_piece *what)
 			(void)json_object_set_new(event, "logprobs", json_array());
 	}
 	return send_event(choice->generation,
-		    thinks ? "response.reasoning_text.delta" : "response.output_text.delta", event);
+			  thinks ? "response.reasoning_text.delta" : "response.output_text.delta",
+			  event);
 }
 
 static bool finish(struct dn_choice *choice)
@@ -313,7 +310,7 @@ static bool end_stream(struct dn_generation *g)
 	json_t *response = response_json(g, json_incref(g->choices[0].items), true);
 
 	return send_event(g, cut ? "response.incomplete" : "response.completed",
-		    json_pack("{s:o}", "response", response));
+			  json_pack("{s:o}", "response", response));
 }
 
 static const struct dn_generation_format format = {

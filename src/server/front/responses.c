@@ -26,7 +26,11 @@ static const char *const stateful[] = { "previous_response_id", "conversation", 
 
 static bool check_state(const json_t *body, struct dn_api_error *error)
 {
-	const json_t *store = json_object_get(body, "store");
+	static const struct dn_api_field fields[] = {
+		{ "store", DN_API_BOOL, 0, 0, 0 },
+		{ "background", DN_API_BOOL, 0, 0, sizeof(uint32_t) },
+	};
+	uint32_t asked[DN_ARRAY_SIZE(fields)] = { 0, 0 };
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(stateful); i++) {
 		const json_t *value = json_object_get(body, stateful[i]);
@@ -37,9 +41,9 @@ static bool check_state(const json_t *body, struct dn_api_error *error)
 					  "send all of the conversation as 'input'",
 					  stateful[i]);
 	}
-	if (store && !json_is_null(store) && !json_is_boolean(store))
-		return dn_api_bad(error, "store", "'store' is to be true or false");
-	if (json_is_true(json_object_get(body, "background")))
+	if (!dn_api_fields(body, fields, DN_ARRAY_SIZE(fields), asked, error))
+		return false;
+	if (asked[1])
 		return dn_api_bad(error, "background",
 				  "this server keeps no responses, so none can come later");
 	return true;
@@ -69,7 +73,8 @@ static json_t *read_content(json_t *content, struct dn_api_error *error)
 		return json_incref(content);
 	}
 	if (!json_is_array(content))
-		(void)dn_api_bad(error, "input", "the 'content' of an item is neither text nor parts");
+		(void)dn_api_bad(error, "input",
+				 "the 'content' of an item is neither text nor parts");
 	json_array_foreach(content, i, part)
 	{
 		const char *type = type_of(part);
@@ -87,8 +92,8 @@ static json_t *read_content(json_t *content, struct dn_api_error *error)
 			json_decref(parts);
 			return NULL;
 		}
-		(void)json_array_append_new(
-			parts, json_pack("{s:s, s:O}", "type", "text", "text", text));
+		(void)json_array_append_new(parts,
+					    json_pack("{s:s, s:O}", "type", "text", "text", text));
 	}
 	if (json_is_array(content))
 		return parts;
@@ -135,11 +140,10 @@ static bool add_call(json_t *messages, const json_t *item, struct dn_api_error *
 	message = assistant(messages);
 	if (message && !json_object_get(message, "tool_calls"))
 		(void)json_object_set_new(message, "tool_calls", json_array());
-	return message &&
-	       json_array_append_new(json_object_get(message, "tool_calls"),
-				     json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", id, "type",
-					       "function", "function", "name", name, "arguments",
-					       arguments)) == 0;
+	return message && json_array_append_new(json_object_get(message, "tool_calls"),
+						json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", id,
+							  "type", "function", "function", "name",
+							  name, "arguments", arguments)) == 0;
 }
 
 static bool add_result(json_t *messages, const json_t *item, struct dn_api_error *error)
@@ -150,10 +154,9 @@ static bool add_result(json_t *messages, const json_t *item, struct dn_api_error
 	if (!json_is_string(id))
 		return dn_api_bad(error, "input", "a 'function_call_output' needs 'call_id'");
 	content = read_content(json_object_get(item, "output"), error);
-	return content &&
-	       json_array_append_new(messages,
-				     json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id",
-					       id, "content", content)) == 0;
+	return content && json_array_append_new(messages, json_pack("{s:s, s:O, s:o}", "role",
+								    "tool", "tool_call_id", id,
+								    "content", content)) == 0;
 }
 
 /* Reasoning that came from here, on its way back. */
@@ -174,8 +177,9 @@ static bool add_item(json_t *messages, const json_t *item, struct dn_api_error *
 {
 	const char *type = type_of(item);
 
-	if (!json_is_object(item))
-		return dn_api_bad(error, "input", "an item of the input is no object");
+	if (!json_is_object(item) || (json_object_get(item, "type") && !type))
+		return dn_api_bad(error, "input",
+				  "an item of the input is no object with a 'type'");
 	if (!type || strcmp(type, "message") == 0)
 		return add_message(messages, item, error);
 	if (strcmp(type, "function_call") == 0)
@@ -184,15 +188,16 @@ static bool add_item(json_t *messages, const json_t *item, struct dn_api_error *
 		return add_result(messages, item, error);
 	if (strcmp(type, "reasoning") == 0)
 		return add_reasoning(messages, item);
-	return dn_api_bad(error, "input", "an item of the input is '%.32s', which this server does not "
-					  "know",
+	return dn_api_bad(error, "input",
+			  "an item of the input is '%.32s', which this server does not "
+			  "know",
 			  type);
 }
 
 static bool add_text(json_t *messages, const char *role, json_t *text)
 {
-	return json_array_append_new(messages, json_pack("{s:s, s:O}", "role", role, "content",
-							 text)) == 0;
+	return json_array_append_new(messages,
+				     json_pack("{s:s, s:O}", "role", role, "content", text)) == 0;
 }
 
 static json_t *read_input(const json_t *body, struct dn_api_error *error)
@@ -245,8 +250,8 @@ static json_t *read_tools(const json_t *given, struct dn_api_error *error)
 		}
 		function = json_copy((json_t *)tool);
 		(void)json_object_del(function, "type");
-		(void)json_array_append_new(tools, json_pack("{s:s, s:o}", "type", "function",
-							     "function", function));
+		(void)json_array_append_new(
+			tools, json_pack("{s:s, s:o}", "type", "function", "function", function));
 	}
 	if (good)
 		return tools;

@@ -54,8 +54,9 @@ static bool read_choice(const json_t *choice, struct dn_tools *tools, struct dn_
 	}
 	if (json_is_object(choice) || (word && strcmp(word, "required") == 0))
 		return force_call(error);
-	return dn_api_bad(error, "tool_choice", "'tool_choice' is 'auto', 'none', 'required' or a "
-						"function");
+	return dn_api_bad(error, "tool_choice",
+			  "'tool_choice' is 'auto', 'none', 'required' or a "
+			  "function");
 }
 
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error)
@@ -91,7 +92,8 @@ static const char before_tools[] =
 	"You may call functions. These are their signatures, one a line:\n<tools>\n";
 static const char behind_tools[] =
 	"</tools>\nTo call a function, write its name and its arguments as JSON, and nothing "
-	"else:\n" DN_CHAT_CALL_OPEN "\n{\"name\": <name>, \"arguments\": <object>}\n" DN_CHAT_CALL_CLOSE
+	"else:\n" DN_CHAT_CALL_OPEN
+	"\n{\"name\": <name>, \"arguments\": <object>}\n" DN_CHAT_CALL_CLOSE
 	"\nTo call several, write several of these.\n\n";
 
 static bool append_dump(struct dn_buffer *text, const json_t *json)
@@ -113,8 +115,7 @@ static bool append_content(struct dn_buffer *text, const json_t *message)
 	const json_t *content = json_object_get(message, "content");
 
 	return json_string_length(content) == 0 ||
-	       dn_buffer_append(text, json_string_value(content), json_string_length(content)) ==
-		       0;
+	       dn_buffer_append(text, json_string_value(content), json_string_length(content)) == 0;
 }
 
 static bool tell_of_tools(json_t *message, const json_t *tools)
@@ -198,16 +199,15 @@ bool dn_tools_put_in_words(json_t *messages, const json_t *tools)
 
 bool dn_tools_put_in_system(json_t *messages, const json_t *tools)
 {
-	const char *role =
-		json_string_value(json_object_get(json_array_get(messages, 0), "role"));
+	const char *role = json_string_value(json_object_get(json_array_get(messages, 0), "role"));
 	DN_AUTO_FREE char *text = json_dumps(tools, 0);
 
 	if (!role || strcmp(role, "system") != 0) {
-		if (json_array_insert_new(messages, 0,
-					  json_pack("{s:s, s:s}", "role", "system", "content",
-						    "")) < 0)
+		if (json_array_insert_new(
+			    messages, 0, json_pack("{s:s, s:s}", "role", "system", "content", "")) <
+		    0)
 			return false;
 	}
-	return text && json_object_set_new(json_array_get(messages, 0), "tools",
-					   json_string(text)) == 0;
+	return text &&
+	       json_object_set_new(json_array_get(messages, 0), "tools", json_string(text)) == 0;
 }
