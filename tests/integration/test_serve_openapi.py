@@ -15,8 +15,6 @@ import serving
 import support
 from support import ROOT
 
-# Of each operation; what is checked does not depend on how many there are.
-EXAMPLES = 3
 # Texts may be longer than the context and ids none of the model's, so that what is right by the
 # document may still be refused with 400: 'positive_data_acceptance' is left out.
 CHECKS = ("not_a_server_error,status_code_conformance,content_type_conformance,"
@@ -70,8 +68,8 @@ class Document(support.Case):
         environment = {**os.environ, "PYTHONPATH": serving.CLIENTS, "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", self.server.url,
-             "--checks", CHECKS, "--max-examples", str(EXAMPLES), "--generation-deterministic",
-             "--phases", "examples,coverage,fuzzing", "--request-timeout", "60",
+             "--checks", CHECKS, "--generation-deterministic",
+             "--phases", "examples,coverage", "--request-timeout", "60",
              "--continue-on-failure"],
             env=environment, cwd=support.FOLDER, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout[-60000:] + done.stderr[-2000:])

@@ -18,16 +18,19 @@ static bool check_tool(const json_t *tool, size_t at, struct dn_api_error *error
 
 	if (!json_is_object(tool) || !type || strcmp(type, "function") != 0)
 		return dn_api_bad(error, "tools",
-				  "tool %zu is no function: this server has no tools of its own",
+				  "item %zu of 'tools' is no function: this server has no tools of "
+				  "its own",
 				  at);
 	if (!json_is_string(name) || json_string_length(name) == 0 ||
 	    json_string_length(name) > DN_CHAT_NAME_MAX ||
 	    strlen(json_string_value(name)) != json_string_length(name))
 		return dn_api_bad(error, "tools",
-				  "the function of tool %zu has no 'name' of 1 to %d bytes", at,
-				  DN_CHAT_NAME_MAX);
+				  "the function of item %zu of 'tools' has no 'name' of 1 to %d "
+				  "bytes",
+				  at, DN_CHAT_NAME_MAX);
 	if (schema && !json_is_null(schema) && !json_is_object(schema))
-		return dn_api_bad(error, "tools", "the 'parameters' of tool %zu are no object", at);
+		return dn_api_bad(error, "tools",
+				  "the 'parameters' of item %zu of 'tools' are no object", at);
 	return true;
 }
 
