@@ -6,7 +6,6 @@
 
 #include "server/chat/chat.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
 /* Texts as vectors, by OpenAI's API and by ollama's; documents in the order of a query, by Jina's. */
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 

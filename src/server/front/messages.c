@@ -105,22 +105,38 @@ static json_t *arguments_of(json_t *given, const struct dn_chat_form *form)
 	return parsed ? parsed : json_incref(given);
 }
 
+static bool is_null(const json_t *value)
+{
+	return !value || json_is_null(value);
+}
+
+static bool is_call(const json_t *call)
+{
+	const json_t *function = json_object_get(call, "function");
+	const json_t *arguments = json_object_get(function, "arguments");
+	const json_t *type = json_object_get(call, "type");
+	const json_t *id = json_object_get(call, "id");
+
+	return json_is_string(json_object_get(function, "name")) &&
+	       (!arguments || json_is_string(arguments) || json_is_object(arguments)) &&
+	       (is_null(id) || json_is_string(id)) &&
+	       (is_null(type) ||
+		(json_is_string(type) && strcmp(json_string_value(type), "function") == 0));
+}
+
 static json_t *read_call(const json_t *call, const struct dn_chat_form *form)
 {
 	const json_t *function = json_object_get(call, "function");
-	const json_t *name = json_object_get(function, "name");
-	const json_t *arguments = json_object_get(function, "arguments");
 	const char *id = json_string_value(json_object_get(call, "id"));
 
-	if (!json_is_string(name) ||
-	    (arguments && !json_is_string(arguments) && !json_is_object(arguments)))
+	if (!is_call(call))
 		return NULL;
 	return json_pack("{s:o*, s:s, s:{s:O, s:o}}", "id",
 			 !id		   ? NULL
 			 : form->short_ids ? short_id(id)
 					   : json_string(id),
-			 "type", "function", "function", "name", name, "arguments",
-			 arguments_of((json_t *)arguments, form));
+			 "type", "function", "function", "name", json_object_get(function, "name"),
+			 "arguments", arguments_of(json_object_get(function, "arguments"), form));
 }
 
 static bool read_calls(json_t *message, size_t at, const struct dn_chat_form *form,
