@@ -42,7 +42,7 @@ class Document(support.Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = serving.Server("--context", "128")
+        cls.server = serving.Server("--context", "64")
         cls.addClassCleanup(cls.server.kill)
         cls.document = cls.server.get("/openapi.json").json()
 
