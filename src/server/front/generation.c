@@ -234,6 +234,8 @@ static void ask_question(struct dn_generation *g, enum dn_frame_type type,
 
 static bool begin_choices(struct dn_generation *g, struct dn_api_error *error)
 {
+	const struct dn_chat_form *form = dn_models_form(g->model);
+
 	if (!g->format->read_prompts(g, g->body, error))
 		return false;
 	for (uint32_t i = 0; i < g->n_prompts * g->n; i++) {
@@ -249,8 +251,9 @@ static bool begin_choices(struct dn_generation *g, struct dn_api_error *error)
 		choice->part = -1;
 	}
 	g->n_choices = g->n_prompts * g->n;
-	if (g->format->chat && dn_models_form(g->model)->control)
-		g->submit.show_special = 1;
+	/* Others are not for people to read. */
+	g->submit.show_special =
+		g->format->chat && form->control && (g->tools.list || form->think_open);
 	return true;
 }
 
