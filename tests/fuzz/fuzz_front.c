@@ -3,7 +3,7 @@
  * A front between a client's body, a worker that went mad and a supervisor that did: whatever comes,
  * it lives, answers in the API's shape, and nothing is left.
  *
- * An input is: path (1), bytes of the body (2), the body, and then a row of packets: from whom (1),
+ * An input is: path and template (1), bytes of the body (2), the body, and then a row of packets: from whom (1),
  * type (1), request (1), bytes (2), the packet's body.
  */
 
@@ -24,7 +24,17 @@
 #define MODELS	    2
 
 static const char *const paths[] = {
-	"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/apply-template",
+	"/v1/chat/completions", "/v1/completions", "/tokenize",	   "/detokenize",
+	"/apply-template",	"/v1/responses",   "/v1/messages", "/v1/messages/count_tokens",
+	"/v1/embeddings",	"/v1/rerank",	   "/api/chat",	   "/api/generate",
+	"/api/embed",		"/api/show",
+};
+
+/* What the first model's template has in it; NULL: the worker is asked. */
+static const char *const templates[] = {
+	"",	    "<tool_call>",  "<tool_call><think>",
+	"<|tool|>", "[TOOL_CALLS]", "<｜tool▁calls▁begin｜>",
+	NULL,
 };
 
 struct input {
@@ -105,9 +115,19 @@ static struct dn_front *begin(int *ret_control, int *ret_worker)
 	return front;
 }
 
-static void request(int fd, struct input *input)
+static void set_form(struct dn_front *front, const char *template)
 {
-	const char *path = paths[byte(input) % DN_ARRAY_SIZE(paths)];
+	struct dn_model_link *model = dn_models_at(front->models, 0);
+
+	model->has_form = template != NULL;
+	if (template)
+		dn_chat_form_find(template, strlen(template), &model->form);
+}
+
+static void request(struct dn_front *front, int fd, struct input *input)
+{
+	const uint8_t first = byte(input);
+	const char *path = paths[first % DN_ARRAY_SIZE(paths)];
 	size_t size;
 	const uint8_t *body = take(input, &size);
 	char head[256];
@@ -116,6 +136,7 @@ static void request(int fd, struct input *input)
 			       "application/json\r\nContent-Length: %zu\r\n\r\n",
 			       path, size);
 
+	set_form(front, templates[first / DN_ARRAY_SIZE(paths) % DN_ARRAY_SIZE(templates)]);
 	(void)!send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)!send(fd, body, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -179,7 +200,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	front = begin(&control_fd, &worker);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
 	MUST(dn_http_accept(front->http, fds[0], false) == 0);
-	request(fds[1], &input);
+	request(front, fds[1], &input);
 	turn(front);
 	for (int i = 0; i < PACKETS_MAX && input.left > 0; i++) {
 		if (byte(&input) & 1)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A worker that is not ours: it speaks <dunlin/channel.h>, and repeats what it is told, a byte a
-token. Of what a model is, it knows that its file begins with "PARROT".
+"""A worker that is not ours: it speaks <dunlin/channel.h>, and repeats what it is told, a character
+a token. Of what a model is, it knows that its file begins with "PARROT", and that a chat template
+follows; what it renders is the template's variables as JSON, and behind them the text of "end".
 
 A letter that the server would not take ends this, and so the test; its errors are on stderr."""
 
@@ -12,13 +13,15 @@ import socket
 import struct
 
 VERSION, FRAME, HEAD = 3, 1024, struct.Struct("<IIQQQ")
-LOAD, TOKENIZE, SUBMIT, CANCEL, PREPARE, PLAN, RESET, VOCABULARY = 1, 3, 6, 7, 16, 18, 19, 20
+LOAD, DESCRIBE, TOKENIZE, RENDER, SUBMIT, CANCEL = 1, 2, 3, 5, 6, 7
+PREPARE, PLAN, RESET, VOCABULARY = 16, 18, 19, 20
 HELLO, LOADED, TEXT, TOKENS, ACCEPTED, OUTPUT, DONE, READY = 100, 101, 102, 103, 104, 105, 106, 112
 ERROR, PREPARED, PLANNED = 114, 116, 117
-NO_TOKEN, LENGTH, EINVAL, CHAT, CONTEXT = 0xFFFFFFFF, 2, 22, 2, 128
+NO_TOKEN, EOS, LENGTH, EINVAL, CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096
 F_ADD_SEALS, ALL_SEALS = 1033, 0xF
 
 parent = socket.socket(fileno=3)
+model = b""
 
 
 def say(kind, request, body=b"", data=b""):
@@ -35,7 +38,9 @@ def say(kind, request, body=b"", data=b""):
 
 
 def load(request, body, fd):
-    if os.pread(fd, 6, 0) != b"PARROT":
+    global model
+    model = os.pread(fd, 1 << 16, 0)
+    if not model.startswith(b"PARROT"):
         return say(ERROR, request, struct.pack("<iIQ", EINVAL, 0, 0) + b"this is no parrot")
     depth = struct.unpack_from("<I", body)[0]
     whole = depth == 2
@@ -45,19 +50,32 @@ def load(request, body, fd):
 
 
 def prepare(request, fd):
-    os.write(fd, b"PARROT, prepared")
+    os.write(fd, model)
     say(PREPARED, request, struct.pack("<Q", 6))
+
+
+def describe(request):
+    metadata = {"tokenizer.chat_template": model[6:].decode()}
+    say(TEXT, request, b"", json.dumps({"metadata": metadata}).encode())
+
+
+def render(request, text):
+    variables = json.loads(text)
+    say(TEXT, request, b"", (json.dumps(variables) + variables.get("end", "")).encode())
 
 
 def answer(request, body, text):
     kind, most = struct.unpack_from("<II", body)
     if kind == CHAT:
         text = json.loads(text)["messages"][-1]["content"].encode()
+    text = text.decode()
     said = text[:most or CONTEXT]
     say(ACCEPTED, request, struct.pack("<4I2Q", len(text), 0, len(said), 0, 0, 0))
-    for byte in said:
-        say(OUTPUT, request, struct.pack("<3If160x", byte, 1, 0, -0.5) + bytes([byte]))
-    say(DONE, request, struct.pack("<4I4Q4I2Q", LENGTH, len(text), 0, len(said), *[0] * 10))
+    for character in said:
+        coded = character.encode()
+        say(OUTPUT, request, struct.pack("<3If160x", coded[0], len(coded), 0, -0.5) + coded)
+    end = EOS if len(said) == len(text) else LENGTH
+    say(DONE, request, struct.pack("<4I4Q4I2Q", end, len(text), 0, len(said), *[0] * 10))
 
 
 def take(kind, request, body, data, fd):
@@ -67,6 +85,10 @@ def take(kind, request, body, data, fd):
         say(PLANNED, request, struct.pack("<3Q2I", 1 << 20, 16, 0, CONTEXT, 0))
     elif kind == PREPARE:
         prepare(request, fd)
+    elif kind == DESCRIBE:
+        describe(request)
+    elif kind == RENDER:
+        render(request, data)
     elif kind == TOKENIZE:
         say(TOKENS, request, b"", b"".join(struct.pack("<I", byte) for byte in data))
     elif kind == VOCABULARY:

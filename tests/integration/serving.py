@@ -6,6 +6,7 @@ scripts/fetch-clients installs the packages that real clients use; without them 
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import pathlib
@@ -34,6 +35,15 @@ try:
     import prometheus_client.parser as prometheus
 except ImportError:
     prometheus = None
+
+
+def package(name):
+    """One of those that a single test needs; None where it was not fetched."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
 
 needs_openai = unittest.skipUnless(openai, "no 'openai' package: scripts/fetch-clients has it")
 needs_prometheus = unittest.skipUnless(prometheus, "no 'prometheus_client' package: "
@@ -288,6 +298,18 @@ class Server:
         self.reader.join(PATIENCE)
         self.process.stdout.close()
         self.process.stderr.close()
+
+
+def parrot_server(template, *words):
+    """A server whose model says what it is told, and has this chat template."""
+    model = support.FOLDER / "polly.model"
+    model.write_bytes(b"PARROT" + template.encode())
+    program = support.FOLDER / "parrot"
+    source = (pathlib.Path(__file__).parent / "parrot.py").read_text()
+    # A worker has no PATH, and so no /usr/bin/env.
+    program.write_text(f"#!{sys.executable}\n{source}")
+    program.chmod(0o755)
+    return Server("--worker", program, *words, models=[f"polly={model}"])
 
 
 def events_of(answer):

@@ -272,7 +272,7 @@ class Errors(Served):
         self.assertEqual(caught.exception.code, "model_not_found")
         self.assertEqual(caught.exception.param, "model")
         with self.assertRaises(openai.NotFoundError):
-            self.client.embeddings.create(model=MODEL, input="x")
+            self.client.images.generate(model=MODEL, prompt="x")
 
     def test_refused_deadline_is_not_tried_again(self):
         self.complete()

@@ -91,8 +91,39 @@ void dn_api_from_worker(const struct dn_frame_error *from, struct dn_api_error *
 	}
 }
 
-json_t *dn_api_error_json(const struct dn_api_error *error)
+/* Anthropic's words for a status. */
+static const char *anthropic_type(int status)
 {
+	switch (status) {
+	case 400:
+		return "invalid_request_error";
+	case 401:
+		return "authentication_error";
+	case 403:
+		return "permission_error";
+	case 404:
+		return "not_found_error";
+	case 413:
+		return "request_too_large";
+	case 429:
+		return "rate_limit_error";
+	case 503:
+		return "overloaded_error";
+	default:
+		return status < 500 ? "invalid_request_error" : "api_error";
+	}
+}
+
+json_t *dn_api_error_json(const struct dn_http_request *request, const struct dn_api_error *error)
+{
+	const char *path = request && request->path ? request->path : "";
+
+	if (strncmp(path, "/v1/messages", 12) == 0)
+		return json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type",
+				 anthropic_type(error->status), "message", error->message,
+				 "request_id", request->id);
+	if (strncmp(path, "/api/", 5) == 0)
+		return json_pack("{s:s}", "error", error->message);
 	return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", error->message, "type",
 			 error->type, "param", error->param[0] ? error->param : NULL, "code",
 			 error->code);
@@ -123,7 +154,8 @@ void dn_api_reply_error(struct dn_http_connection *connection, const struct dn_a
 		dn_http_add_header(connection, "Allow", "%s", error->allow);
 	if (error->status == 401)
 		dn_http_add_header(connection, "WWW-Authenticate", "Bearer");
-	dn_api_reply(connection, error->status, dn_api_error_json(error));
+	dn_api_reply(connection, error->status,
+		     dn_api_error_json(dn_http_request(connection), error));
 }
 
 json_t *dn_api_body(const struct dn_http_request *request, struct dn_api_error *error)

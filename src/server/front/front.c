@@ -114,7 +114,7 @@ static char *fault(void *context, int status, const char *message)
 
 	(void)context;
 	(void)dn_api_fail(&error, status, NULL, "%s", message);
-	json = dn_api_error_json(&error);
+	json = dn_api_error_json(NULL, &error);
 	text = json_dumps(json, DN_API_DUMP);
 	json_decref(json);
 	return text;
@@ -442,6 +442,15 @@ static void seed_json(void)
 		json_object_seed(seed);
 }
 
+/* libc reads the time zone before the first date, even one of UTC; a jail does not allow that. */
+static void begin_dates(void)
+{
+	const time_t now = 0;
+	struct tm tm;
+
+	(void)gmtime_r(&now, &tm);
+}
+
 /* OpenSSL reads its configuration before its first use, which a jail does not allow either. */
 static int begin_openssl(struct dn_error *err)
 {
@@ -462,6 +471,7 @@ int dn_front_main(bool no_sandbox, uint32_t files, struct dn_error *err)
 	/* The supervisor's: 'pkill -HUP dunlin' tells all to read keys again, and ends none. */
 	(void)signal(SIGHUP, SIG_IGN);
 	seed_json();
+	begin_dates();
 	r = begin_openssl(err);
 	if (r < 0)
 		return r;

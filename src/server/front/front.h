@@ -18,10 +18,15 @@
 
 struct event_base;
 
+/* Names of fields that are noted, and what of each. */
+#define DN_FRONT_UNKNOWN_MAX 64
+#define DN_FRONT_FIELD_MAX   48
+
 /**
  * struct dn_front - all of the process
  * @jail: in words, for /props
  * @accounts: who may ask; without any, everybody may
+ * @unknown: fields of requests that nobody here knows, as far as they were noted
  */
 struct dn_front {
 	struct event_base *base;
@@ -38,6 +43,8 @@ struct dn_front {
 	char hosts[DN_SERVER_HOSTS_MAX][DN_CONTROL_NAME_MAX];
 	uint32_t n_hosts;
 	bool has_tls;
+	char unknown[DN_FRONT_UNKNOWN_MAX][DN_FRONT_FIELD_MAX];
+	uint32_t n_unknown;
 	bool started;
 	bool draining;
 	int64_t started_at; /* seconds since 1970 */
@@ -77,6 +84,10 @@ void dn_front_save(struct dn_front *front, uint32_t model, uint64_t space, int f
 void dn_front_keep_prefix(struct dn_front *front, struct dn_model_link *model, uint64_t request,
 			  uint64_t space, const struct dn_frame_done *done);
 
+/* unknown-fields.c: notes the fields of a body that no API here has, each name once. */
+void dn_front_note_unknown(struct dn_front *front, const struct dn_http_request *request,
+			   const json_t *body);
+
 /* route.c: answers a whole request. */
 void dn_front_route(struct dn_front *front, struct dn_http_connection *connection);
 /* Whether there is such a path, for such a method; false with @error (404, 405). */
@@ -86,9 +97,26 @@ bool dn_front_is_probe(const struct dn_http_request *request);
 
 /* Each answers its connection, now or later. */
 typedef void dn_front_handler(struct dn_front *front, struct dn_http_connection *connection);
-/* generation.c */
+/* chat-api.c */
 dn_front_handler dn_front_chat;
+/* completion-api.c */
 dn_front_handler dn_front_completion;
+/* messages-api.c */
+dn_front_handler dn_front_anthropic;
+dn_front_handler dn_front_count_tokens;
+/* responses-api.c */
+dn_front_handler dn_front_responses;
+/* ollama-api.c */
+dn_front_handler dn_front_ollama_chat;
+dn_front_handler dn_front_ollama_generate;
+/* ollama-info.c */
+dn_front_handler dn_front_ollama_tags;
+dn_front_handler dn_front_ollama_show;
+dn_front_handler dn_front_ollama_version;
+/* embeddings-api.c */
+dn_front_handler dn_front_embeddings;
+dn_front_handler dn_front_ollama_embed;
+dn_front_handler dn_front_rerank;
 /* text-api.c */
 dn_front_handler dn_front_tokenize;
 dn_front_handler dn_front_detokenize;
@@ -101,9 +129,8 @@ dn_front_handler dn_front_props;
 dn_front_handler dn_front_metrics;
 /* page.c */
 dn_front_handler dn_front_page;
-
-/* messages.c: the variables of the chat template that a request's body asks for; owned by the caller. */
-json_t *dn_front_messages(const json_t *body, struct dn_api_error *error);
+/* openapi.c */
+dn_front_handler dn_front_openapi;
 
 /* @fd: the channel to the supervisor, taken over. */
 DN_MUST_CHECK int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err);

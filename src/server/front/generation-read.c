@@ -51,7 +51,10 @@ static const struct dn_api_field submit_fields[] = {
 
 /* What would change the answer, and is not there: better refused than left out in silence. */
 static const char *const unsupported[] = {
-	"tools", "functions", "audio", "suffix", "best_of",
+	"functions",
+	"audio",
+	"suffix",
+	"best_of",
 };
 
 static bool read_stop(struct dn_frame_submit *submit, const json_t *stop,
@@ -227,7 +230,7 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 {
 	const struct dn_front_client client =
 		dn_front_client(g->front, dn_http_request(g->connection));
-	struct own_fields own = { .n = 1 };
+	struct own_fields own = { .n = 1, .stream = g->format->streams };
 
 	g->submit = (struct dn_frame_submit){
 		.temperature = 1,
@@ -251,7 +254,8 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 	    !read_seed(&g->submit, json_object_get(body, "seed"), error) ||
 	    !read_speculation(&g->submit, json_object_get(body, "speculation"), error) ||
 	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
-	    !g->format->read_logprobs(g, body, error))
+	    (g->format->read_logprobs && !g->format->read_logprobs(g, body, error)) ||
+	    (g->format->chat && !dn_tools_read(body, &g->tools, error)))
 		return false;
 	/* The penalties of the API are about all of the answer. */
 	if (g->submit.frequency_penalty != 0 || g->submit.presence_penalty != 0)
@@ -262,7 +266,7 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 	g->submit.logprobs = g->logprobs;
 	g->stream = own.stream;
 	g->n = own.n;
-	return g->format->read_prompts(g, body, error);
+	return true;
 }
 
 bool dn_generation_add_prompt(struct dn_generation *g, enum dn_prompt_kind kind, void *data,

@@ -88,6 +88,7 @@ int dn_models_add(struct dn_models *models, const char *name)
 	model->state = DN_MODEL_LOADING;
 	model->channel = (struct dn_channel)DN_CHANNEL_INIT;
 	dn_control_set_text(model->name, sizeof(model->name), name);
+	dn_chat_form_find("", 0, &model->form);
 	models->links[models->n++] = model;
 	return 0;
 }
@@ -227,6 +228,11 @@ static uint32_t active_of(const struct dn_model_link *model, uint64_t client)
 	return n;
 }
 
+static bool computes(const struct dn_ask *ask)
+{
+	return ask->frame.type == DN_FRAME_SUBMIT || ask->frame.type == DN_FRAME_EMBED;
+}
+
 static bool has_place(const struct dn_model_link *model, const struct dn_ask *ask)
 {
 	const uint32_t places = model->worker.places;
@@ -237,8 +243,7 @@ static bool has_place(const struct dn_model_link *model, const struct dn_ask *as
 	else if (ask->priority == DN_PRIORITY_BATCH)
 		kept = DN_MAX(URGENT_PLACES, places / 2);
 	/* What does not compute is answered at once, and takes none. */
-	return ask->frame.type != DN_FRAME_SUBMIT ||
-	       model->n_active + kept < DN_MAX(places, kept + 1);
+	return !computes(ask) || model->n_active + kept < DN_MAX(places, kept + 1);
 }
 
 static uint32_t waiting_of(const struct dn_model_link *model, uint64_t client)
@@ -352,7 +357,7 @@ void dn_models_cancel(struct dn_ask *ask)
 
 	if (!model)
 		return;
-	if (ask->sent && ask->frame.type == DN_FRAME_SUBMIT) {
+	if (ask->sent && computes(ask)) {
 		dn_frame_init(&frame, DN_FRAME_CANCEL, ask->frame.request);
 		send_frame(model, &frame, -1);
 	}

@@ -15,6 +15,7 @@
 #include "channel/attachment.h"
 #include "channel/channel.h"
 #include "channel/frames.h"
+#include "server/chat/chat.h"
 #include "server/control.h"
 #include "server/front/api.h"
 /* IWYU pragma: end_exports */
@@ -74,6 +75,7 @@ enum dn_model_state {
 /**
  * struct dn_model_link - a model as the front sees it; for others to read
  * @vocabulary: of DN_FRAME_VOCABULARY; see dn_models_token()
+ * @form: of the model's chats, where @has_form; see dn_models_form()
  */
 struct dn_model_link {
 	struct dn_models *models;
@@ -86,6 +88,8 @@ struct dn_model_link {
 	uint32_t n_waiting;
 	struct dn_mapped vocabulary;
 	uint32_t n_vocabulary;
+	struct dn_chat_form form;
+	bool has_form;
 
 	/* Of models.c. */
 	struct dn_channel channel;
@@ -140,5 +144,12 @@ bool dn_models_saves(struct dn_model_link *model, uint64_t space, uint64_t hash)
 const char *dn_models_token(const struct dn_model_link *model, uint32_t token, size_t *ret_size);
 /* Keeps the answer to DN_FRAME_VOCABULARY. Return: false where it is none. */
 bool dn_models_keep_vocabulary(struct dn_model_link *model, const struct dn_frame *frame, int fd);
+
+/* model-form.c: what chats look like; where it was not asked for yet, as with models that know no tools. */
+const struct dn_chat_form *dn_models_form(const struct dn_model_link *model);
+/* The frame that asks for it. */
+void dn_models_ask_form(struct dn_frame *frame);
+/* Keeps the answer; where there is none (@frame is NULL), or it says nothing, the form is the last one. */
+void dn_models_keep_form(struct dn_model_link *model, const struct dn_frame *frame, int fd);
 
 #endif /* DUNLIN_SERVER_FRONT_MODELS_H */

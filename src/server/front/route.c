@@ -23,7 +23,19 @@ struct route {
 static const struct route routes[] = {
 	{ "POST", "/v1/chat/completions", dn_front_chat, false, false, false },
 	{ "POST", "/v1/completions", dn_front_completion, false, false, false },
+	{ "POST", "/v1/responses", dn_front_responses, false, false, false },
+	{ "POST", "/v1/messages", dn_front_anthropic, false, false, false },
+	{ "POST", "/v1/messages/count_tokens", dn_front_count_tokens, false, false, false },
+	{ "POST", "/v1/embeddings", dn_front_embeddings, false, false, false },
+	{ "POST", "/v1/rerank", dn_front_rerank, false, false, false },
 	{ "GET", "/v1/models", dn_front_models, true, false, false },
+	{ "POST", "/api/chat", dn_front_ollama_chat, false, false, false },
+	{ "POST", "/api/generate", dn_front_ollama_generate, false, false, false },
+	{ "POST", "/api/embed", dn_front_ollama_embed, false, false, false },
+	{ "POST", "/api/show", dn_front_ollama_show, false, false, false },
+	{ "GET", "/api/tags", dn_front_ollama_tags, false, false, false },
+	{ "GET", "/api/version", dn_front_ollama_version, false, false, false },
+	{ "GET", "/openapi.json", dn_front_openapi, false, true, false },
 	{ "POST", "/tokenize", dn_front_tokenize, false, false, false },
 	{ "POST", "/detokenize", dn_front_detokenize, false, false, false },
 	{ "POST", "/apply-template", dn_front_apply_template, false, false, false },
@@ -49,6 +61,12 @@ static bool has_method(const struct route *route, const char *method)
 	       (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
 }
 
+/* Of models that there are none of here. */
+static bool is_media(const char *path)
+{
+	return strncmp(path, "/v1/audio/", 10) == 0 || strncmp(path, "/v1/images/", 11) == 0;
+}
+
 static const struct route *find(const struct dn_http_request *request, struct dn_api_error *error)
 {
 	const struct route *path = NULL;
@@ -64,6 +82,10 @@ static const struct route *find(const struct dn_http_request *request, struct dn
 		(void)dn_api_fail(error, 405, "method_not_allowed", "%s takes %s alone", path->path,
 				  path->method);
 		error->allow = path->method;
+	} else if (is_media(request->path)) {
+		(void)dn_api_fail(error, 404, "unsupported",
+				  "this server has no models of audio or images: it takes and "
+				  "gives text");
 	} else {
 		(void)dn_api_fail(error, 404, "not_found", "there is no %.120s here",
 				  request->path);
@@ -157,7 +179,7 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	if (origin && !is_our_origin(origin, host))
 		return dn_api_fail(error, 403, "origin",
 				   "pages of other servers may not use this one");
-	if (strcmp(request->method, "POST") == 0 &&
+	if (strcmp(request->method, "POST") == 0 && !is_media(request->path) &&
 	    (!type || strncasecmp(type, "application/json", 16) != 0 ||
 	     (type[16] != '\0' && type[16] != ';' && type[16] != ' ')))
 		return dn_api_fail(error, 415, "media_type",
@@ -165,11 +187,14 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	return true;
 }
 
+/* The key of a request; Anthropic's clients have a header of their own. */
 static const char *bearer(const struct dn_http_request *request)
 {
 	const char *value = dn_http_header(request, "authorization");
 
-	if (!value || strncasecmp(value, "bearer ", 7) != 0)
+	if (!value)
+		return dn_http_header(request, "x-api-key");
+	if (strncasecmp(value, "bearer ", 7) != 0)
 		return NULL;
 	value += 7;
 	return value + strspn(value, " ");

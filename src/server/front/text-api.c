@@ -9,7 +9,6 @@
 /**
  * struct query - one that waits for its answer
  * @answer: the JSON of a frame's attachment
- * @key: what a text is called in it
  */
 struct query {
 	struct dn_front *front;
@@ -17,8 +16,7 @@ struct query {
 	struct dn_model_link *model;
 	struct dn_ask ask;
 	uint32_t expected;
-	json_t *(*answer)(const struct query *query, const struct dn_mapped *mapped);
-	const char *key;
+	json_t *(*answer)(const struct dn_mapped *mapped);
 };
 
 static void end_query(struct query *query)
@@ -60,7 +58,7 @@ static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool l
 		fail(query, &error);
 		return;
 	}
-	dn_api_reply(query->connection, 200, query->answer(query, &mapped));
+	dn_api_reply(query->connection, 200, query->answer(&mapped));
 	end_query(query);
 }
 
@@ -123,13 +121,12 @@ static void refuse(struct query *query, json_t *body, const struct dn_api_error 
 
 /* POST /tokenize {"content": text, "parse_special": bool} -> {"tokens": [id, …], "count": n} */
 
-static json_t *tokens_json(const struct query *query, const struct dn_mapped *mapped)
+static json_t *tokens_json(const struct dn_mapped *mapped)
 {
 	const uint32_t *ids = mapped->data;
 	const size_t n = mapped->size / sizeof(*ids);
 	json_t *list = json_array();
 
-	(void)query;
 	for (size_t i = 0; i < n; i++)
 		if (json_array_append_new(list, json_integer(ids[i])) < 0)
 			break;
@@ -164,9 +161,9 @@ void dn_front_tokenize(struct dn_front *front, struct dn_http_connection *connec
 
 /* POST /detokenize {"tokens": [id, …]} -> {"content": text} */
 
-static json_t *text_json(const struct query *query, const struct dn_mapped *mapped)
+static json_t *text_json(const struct dn_mapped *mapped)
 {
-	return json_pack("{s:o}", query->key, dn_api_text(mapped->data, mapped->size));
+	return json_pack("{s:o}", "content", dn_api_text(mapped->data, mapped->size));
 }
 
 void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *connection)
@@ -191,40 +188,7 @@ void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *conn
 	}
 	query->ask.frame.u.encode.special = 1;
 	query->expected = DN_FRAME_TEXT;
-	query->key = "content";
 	query->answer = text_json;
 	ask(query, ids, n * sizeof(*ids));
-	json_decref(body);
-}
-
-/* POST /apply-template {"messages": […]} -> {"prompt": text} */
-
-void dn_front_apply_template(struct dn_front *front, struct dn_http_connection *connection)
-{
-	struct dn_api_error error;
-	DN_AUTO_FREE char *text = NULL;
-	json_t *variables;
-	json_t *body;
-	struct query *query = begin(front, connection, DN_FRAME_RENDER, &body);
-
-	if (!query)
-		return;
-	variables = dn_front_messages(body, &error);
-	if (!variables) {
-		refuse(query, body, &error);
-		return;
-	}
-	text = json_dumps(variables, JSON_COMPACT);
-	json_decref(variables);
-	if (!text) {
-		(void)dn_api_fail(&error, 503, NULL, "out of memory");
-		refuse(query, body, &error);
-		return;
-	}
-	query->ask.frame.u.encode.now = -1;
-	query->expected = DN_FRAME_TEXT;
-	query->key = "prompt";
-	query->answer = text_json;
-	ask(query, text, strlen(text));
 	json_decref(body);
 }

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages and tools of a chat, as its request has them and as its template wants them. */
+#ifndef DUNLIN_SERVER_FRONT_MESSAGES_H
+#define DUNLIN_SERVER_FRONT_MESSAGES_H
+
+/* IWYU pragma: begin_exports */
+#include "server/chat/chat.h"
+#include "server/front/api.h"
+/* IWYU pragma: end_exports */
+
+/**
+ * struct dn_tools - what a request says of tools
+ * @list: borrowed from the body; NULL: there are none, or none may be called
+ * @calls_max: in one answer; 0: as many as it likes
+ */
+struct dn_tools {
+	json_t *list;
+	uint32_t calls_max;
+};
+
+/* tools.c */
+bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error);
+/* Has the messages tell of the tools in words, and of calls and what came of them. */
+bool dn_tools_put_in_words(json_t *messages, const json_t *tools);
+/* The same for a template that takes the tools from the system message. */
+bool dn_tools_put_in_system(json_t *messages, const json_t *tools);
+
+/**
+ * dn_front_messages() - the variables of the chat template that a request's body asks for
+ * @form: of the model
+ *
+ * Return: an object, owned by the caller; NULL with @error.
+ */
+json_t *dn_front_messages(const json_t *body, const struct dn_chat_form *form,
+			  struct dn_api_error *error);
+
+#endif /* DUNLIN_SERVER_FRONT_MESSAGES_H */

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""OpenAI's Responses API, as the real `openai` package sees it."""
+
+import json
+import unittest
+
+import serving
+import support
+from serving import openai
+
+TOOLS = [{"type": "function", "name": "weather", "strict": False, "description": "Tell it.",
+          "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
+THOUGHT = "<think>\nI wonder.\n</think>\n\n"
+
+
+@unittest.skipUnless(openai, "no 'openai' package: scripts/fetch-clients has it")
+class Responses(support.Case):
+    """By a parrot, which writes what it is told."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = serving.parrot_server("<tool_call><think>")
+        cls.addClassCleanup(cls.server.kill)
+        cls.client = openai.OpenAI(base_url=f"{cls.server.url}/v1", api_key="none", max_retries=0,
+                                   timeout=serving.PATIENCE)
+        cls.addClassCleanup(cls.client.close)
+
+    def ask(self, text, **more):
+        return self.client.responses.create(model="polly", input=text, **more)
+
+    def test_text(self):
+        answer = self.ask("Hello", instructions="Be brief.", metadata={"a": "b"})
+        self.assertEqual(answer.output_text, "Hello")
+        self.assertEqual((answer.status, answer.model, answer.store), ("completed", "polly", False))
+        self.assertEqual(answer.instructions, "Be brief.")
+        self.assertEqual(answer.metadata, {"a": "b"})
+        self.assertEqual((answer.usage.input_tokens, answer.usage.output_tokens), (5, 5))
+        cut = self.ask("Hello", max_output_tokens=2)
+        self.assertEqual((cut.status, cut.output_text), ("incomplete", "He"))
+        self.assertEqual(cut.incomplete_details.reason, "max_output_tokens")
+
+    def test_items(self):
+        answer = self.ask(f"{THOUGHT}I look.\n{CALL}", tools=TOOLS, store=True)
+        thought, message, call = answer.output
+        self.assertEqual((thought.type, thought.content[0].text), ("reasoning", "I wonder."))
+        self.assertEqual((message.type, message.content[0].text), ("message", "I look."))
+        self.assertEqual((call.type, call.name), ("function_call", "weather"))
+        self.assertEqual(json.loads(call.arguments), {"city": "Bonn"})
+        self.assertEqual(len({item.id for item in answer.output}), 3)
+        self.assertEqual(answer.tools[0].name, "weather")
+
+    def test_stream(self):
+        text = f"{THOUGHT}I look.\n{CALL}\nSo."
+        with self.client.responses.stream(model="polly", input=text, tools=TOOLS) as stream:
+            events = list(stream)
+            last = stream.get_final_response()
+        kinds = [event.type for event in events]
+        self.assertEqual(kinds[:2], ["response.created", "response.in_progress"])
+        self.assertEqual(kinds[-1], "response.completed")
+        self.assertEqual([event.sequence_number for event in events], list(range(len(events))))
+        self.assertEqual([item.type for item in last.output],
+                         ["reasoning", "message", "function_call", "message"])
+        self.assertEqual(last.output_text, "I look.So.")
+        done = [event.item for event in events if event.type == "response.output_item.done"]
+        self.assertEqual([item.id for item in done], [item.id for item in last.output])
+        added = [event for event in events if event.type == "response.output_item.added"]
+        self.assertEqual([event.output_index for event in added], [0, 1, 2, 3])
+        deltas = "".join(event.delta for event in events
+                         if event.type == "response.output_text.delta")
+        self.assertEqual(deltas, "I look.So.")
+        self.assertEqual(json.loads(last.output[2].arguments), {"city": "Bonn"})
+
+    def test_items_in(self):
+        """A conversation that the client keeps."""
+        first = self.ask(f"I look.\n{CALL}", tools=TOOLS)
+        call = first.output[1]
+        items = [{"role": "user", "content": "And the weather?"}, *first.output,
+                 {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
+        self.assertEqual(self.ask(items, tools=TOOLS).output_text, "Rain.")
+        parts = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
+        self.assertEqual(self.ask(parts).output_text, "Hi")
+
+    def test_refused(self):
+        for more, param in (({"previous_response_id": "resp_1"}, "previous_response_id"),
+                            ({"conversation": "conv_1"}, "conversation"),
+                            ({"background": True}, "background"),
+                            ({"tools": [{"type": "web_search"}]}, "tools"),
+                            ({"tool_choice": "required", "tools": TOOLS}, "tool_choice"),
+                            ({"input": []}, "input"),
+                            ({"input": [{"type": "item_reference", "id": "x"}]}, "input"),
+                            ({"input": [{"role": "user", "content": [
+                                {"type": "input_image", "image_url": "http://localhost/x"}]}]},
+                             "input"),
+                            ({"text": {"format": {"type": "nonsense"}}}, "response_format"),
+                            ({"instructions": 5}, "instructions"), ({"store": 5}, "store")):
+            with self.subTest(more), self.assertRaises(openai.BadRequestError) as caught:
+                self.client.responses.create(**{"model": "polly", "input": "x", **more})
+            self.assertEqual(caught.exception.body["param"], param)
+
+
+if __name__ == "__main__":
+    support.main()
