@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Biases, and penalties of recent tokens. */
+/* Masks, biases, and penalties of recent tokens. */
 
 #include <float.h>
 #include <math.h>
@@ -54,5 +54,23 @@ void dn_apply_biases(struct dn_sampler *sampler)
 		float sum = *logit + bias->bias;
 
 		*logit = bias->bias <= -100.0f ? -INFINITY : DN_MIN(sum, FLT_MAX);
+	}
+}
+
+void dn_apply_mask(struct dn_sampler *sampler)
+{
+	const uint32_t end = DN_MIN(sampler->n_allowed, sampler->vocabulary);
+
+	for (uint32_t i = end; i < sampler->vocabulary; i++)
+		sampler->logits[i] = -INFINITY;
+	for (uint32_t at = 0; at < end; at += 64) {
+		const uint64_t word = sampler->allowed[at / 64];
+		const uint32_t n = DN_MIN(end - at, 64U);
+
+		if (word == UINT64_MAX)
+			continue;
+		for (uint32_t i = 0; i < n; i++)
+			if (!(word >> i & 1))
+				sampler->logits[at + i] = -INFINITY;
 	}
 }

@@ -31,6 +31,7 @@ static void free_generation(struct dn_generation *g)
 		json_decref(g->choices[i].logprobs);
 	}
 	drop_prompts(g);
+	free(g->grammar_text);
 	free(g);
 }
 
@@ -359,6 +360,24 @@ static bool attach(const struct dn_prompt *prompt, struct dn_ask *ask, struct dn
 	return true;
 }
 
+static bool attach_grammar(const struct dn_generation *g, struct dn_ask *ask,
+			   struct dn_api_error *error)
+{
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (!g->grammar.kind)
+		return true;
+	ask->grammar = g->grammar;
+	ask->grammar_field = g->grammar_field;
+	ask->grammar_size = g->grammar_text ? strlen(g->grammar_text) : 0;
+	if (dn_attach(g->grammar_text, ask->grammar_size, &ask->grammar_text, &err) < 0) {
+		close(ask->attachment);
+		ask->attachment = -1;
+		return dn_api_fail(error, 503, "overloaded", "%s", err.message);
+	}
+	return true;
+}
+
 static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error *error)
 {
 	struct dn_choice *choice = &g->choices[at];
@@ -375,7 +394,8 @@ static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error
 	choice->ask.got = got;
 	choice->ask.failed = ask_failed;
 	choice->ask.owner = choice;
-	return attach(prompt, &choice->ask, error) && dn_models_ask(g->model, &choice->ask, error);
+	return attach(prompt, &choice->ask, error) && attach_grammar(g, &choice->ask, error) &&
+	       dn_models_ask(g->model, &choice->ask, error);
 }
 
 static void ask_all(struct dn_generation *g)
@@ -440,7 +460,7 @@ static void start(struct dn_generation *g)
 
 		choice->generation = g;
 		choice->index = i;
-		choice->ask.attachment = -1;
+		choice->ask.attachment = choice->ask.grammar_text = -1;
 		choice->text.max = (size_t)64 << 20;
 		choice->logprobs = g->logprobs ? json_array() : NULL;
 	}

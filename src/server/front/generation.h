@@ -74,6 +74,9 @@ struct dn_generation {
 	const struct dn_generation_format *format;
 	struct dn_model_link *model;
 	struct dn_frame_submit submit; /* what all choices have in common */
+	struct dn_frame_grammar grammar; /* kind 0: none */
+	char *grammar_text;		 /* owned */
+	const char *grammar_field;
 	struct dn_ask vocabulary;
 	struct dn_prompt prompts[DN_CHOICES_MAX];
 	uint32_t n_prompts;
