@@ -137,7 +137,7 @@ static int read_hex(struct reader *reader, uint32_t digits, uint32_t *ret_point)
 /* \uHHHH, a pair of them, or \u{H…}. */
 static int read_unicode(struct reader *reader, uint32_t *ret_point)
 {
-	uint32_t low;
+	uint32_t low = 0;
 	int r;
 
 	if (is_next(reader, '{')) {
