@@ -6,6 +6,7 @@
 #ifndef TESTS_UNIT_GRAMMAR_WORDS_H
 #define TESTS_UNIT_GRAMMAR_WORDS_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -108,7 +109,7 @@ static inline bool words_walk(struct dn_matcher *matcher, uint64_t random, uint3
 		}
 		r = dn_matcher_mask(matcher, false, &mask, NULL);
 		if (r < 0)
-			return r == -12 || r == -28; /* ENOMEM, ENOSPC */
+			return r == -ENOMEM || r == -ENOSPC;
 		memcpy(copy, mask, sizeof(copy));
 		for (uint32_t token = 0; token < N_TOKENS; token++) {
 			const uint8_t *bytes = word_bytes(token, &size);
@@ -117,8 +118,11 @@ static inline bool words_walk(struct dn_matcher *matcher, uint64_t random, uint3
 
 			if (dn_matcher_clone(matcher, &one, NULL) < 0)
 				return true;
-			good = dn_matcher_accept_bytes(one, (const char *)bytes, size, NULL) == 0;
+			r = dn_matcher_accept_bytes(one, (const char *)bytes, size, NULL);
 			dn_matcher_free(one);
+			if (r < 0 && r != -EINVAL)
+				return true;
+			good = r == 0;
 			if (good != (copy[token / 64] >> (token % 64) & 1))
 				return false;
 			n += good;

@@ -10,6 +10,8 @@
 
 /* Stacks that one byte may lead to, those in between too: a grammar with more is too ambiguous. */
 #define CLOSURE_MAX 4096
+/* Loops in loops that what is local has. */
+#define LOCAL_LOOPS 8
 
 /* Stacks that are still to be looked at, and those that wait for a byte. */
 struct closure {
@@ -209,50 +211,65 @@ static uint32_t cut_count(const struct dn_node *node, uint32_t count, uint32_t l
 	return node->min - count > length ? 0 : count;
 }
 
-/* Cuts a stack from its bottom up, and remembers each on the way. Deep ones take no deep calls. */
-static int32_t cut_stack(struct dn_automaton *automaton, uint32_t stack, uint32_t k)
+/* From the lowest that is not cut yet up to @stack; deep ones take no deep calls. */
+static int32_t cut_deep(struct dn_automaton *automaton, uint32_t stack, uint32_t k)
 {
 	struct dn_store *store = automaton->store;
 	const uint32_t length = automaton->lengths[k];
+	uint32_t at = stack;
 
-	while (store->stacks[stack].cut[k] == UINT32_MAX) {
-		uint32_t lowest = stack;
-		struct dn_stack it;
+	while (store->stacks[store->stacks[at].parent].cut[k] == UINT32_MAX) {
+		store->stacks[store->stacks[at].parent].above = at;
+		at = store->stacks[at].parent;
+	}
+	for (;; at = store->stacks[at].above) {
+		const struct dn_stack it = store->stacks[at];
 		int32_t made;
 
-		while (store->stacks[store->stacks[lowest].parent].cut[k] == UINT32_MAX)
-			lowest = store->stacks[lowest].parent;
-		it = store->stacks[lowest];
 		made = dn_store_stack(store, it.node,
 				      cut_count(&automaton->graph->nodes[it.node], it.count, length),
 				      store->stacks[it.parent].cut[k]);
 		if (made < 0)
 			return made;
-		store->stacks[lowest].cut[k] = (uint32_t)made;
+		store->stacks[at].cut[k] = (uint32_t)made;
 		store->stacks[made].cut[k] = (uint32_t)made;
+		if (at == stack)
+			return made;
 	}
-	return (int32_t)store->stacks[stack].cut[k];
 }
 
-/* Loops that are being read stay, the first other place below is where the rule ends. */
+static int32_t cut_stack(struct dn_automaton *automaton, uint32_t stack, uint32_t k)
+{
+	const uint32_t known = automaton->store->stacks[stack].cut[k];
+
+	return known != UINT32_MAX ? (int32_t)known : cut_deep(automaton, stack, k);
+}
+
+/*
+ * Loops that are being read stay, as many as there may be; the first other place below is where the
+ * rule ends.
+ */
 static int32_t local_stack(struct dn_automaton *automaton, uint32_t stack)
 {
 	struct dn_store *store = automaton->store;
-	struct dn_stack it = store->stacks[stack];
-	int32_t parent = (int32_t)it.parent;
+	uint32_t kept[LOCAL_LOOPS + 1] = { stack };
+	uint32_t below = store->stacks[stack].parent;
+	uint32_t n = 1;
 	int32_t made;
 
-	if (it.local != UINT32_MAX)
-		return (int32_t)it.local;
-	if (parent > (int32_t)DN_STACK_UNKNOWN) {
-		if (dn_stack_is_loop(automaton->graph, &store->stacks[parent]))
-			parent = local_stack(automaton, (uint32_t)parent);
-		else
-			parent = DN_STACK_UNKNOWN;
+	if (store->stacks[stack].local != UINT32_MAX)
+		return (int32_t)store->stacks[stack].local;
+	while (below > DN_STACK_UNKNOWN && n <= LOCAL_LOOPS &&
+	       dn_stack_is_loop(automaton->graph, &store->stacks[below])) {
+		kept[n++] = below;
+		below = store->stacks[below].parent;
 	}
-	if (parent < 0)
-		return parent;
-	made = dn_store_stack(store, it.node, it.count, (uint32_t)parent);
+	made = (int32_t)DN_MIN(below, DN_STACK_UNKNOWN);
+	while (made >= 0 && n-- > 0) {
+		const struct dn_stack it = store->stacks[kept[n]];
+
+		made = dn_store_stack(store, it.node, it.count, (uint32_t)made);
+	}
 	if (made < 0)
 		return made;
 	store->stacks[stack].local = (uint32_t)made;
@@ -337,25 +354,31 @@ void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root)
 }
 
 /* The number that a stack of the old store has in the new one; what is below it goes first. */
-static int32_t carry_stack(const struct dn_store *old, struct dn_store *store, uint32_t *numbers,
+static int32_t carry_stack(struct dn_store *old, struct dn_store *store, uint32_t *numbers,
 			   uint32_t stack)
 {
-	while (numbers[stack] == UINT32_MAX) {
-		uint32_t lowest = stack;
-		int32_t made;
+	uint32_t at = stack;
 
-		while (numbers[old->stacks[lowest].parent] == UINT32_MAX)
-			lowest = old->stacks[lowest].parent;
-		made = dn_store_stack(store, old->stacks[lowest].node, old->stacks[lowest].count,
-				      numbers[old->stacks[lowest].parent]);
+	if (numbers[stack] != UINT32_MAX)
+		return (int32_t)numbers[stack];
+	while (numbers[old->stacks[at].parent] == UINT32_MAX) {
+		old->stacks[old->stacks[at].parent].above = at;
+		at = old->stacks[at].parent;
+	}
+	for (;; at = old->stacks[at].above) {
+		const struct dn_stack *it = &old->stacks[at];
+		const int32_t made =
+			dn_store_stack(store, it->node, it->count, numbers[it->parent]);
+
 		if (made < 0)
 			return made;
-		numbers[lowest] = (uint32_t)made;
+		numbers[at] = (uint32_t)made;
+		if (at == stack)
+			return made;
 	}
-	return (int32_t)numbers[stack];
 }
 
-static int32_t carry_state(const struct dn_store *old, struct dn_store *store, uint32_t *numbers,
+static int32_t carry_state(struct dn_store *old, struct dn_store *store, uint32_t *numbers,
 			   uint32_t state)
 {
 	uint32_t members[CLOSURE_MAX];
