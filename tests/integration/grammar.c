@@ -47,7 +47,8 @@ static void must(int r, const struct dn_error *err)
 
 static uint32_t draw(struct walker *walker, uint32_t below)
 {
-	walker->random = walker->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	walker->random =
+		walker->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	return (uint32_t)((walker->random >> 33) % below);
 }
 
@@ -237,8 +238,8 @@ int main(int argc, char **argv)
 	must(dn_token_index_new(walker.tokenizer, &walker.index, &err), &err);
 	while (getline(&line, &room, stdin) > 0) {
 		json_t *in = json_loads(line, 0, NULL);
-		json_t *out = write_texts(&walker, kind_of(in), in,
-					  (uint32_t)strtoul(argv[3], NULL, 10));
+		json_t *out =
+			write_texts(&walker, kind_of(in), in, (uint32_t)strtoul(argv[3], NULL, 10));
 
 		(void)json_dumpf(out, stdout, JSON_COMPACT);
 		(void)putchar('\n');

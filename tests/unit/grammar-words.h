@@ -15,14 +15,27 @@
 #include "engine/grammar/grammar.h"
 
 static const char *const words[] = {
-	"{\"",	   "\":",     "\": \"", "\",",	    "\"}",    "}}",	 "],",	    "[[",   ", ",
-	"true",	   "false",   "null",	"the",	    " the",   "ab",	 "abc",	    "  ",   "\n  ",
-	"0.",	   "12",      "-1",	"2026",	    "e+1",    "\\n",	 "\\u00",   "\xc3\xa9",
-	"\xe2\x82", "\xf0\x9f\x98\x80", "hello world", "\",\"", "a\":1,\"b", "a long token of 40 bytes, or a bit more.",
-	"aaaaaaaa", "aaaaaaaaaaaaaaaa", "aaaaaaaaa", "\"a\"",
+	"{\"",	       "\":",
+	"\": \"",      "\",",
+	"\"}",	       "}}",
+	"],",	       "[[",
+	", ",	       "true",
+	"false",       "null",
+	"the",	       " the",
+	"ab",	       "abc",
+	"  ",	       "\n  ",
+	"0.",	       "12",
+	"-1",	       "2026",
+	"e+1",	       "\\n",
+	"\\u00",       "\xc3\xa9",
+	"\xe2\x82",    "\xf0\x9f\x98\x80",
+	"hello world", "\",\"",
+	"a\":1,\"b",   "a long token of 40 bytes, or a bit more.",
+	"aaaaaaaa",    "aaaaaaaaaaaaaaaa",
+	"aaaaaaaaa",   "\"a\"",
 };
 
-#define N_WORDS (sizeof(words) / sizeof(words[0]))
+#define N_WORDS	 (sizeof(words) / sizeof(words[0]))
 #define N_TOKENS (256 + N_WORDS)
 
 static uint8_t all_bytes[256];

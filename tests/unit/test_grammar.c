@@ -121,8 +121,12 @@ static void test_gbnf(void **state)
 static void test_any_json(void **state)
 {
 	static const char *const objects[] = {
-		"{}", "{ }", "{\"a\":1}", "{\"a\": [1, 2.5e-3, -0], \"b\": {\"c\": null}}",
-		"{\n  \"é😀\": \"\\u00e9\\ud83d\\uDE00\\\"\\n\",\n  \"t\": [true, false, []]\n}", NULL
+		"{}",
+		"{ }",
+		"{\"a\":1}",
+		"{\"a\": [1, 2.5e-3, -0], \"b\": {\"c\": null}}",
+		"{\n  \"é😀\": \"\\u00e9\\ud83d\\uDE00\\\"\\n\",\n  \"t\": [true, false, []]\n}",
+		NULL
 	};
 
 	(void)state;
@@ -148,7 +152,8 @@ static void test_objects(void **state)
 	       TEXTS("{\"ab\":1}", "{\"a\":null}", "{\"\\u0061b\":1}"));
 	SCHEMA("{\"allOf\":[{\"properties\":{\"a\":{\"minimum\":3}},\"required\":[\"a\"]},{"
 	       "\"properties\":{\"a\":{\"type\":\"integer\",\"maximum\":5}}}]}",
-	       TEXTS("{\"a\":3}", "{\"a\":5}"), TEXTS("{}", "{\"a\":2}", "{\"a\":6}", "{\"a\":35}"));
+	       TEXTS("{\"a\":3}", "{\"a\":5}"),
+	       TEXTS("{}", "{\"a\":2}", "{\"a\":6}", "{\"a\":35}"));
 	SCHEMA("{\"$defs\":{\"l\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"object\",\"properties"
 	       "\":{\"next\":{\"$ref\":\"#/$defs/l\"}},\"required\":[\"next\"]}]}},\"$ref\":"
 	       "\"#/$defs/l\"}",
@@ -158,7 +163,8 @@ static void test_objects(void **state)
 static void test_arrays(void **state)
 {
 	(void)state;
-	SCHEMA("{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"minItems\":1,\"maxItems\":3}",
+	SCHEMA("{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"minItems\":1,\"maxItems\":"
+	       "3}",
 	       TEXTS("[true]", "[true,false]", "[ true, false, true ]"),
 	       TEXTS("[]", "[true,true,true,true]", "[true,]", "[1]"));
 	SCHEMA("{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"},{\"const\":1}],\"items\":"
@@ -180,7 +186,8 @@ static void test_strings(void **state)
 	SCHEMA("{\"type\":\"string\",\"format\":\"date\"}",
 	       TEXTS("\"2024-02-29\"", "\"2026-11-30\"", "\"1999-12-31\""),
 	       TEXTS("\"2023-02-29\"", "\"1900-02-29\"", "\"2026-11-31\"", "\"2026-13-01\""));
-	SCHEMA("{\"type\":\"string\",\"format\":\"ipv4\"}", TEXTS("\"0.0.0.0\"", "\"255.19.250.3\""),
+	SCHEMA("{\"type\":\"string\",\"format\":\"ipv4\"}",
+	       TEXTS("\"0.0.0.0\"", "\"255.19.250.3\""),
 	       TEXTS("\"256.1.1.1\"", "\"1.1.1\"", "\"01.1.1.1\""));
 	SCHEMA("{\"enum\":[\"a\\\"b\",1,null,[2]],\"type\":[\"string\",\"array\"]}",
 	       TEXTS("\"a\\\"b\"", "[2]"), TEXTS("1", "null", "\"a\""));
@@ -217,9 +224,11 @@ static void test_numbers(void **state)
 	       TEXTS("0.25", "0.250", "0.3", "1", "9.99", "10", "10.49", "10.4", "0.26"),
 	       TEXTS("0", "0.2", "0.24", "0.249", "10.5", "10.50", "10.6", "11", "-1", "1e1"));
 	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":-1,\"maximum\":0}",
-	       TEXTS("0", "0.0", "-0.5", "-0.999", "-0.001"), TEXTS("-1", "-1.0", "0.1", "1", "-2"));
+	       TEXTS("0", "0.0", "-0.5", "-0.999", "-0.001"),
+	       TEXTS("-1", "-1.0", "0.1", "1", "-2"));
 	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":2,\"maximum\":2.5}",
-	       TEXTS("2.1", "2.01", "2.5", "2.50", "2.4999"), TEXTS("2", "2.0", "2.51", "2.6", "3"));
+	       TEXTS("2.1", "2.01", "2.5", "2.50", "2.4999"),
+	       TEXTS("2", "2.0", "2.51", "2.6", "3"));
 	SCHEMA("{\"type\":\"integer\",\"multipleOf\":7}", TEXTS("0", "7", "-14", "707", "70"),
 	       TEXTS("1", "07", "71", "-", "-0"));
 }
@@ -227,12 +236,14 @@ static void test_numbers(void **state)
 static void test_one_of(void **state)
 {
 	(void)state;
-	SCHEMA("{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1},\"a\":{\"type\":"
-	       "\"null\"}},\"required\":[\"k\"]},{\"type\":\"object\",\"properties\":{\"k\":{\"const"
+	SCHEMA("{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1},\"a\":{"
+	       "\"type\":"
+	       "\"null\"}},\"required\":[\"k\"]},{\"type\":\"object\",\"properties\":{\"k\":{"
+	       "\"const"
 	       "\":2}},\"required\":[\"k\"]}]}",
 	       TEXTS("{\"k\":1,\"a\":null}", "{\"k\":2}"), TEXTS("{\"k\":2,\"a\":null}", "{}"));
-	must_fail(DN_GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"integer\"},{\"minimum\":3}]}", ENOTSUP,
-		  "'oneOf'");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"integer\"},{\"minimum\":3}]}",
+		  ENOTSUP, "'oneOf'");
 	/* A string is of the first too, which says nothing of strings. */
 	must_fail(DN_GRAMMAR_SCHEMA,
 		  "{\"oneOf\":[{\"properties\":{\"a\":{}}},{\"type\":\"string\"}]}", ENOTSUP,
@@ -243,8 +254,8 @@ static void test_refusals(void **state)
 {
 	(void)state;
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a~/b\":{\"not\":{}}}}", ENOTSUP, "'not'");
-	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"items\":{\"contains\":{}}}}}", ENOTSUP,
-		  "'contains' at #/properties/a/items");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"items\":{\"contains\":{}}}}}",
+		  ENOTSUP, "'contains' at #/properties/a/items");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\"", EINVAL, "no JSON");
 	must_fail(DN_GRAMMAR_SCHEMA, "3", EINVAL, "object");
 	must_fail(DN_GRAMMAR_SCHEMA, "false", EINVAL, "no text");
@@ -261,12 +272,14 @@ static void test_masks(void **state)
 		const char *text;
 	} grammars[] = {
 		{ DN_GRAMMAR_JSON, "" },
-		{ DN_GRAMMAR_GBNF, "root ::= (\"a\" | \"b\" root \"c\"){2,9} x\nx ::= [a-z ]{0,30} | x2\n"
-				   "x2 ::= \"\" | \"(\" x \")\" x2" },
+		{ DN_GRAMMAR_GBNF,
+		  "root ::= (\"a\" | \"b\" root \"c\"){2,9} x\nx ::= [a-z ]{0,30} | x2\n"
+		  "x2 ::= \"\" | \"(\" x \")\" x2" },
 		{ DN_GRAMMAR_GBNF, "root ::= ((\"aa\" | \"aaa\"){1,7} | \"a\"?){0,4} \"\\n\"" },
 		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"string\",\"minLength\":9,\"maxLength\":60}" },
-		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":"
-				     "12},\"minItems\":3,\"maxItems\":5}" },
+		{ DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":"
+		  "12},\"minItems\":3,\"maxItems\":5}" },
 		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"additionalProperties\":{\"type\":"
 				     "\"number\",\"minimum\":-3}}" },
 		{ DN_GRAMMAR_SCHEMA, "{\"format\":\"uri\"}" },
@@ -409,7 +422,8 @@ static void test_memory_is_short(void **state)
 {
 	static const char *const texts[] = {
 		"root ::= \"{\" (\"\\\"a\" | [^a]{2,5}) | root2\nroot2 ::= \"x\"",
-		"{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[1,2]},\"b\":{\"pattern\":\"a+\"}}}",
+		"{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[1,2]},\"b\":{\"pattern\":"
+		"\"a+\"}}}",
 	};
 
 	(void)state;

@@ -132,9 +132,9 @@ static int32_t close_state(struct closure *closure)
 		if (r < 0)
 			return r;
 	}
-	return closure->ambiguous ? DN_STATE_DEAD
-				  : dn_store_state(closure->store, closure->members,
-						   closure->n_members);
+	return closure->ambiguous
+		       ? DN_STATE_DEAD
+		       : dn_store_state(closure->store, closure->members, closure->n_members);
 }
 
 static void begin(struct closure *closure, const struct dn_automaton *automaton)
@@ -226,9 +226,10 @@ static int32_t cut_deep(struct dn_automaton *automaton, uint32_t stack, uint32_t
 		const struct dn_stack it = store->stacks[at];
 		int32_t made;
 
-		made = dn_store_stack(store, it.node,
-				      cut_count(&automaton->graph->nodes[it.node], it.count, length),
-				      store->stacks[it.parent].cut[k]);
+		made = dn_store_stack(
+			store, it.node,
+			cut_count(&automaton->graph->nodes[it.node], it.count, length),
+			store->stacks[it.parent].cut[k]);
 		if (made < 0)
 			return made;
 		store->stacks[at].cut[k] = (uint32_t)made;

@@ -23,7 +23,8 @@ int dn_exprs_error(const struct dn_exprs *exprs, struct dn_error *err)
 
 static struct dn_expr *new_expr(struct dn_exprs *exprs, enum dn_expr_kind kind)
 {
-	struct dn_expr *expr = exprs->failed ? NULL : dn_arena_zalloc(&exprs->arena, 1, sizeof(*expr));
+	struct dn_expr *expr =
+		exprs->failed ? NULL : dn_arena_zalloc(&exprs->arena, 1, sizeof(*expr));
 
 	if (!expr) {
 		exprs->failed = true;

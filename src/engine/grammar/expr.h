@@ -14,12 +14,12 @@
 #include "base/base.h"
 /* IWYU pragma: end_exports */
 
-#define DN_RULES_MAX	   8192
-#define DN_EXPR_BYTES_MAX  ((size_t)16 << 20)
-#define DN_REPEAT_FOREVER  UINT32_MAX
-#define DN_REPEAT_MAX	   1000000U
-#define DN_POINT_MAX	   0x10ffffU
-#define DN_RULE_NONE	   UINT32_MAX
+#define DN_RULES_MAX	  8192
+#define DN_EXPR_BYTES_MAX ((size_t)16 << 20)
+#define DN_REPEAT_FOREVER UINT32_MAX
+#define DN_REPEAT_MAX	  1000000U
+#define DN_POINT_MAX	  0x10ffffU
+#define DN_RULE_NONE	  UINT32_MAX
 
 enum dn_expr_kind {
 	DN_EXPR_EMPTY,

@@ -20,8 +20,7 @@
 #define TIME	  HOUR ":[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]" HOUR ":[0-5]\\d)"
 /* RFC 3339, appendix A. */
 #define DURATION_DATE "(\\d{1,4}Y(\\d{1,2}M(\\d{1,3}D)?)?|\\d{1,2}M(\\d{1,3}D)?|\\d{1,3}D)"
-#define DURATION_TIME \
-	"T(\\d{1,3}H(\\d{1,3}M(\\d{1,3}S)?)?|\\d{1,3}M(\\d{1,3}S)?|\\d{1,3}S)"
+#define DURATION_TIME "T(\\d{1,3}H(\\d{1,3}M(\\d{1,3}S)?)?|\\d{1,3}M(\\d{1,3}S)?|\\d{1,3}S)"
 /* RFC 1123: three labels of at most 63 are less than what a name may have. */
 #define LABEL	 "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 #define HOSTNAME LABEL "(\\." LABEL "){0,2}"
@@ -29,18 +28,20 @@
 #define OCTET	 "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 #define IPV4	 OCTET "(\\." OCTET "){3}"
 /* RFC 4291: eight groups, or fewer with a gap. */
-#define GROUP  "[0-9A-Fa-f]{1,4}"
+#define GROUP	  "[0-9A-Fa-f]{1,4}"
 #define GROUPS(n) "(:" GROUP "){1," n "}"
 #define IPV6                                                                                       \
-	"(" GROUP "(:" GROUP "){7}|" GROUP ":" GROUPS("6") "|(" GROUP ":){2}" GROUPS("5") "|("     \
-	GROUP ":){3}" GROUPS("4") "|(" GROUP ":){4}" GROUPS("3") "|(" GROUP ":){5}" GROUPS("2")    \
-	"|(" GROUP ":){6}:" GROUP "|:" GROUPS("7") "|::)"
+	"(" GROUP "(:" GROUP "){7}|" GROUP                                                         \
+	":" GROUPS("6") "|(" GROUP ":){2}" GROUPS("5") "|(" GROUP ":){3}" GROUPS(                  \
+		"4") "|(" GROUP ":){4}" GROUPS("3") "|(" GROUP                                     \
+						    ":){5}" GROUPS("2") "|(" GROUP ":){6}:" GROUP  \
+									"|:" GROUPS("7") "|::)"
 #define HEX "[0-9A-Fa-f]"
 /* RFC 3986 */
-#define PCHAR	 "([A-Za-z0-9._~!$&'()*+,;=:@-]|%" HEX HEX ")"
-#define PATH	 "(/" PCHAR "*)*"
-#define TAIL	 PATH "(\\?(" PCHAR "|[/?])*)?(#(" PCHAR "|[/?])*)?"
-#define URI	 "[A-Za-z][A-Za-z0-9+.-]{0,15}://" HOSTNAME "(:[1-9]\\d{0,3})?" TAIL
+#define PCHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%" HEX HEX ")"
+#define PATH  "(/" PCHAR "*)*"
+#define TAIL  PATH "(\\?(" PCHAR "|[/?])*)?(#(" PCHAR "|[/?])*)?"
+#define URI   "[A-Za-z][A-Za-z0-9+.-]{0,15}://" HOSTNAME "(:[1-9]\\d{0,3})?" TAIL
 
 static const struct {
 	const char *name;

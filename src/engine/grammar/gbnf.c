@@ -113,8 +113,8 @@ static int read_point(struct reader *reader, uint32_t *ret_point)
 	if (reader->at >= reader->end)
 		return wrong(reader, "it ends inside of a text or a class");
 	if (*reader->at != '\\') {
-		reader->at += dn_utf8_decode(reader->at, (size_t)(reader->end - reader->at),
-					     ret_point);
+		reader->at +=
+			dn_utf8_decode(reader->at, (size_t)(reader->end - reader->at), ret_point);
 		return 0;
 	}
 	if (++reader->at >= reader->end)
@@ -160,8 +160,8 @@ static int read_text(struct reader *reader, struct dn_expr **ret_expr)
 		size = 0;
 	}
 	reader->at++;
-	*ret_expr = dn_expr_sequence(reader->exprs, expr,
-				     dn_expr_bytes(reader->exprs, bytes, size));
+	*ret_expr =
+		dn_expr_sequence(reader->exprs, expr, dn_expr_bytes(reader->exprs, bytes, size));
 	return 0;
 }
 

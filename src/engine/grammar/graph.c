@@ -19,7 +19,7 @@
 
 struct builder {
 	struct dn_graph *graph;
-	uint32_t *slots; /* of hashes: nodes by what they are; 0: free */
+	uint32_t *slots;	       /* of hashes: nodes by what they are; 0: free */
 	uint16_t set_slots[SET_SLOTS]; /* the same for sets, each plus 1 */
 	uint32_t capacity;
 	int failed; /* errno */
@@ -94,9 +94,9 @@ static uint32_t byte_node(struct builder *builder, const struct dn_byte_set *set
 {
 	if (next == DN_NODE_NEVER)
 		return DN_NODE_NEVER;
-	return add_node(builder, (struct dn_node){ .kind = DN_NODE_BYTE,
-						   .a = add_set(builder, set),
-						   .b = next });
+	return add_node(
+		builder,
+		(struct dn_node){ .kind = DN_NODE_BYTE, .a = add_set(builder, set), .b = next });
 }
 
 static uint32_t range_node(struct builder *builder, uint8_t low, uint8_t high, uint32_t next)
@@ -235,8 +235,8 @@ static uint32_t build_list(struct builder *builder, struct dn_expr *expr, uint32
 		if (kind == DN_EXPR_SEQUENCE)
 			node = build(builder, expr->u.pair.second, node, depth);
 		else
-			node = split_node(builder,
-					  build(builder, expr->u.pair.second, next, depth), node);
+			node = split_node(builder, build(builder, expr->u.pair.second, next, depth),
+					  node);
 	if (kind == DN_EXPR_SEQUENCE)
 		return build(builder, expr, node, depth);
 	return split_node(builder, build(builder, expr, next, depth), node);
@@ -263,9 +263,9 @@ static uint32_t build_new(struct builder *builder, struct dn_expr *expr, uint32_
 	case DN_EXPR_REPEAT:
 		return build_loop(builder, expr, next, depth);
 	case DN_EXPR_RULE:
-		return add_node(builder, (struct dn_node){ .kind = DN_NODE_CALL,
-							   .a = expr->u.rule,
-							   .b = next });
+		return add_node(
+			builder,
+			(struct dn_node){ .kind = DN_NODE_CALL, .a = expr->u.rule, .b = next });
 	}
 	return DN_NODE_NEVER;
 }
@@ -297,7 +297,8 @@ static int build_rules(struct builder *builder, const struct dn_exprs *exprs, st
 				    "bytes, or %d levels",
 				    DN_NODES_MAX, DN_SETS_MAX, DEPTH_MAX);
 	if (builder->failed)
-		return dn_error_memory(err, "a grammar", builder->capacity * sizeof(struct dn_node));
+		return dn_error_memory(err, "a grammar",
+				       builder->capacity * sizeof(struct dn_node));
 	return 0;
 }
 
@@ -331,7 +332,8 @@ static int look_at_all(const struct dn_graph *graph, uint8_t *known, struct dn_e
 
 	for (int pass = 0; changed; pass++) {
 		if (pass == PASSES_MAX)
-			return dn_error_set(err, E2BIG, "rules refer to others through more than %d",
+			return dn_error_set(err, E2BIG,
+					    "rules refer to others through more than %d",
 					    PASSES_MAX);
 		changed = false;
 		for (uint32_t i = 0; i < graph->n_nodes; i++) {
@@ -348,7 +350,7 @@ static int look_at_all(const struct dn_graph *graph, uint8_t *known, struct dn_e
 struct entered {
 	const struct dn_graph *graph;
 	const uint8_t *known;
-	uint32_t *seen;	 /* of each node, the last look that met it */
+	uint32_t *seen; /* of each node, the last look that met it */
 	uint32_t look;
 	uint32_t *nodes; /* still to be looked at */
 	uint32_t *rules; /* a path of rules, with the place in each one's list */
@@ -468,8 +470,7 @@ static int check(struct dn_graph *graph, const struct dn_exprs *exprs, struct dn
 	return check_left_recursion(graph, exprs, known, err);
 }
 
-int dn_graph_compile(const struct dn_exprs *exprs, struct dn_graph *ret_graph,
-		     struct dn_error *err)
+int dn_graph_compile(const struct dn_exprs *exprs, struct dn_graph *ret_graph, struct dn_error *err)
 {
 	DN_AUTO_FREE uint32_t *slots = calloc(SLOTS, sizeof(*slots));
 	struct builder builder = { .graph = ret_graph, .slots = slots, .capacity = 256 };

@@ -134,11 +134,9 @@ static struct dn_expr *hex(struct dn_exprs *exprs, uint32_t n)
 /* What is behind "\u": no surrogate, or a pair of them; and not the end of texts in many programs. */
 static struct dn_expr *four_digits(struct dn_exprs *exprs)
 {
-	static const struct dn_point_range no_d[] = { { '1', '9' },
-						      { 'a', 'c' },
-						      { 'e', 'f' },
-						      { 'A', 'C' },
-						      { 'E', 'F' } };
+	static const struct dn_point_range no_d[] = {
+		{ '1', '9' }, { 'a', 'c' }, { 'e', 'f' }, { 'A', 'C' }, { 'E', 'F' }
+	};
 	static const struct dn_point_range d[] = { { 'd', 'd' }, { 'D', 'D' } };
 	static const struct dn_point_range not_0[] = { { '1', '9' }, { 'a', 'f' }, { 'A', 'F' } };
 	static const struct dn_point_range high[] = { { '8', '9' }, { 'a', 'b' }, { 'A', 'B' } };
@@ -175,9 +173,8 @@ static struct dn_expr *character(struct dn_json_rules *rules)
 
 	if (rules->character == DN_RULE_NONE) {
 		rules->character = dn_exprs_add_rule(exprs, NULL, 0);
-		expr = dn_expr_choice(
-			exprs, dn_expr_class(exprs, letters, DN_ARRAY_SIZE(letters)),
-			text_then(exprs, "u", four_digits(exprs)));
+		expr = dn_expr_choice(exprs, dn_expr_class(exprs, letters, DN_ARRAY_SIZE(letters)),
+				      text_then(exprs, "u", four_digits(exprs)));
 		expr = dn_expr_choice(exprs, plain(exprs, &all, 1), text_then(exprs, "\\", expr));
 		if (rules->character != DN_RULE_NONE)
 			exprs->rules[rules->character].body = expr;
@@ -228,10 +225,9 @@ struct dn_expr *dn_json_number(struct dn_exprs *exprs)
 		exprs, dn_expr_maybe(exprs, dn_expr_class(exprs, signs, 2)), digits(exprs, 1, 2));
 
 	exponent = dn_expr_sequence(exprs, dn_expr_class(exprs, e, 2), exponent);
-	return dn_expr_sequence(exprs,
-				dn_expr_sequence(exprs, whole(exprs, 15),
-						 dn_expr_maybe(exprs, fraction)),
-				dn_expr_maybe(exprs, exponent));
+	return dn_expr_sequence(
+		exprs, dn_expr_sequence(exprs, whole(exprs, 15), dn_expr_maybe(exprs, fraction)),
+		dn_expr_maybe(exprs, exponent));
 }
 
 /* One or several of @item, or nothing. */

@@ -267,8 +267,8 @@ static int read_bytes(struct dn_matcher *matcher, const char *bytes, size_t size
 	uint32_t state = matcher->root.state;
 
 	for (size_t i = 0; i < size; i++) {
-		const int32_t next = dn_automaton_step(&matcher->grammar->automaton, state,
-						       (uint8_t)bytes[i]);
+		const int32_t next =
+			dn_automaton_step(&matcher->grammar->automaton, state, (uint8_t)bytes[i]);
 
 		if (next <= 0)
 			return next < 0 ? next : -EINVAL;

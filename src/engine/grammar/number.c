@@ -47,9 +47,9 @@ static struct dn_expr *same_length(struct dn_exprs *exprs, const char *low, cons
 		return one_then(exprs, low[0] - '0', same_length(exprs, low + 1, high + 1, n - 1));
 	expr = dn_expr_sequence(exprs, digit(exprs, low[0] - '0' + 1, high[0] - '0' - 1),
 				digits(exprs, n - 1, n - 1));
-	expr = dn_expr_choice(exprs, expr,
-			      one_then(exprs, low[0] - '0',
-				       same_length(exprs, low + 1, nines, n - 1)));
+	expr = dn_expr_choice(
+		exprs, expr,
+		one_then(exprs, low[0] - '0', same_length(exprs, low + 1, nines, n - 1)));
 	return dn_expr_choice(
 		exprs, expr,
 		one_then(exprs, high[0] - '0', same_length(exprs, zeros, high + 1, n - 1)));
@@ -155,7 +155,7 @@ static struct decimal decimal_of(double value)
 
 struct fraction {
 	struct dn_exprs *exprs;
-	const struct decimal *low;  /* NULL: no bound */
+	const struct decimal *low; /* NULL: no bound */
 	const struct decimal *high;
 	bool above;
 	bool below;
@@ -193,9 +193,8 @@ static struct dn_expr *decimals(const struct fraction *f, uint32_t at, bool low,
 			const int to = high ? most - 1 : 9;
 
 			if (from <= to)
-				expr = dn_expr_sequence(
-					f->exprs, digit(f->exprs, from, to),
-					digits(f->exprs, 0, f->places - at - 1));
+				expr = dn_expr_sequence(f->exprs, digit(f->exprs, from, to),
+							digits(f->exprs, 0, f->places - at - 1));
 			if (low && least <= most)
 				expr = dn_expr_choice(
 					f->exprs, expr,
@@ -244,10 +243,10 @@ static struct dn_expr *magnitude(struct dn_exprs *exprs, double from, bool above
 		return with_decimals(&f, natural(exprs, low.whole, low.whole), &low, &high);
 	expr = with_decimals(&f, natural(exprs, low.whole, low.whole), &low, NULL);
 	if (high.whole > low.whole + 1)
-		expr = dn_expr_choice(
-			exprs, expr,
-			with_decimals(&f, natural(exprs, low.whole + 1, high.whole - 1), NULL,
-				      NULL));
+		expr = dn_expr_choice(exprs, expr,
+				      with_decimals(&f,
+						    natural(exprs, low.whole + 1, high.whole - 1),
+						    NULL, NULL));
 	return dn_expr_choice(
 		exprs, expr,
 		with_decimals(&f, natural(exprs, high.whole, high.whole), NULL, &high));
@@ -258,9 +257,9 @@ struct dn_expr *dn_number_real(struct dn_exprs *exprs, const struct dn_bounds *b
 	/* Where there is no bound, some room beyond the other one. */
 	const double far = fabs(isfinite(bounds->low)	 ? bounds->low
 				: isfinite(bounds->high) ? bounds->high
-							 : 0) < 1e8 ?
-				   999999999 :
-				   DN_REAL_MAX - 1;
+							 : 0) < 1e8
+				   ? 999999999
+				   : DN_REAL_MAX - 1;
 	const double low = isfinite(bounds->low) ? bounds->low : -far;
 	const double high = isfinite(bounds->high) ? bounds->high : far;
 	struct dn_expr *expr = dn_expr_never(exprs);
@@ -272,10 +271,9 @@ struct dn_expr *dn_number_real(struct dn_exprs *exprs, const struct dn_bounds *b
 				 bounds->below);
 	/* No minus zero. */
 	if (low < 0)
-		expr = dn_expr_choice(
-			exprs, expr,
-			negative(exprs, magnitude(exprs, high < 0 ? -high : 0,
-						  high < 0 ? bounds->below : true, -low,
-						  bounds->above)));
+		expr = dn_expr_choice(exprs, expr,
+				      negative(exprs, magnitude(exprs, high < 0 ? -high : 0,
+								high < 0 ? bounds->below : true,
+								-low, bounds->above)));
 	return expr;
 }

@@ -141,8 +141,7 @@ static int read_unicode(struct reader *reader, uint32_t *ret_point)
 	int r;
 
 	if (is_next(reader, '{')) {
-		const char *end =
-			memchr(reader->at, '}', (size_t)(reader->end - reader->at));
+		const char *end = memchr(reader->at, '}', (size_t)(reader->end - reader->at));
 
 		reader->at++;
 		if (!end || end == reader->at || end - reader->at > 6)
@@ -326,9 +325,10 @@ static int read_escaped(struct reader *reader, struct dn_regex *ret)
 
 static int read_atom(struct reader *reader, struct dn_regex *ret)
 {
-	static const struct dn_point_range dot[] = {
-		{ 0, '\n' - 1 }, { '\n' + 1, '\r' - 1 }, { '\r' + 1, 0x2027 }, { 0x202a, DN_POINT_MAX }
-	};
+	static const struct dn_point_range dot[] = { { 0, '\n' - 1 },
+						     { '\n' + 1, '\r' - 1 },
+						     { '\r' + 1, 0x2027 },
+						     { 0x202a, DN_POINT_MAX } };
 	struct dn_point_range range;
 
 	switch (*reader->at) {
@@ -351,8 +351,8 @@ static int read_atom(struct reader *reader, struct dn_regex *ret)
 	case '{':
 		return wrong(reader, "nothing to repeat");
 	default:
-		reader->at += dn_utf8_decode(reader->at, (size_t)(reader->end - reader->at),
-					     &range.low);
+		reader->at +=
+			dn_utf8_decode(reader->at, (size_t)(reader->end - reader->at), &range.low);
 		range.high = range.low;
 		set_class(reader, &range, 1, ret);
 		return 0;

@@ -82,8 +82,8 @@ static struct dn_expr *items_of(struct dn_schema_reader *reader, const struct dn
 {
 	struct dn_exprs *exprs = reader->exprs;
 	const size_t n = DN_MIN(DN_MAX(prefix_size(all), 1), shape->max_items);
-	struct dn_expr *expr = rest(reader, all, n, less(shape->min_items, n),
-				    less(shape->max_items, n), ret);
+	struct dn_expr *expr =
+		rest(reader, all, n, less(shape->min_items, n), less(shape->max_items, n), ret);
 
 	for (size_t at = n; *ret >= 0 && at-- > 0;) {
 		struct dn_expr *one = NULL;

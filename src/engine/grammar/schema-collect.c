@@ -11,21 +11,59 @@
 
 /* Say nothing of a value. */
 static const char *const annotations[] = {
-	"title",	 "description", "default",  "examples",	 "example",  "$schema",
-	"$id",		 "id",		"$comment", "$defs",	 "definitions", "deprecated",
-	"readOnly",	 "writeOnly",	"$anchor",  "$vocabulary", "contentEncoding",
-	"contentMediaType", "contentSchema", "strict",
+	"title",
+	"description",
+	"default",
+	"examples",
+	"example",
+	"$schema",
+	"$id",
+	"id",
+	"$comment",
+	"$defs",
+	"definitions",
+	"deprecated",
+	"readOnly",
+	"writeOnly",
+	"$anchor",
+	"$vocabulary",
+	"contentEncoding",
+	"contentMediaType",
+	"contentSchema",
+	"strict",
 };
 
 static const char *const supported[] = {
-	"type",		 "enum",	     "const",		 "anyOf",
-	"oneOf",	 "allOf",	     "$ref",		 "properties",
-	"required",	 "additionalProperties", "propertyNames", "minProperties",
-	"maxProperties", "items",	     "prefixItems",	 "additionalItems",
-	"minItems",	 "maxItems",	     "minLength",	 "maxLength",
-	"pattern",	 "format",	     "minimum",		 "maximum",
-	"exclusiveMinimum", "exclusiveMaximum", "multipleOf",	 "uniqueItems",
-	"unevaluatedProperties", "unevaluatedItems",
+	"type",
+	"enum",
+	"const",
+	"anyOf",
+	"oneOf",
+	"allOf",
+	"$ref",
+	"properties",
+	"required",
+	"additionalProperties",
+	"propertyNames",
+	"minProperties",
+	"maxProperties",
+	"items",
+	"prefixItems",
+	"additionalItems",
+	"minItems",
+	"maxItems",
+	"minLength",
+	"maxLength",
+	"pattern",
+	"format",
+	"minimum",
+	"maximum",
+	"exclusiveMinimum",
+	"exclusiveMaximum",
+	"multipleOf",
+	"uniqueItems",
+	"unevaluatedProperties",
+	"unevaluatedItems",
 };
 
 static bool is_one_of(const char *word, const char *const *words, size_t n)
@@ -83,7 +121,8 @@ static const json_t *step_into(const json_t *at, const char *token, size_t size)
 	char *end;
 
 	for (size_t i = 0; i < size && n + 1 < sizeof(name); i++) {
-		if (token[i] == '~' && i + 1 < size && (token[i + 1] == '0' || token[i + 1] == '1')) {
+		if (token[i] == '~' && i + 1 < size &&
+		    (token[i + 1] == '0' || token[i + 1] == '1')) {
 			name[n++] = token[++i] == '0' ? '~' : '/';
 		} else if (token[i] == '%' && i + 2 < size && dn_hex_value(token[i + 1]) >= 0 &&
 			   dn_hex_value(token[i + 2]) >= 0) {
@@ -153,11 +192,11 @@ static bool says_nothing(const json_t *schema)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)schema, key, value)
-		if (strcmp(key, "$ref") != 0 && strcmp(key, "allOf") != 0 &&
-		    strncmp(key, "x-", 2) != 0 &&
-		    !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations)))
-			return false;
+	json_object_foreach(
+		(json_t *)schema, key,
+		value) if (strcmp(key, "$ref") != 0 && strcmp(key, "allOf") != 0 &&
+			   strncmp(key, "x-", 2) != 0 &&
+			   !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations))) return false;
 	return true;
 }
 
@@ -214,38 +253,15 @@ const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **re
 	return NULL;
 }
 
-uint32_t dn_schema_type(const json_t *value)
-{
-	switch (json_typeof(value)) {
-	case JSON_NULL:
-		return DN_TYPE_NULL;
-	case JSON_TRUE:
-	case JSON_FALSE:
-		return DN_TYPE_BOOLEAN;
-	case JSON_INTEGER:
-		return DN_TYPE_INTEGER;
-	case JSON_REAL:
-		return trunc(json_real_value(value)) == json_real_value(value) ? DN_TYPE_INTEGER
-									       : DN_TYPE_FRACTION;
-	case JSON_STRING:
-		return DN_TYPE_STRING;
-	case JSON_ARRAY:
-		return DN_TYPE_ARRAY;
-	case JSON_OBJECT:
-		return DN_TYPE_OBJECT;
-	}
-	return 0;
-}
-
 static uint32_t type_named(const char *name)
 {
 	static const struct {
 		const char *name;
 		uint32_t types;
 	} types[] = {
-		{ "null", DN_TYPE_NULL },	  { "boolean", DN_TYPE_BOOLEAN },
-		{ "integer", DN_TYPE_INTEGER },	  { "number", DN_TYPE_INTEGER | DN_TYPE_FRACTION },
-		{ "string", DN_TYPE_STRING },	  { "array", DN_TYPE_ARRAY },
+		{ "null", DN_TYPE_NULL },	{ "boolean", DN_TYPE_BOOLEAN },
+		{ "integer", DN_TYPE_INTEGER }, { "number", DN_TYPE_INTEGER | DN_TYPE_FRACTION },
+		{ "string", DN_TYPE_STRING },	{ "array", DN_TYPE_ARRAY },
 		{ "object", DN_TYPE_OBJECT },
 	};
 
@@ -255,8 +271,7 @@ static uint32_t type_named(const char *name)
 	return 0;
 }
 
-static int take_types(struct dn_schema_reader *reader, const json_t *schema,
-		      struct dn_shape *shape)
+static int take_types(struct dn_schema_reader *reader, const json_t *schema, struct dn_shape *shape)
 {
 	const json_t *type = json_object_get(schema, "type");
 	uint32_t types = 0;
@@ -372,8 +387,7 @@ static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 	return 0;
 }
 
-static int take_texts(struct dn_schema_reader *reader, const json_t *schema,
-		      struct dn_shape *shape)
+static int take_texts(struct dn_schema_reader *reader, const json_t *schema, struct dn_shape *shape)
 {
 	static const char *const of_numbers[] = { "int32", "int64", "float", "double" };
 	const json_t *pattern = json_object_get(schema, "pattern");
@@ -490,85 +504,4 @@ int dn_schema_shape(struct dn_schema_reader *reader, const struct dn_all *all,
 		shape.types = implied_types(all);
 	*ret_shape = shape;
 	return r;
-}
-
-static size_t count_points(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text != '\0'; text++)
-		n += ((uint8_t)*text & 0xc0) != 0x80;
-	return n;
-}
-
-static bool number_fits(const struct dn_shape *shape, double number)
-{
-	if (number < shape->low || (shape->above && number <= shape->low) ||
-	    number > shape->high || (shape->below && number >= shape->high))
-		return false;
-	return !(shape->factor > 0) || fmod(number, shape->factor) == 0;
-}
-
-/* As JSON Schema sees it, where 1.0 is 1. */
-static bool is_equal(const json_t *a, const json_t *b)
-{
-	if (json_is_number(a) && json_is_number(b))
-		return json_number_value(a) == json_number_value(b);
-	return json_equal(a, b);
-}
-
-static bool is_listed(const json_t *schema, const json_t *value)
-{
-	const json_t *list = json_object_get(schema, "enum");
-	const json_t *one = json_object_get(schema, "const");
-	bool listed = !list;
-
-	for (size_t i = 0; i < json_array_size(list); i++)
-		listed |= is_equal(json_array_get(list, i), value);
-	return listed && (!one || is_equal(one, value));
-}
-
-/* What says something of objects or lists. */
-static const char *says_more(const struct dn_all *all)
-{
-	static const char *const keywords[] = { "properties", "required", "additionalProperties",
-						"propertyNames", "items", "prefixItems" };
-
-	for (uint32_t i = 0; i < all->n; i++)
-		for (size_t k = 0; k < DN_ARRAY_SIZE(keywords); k++)
-			if (json_object_get(all->schemas[i], keywords[k]))
-				return keywords[k];
-	return NULL;
-}
-
-int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
-		   const struct dn_shape *shape, const json_t *value)
-{
-	const uint32_t type = dn_schema_type(value);
-
-	if (!(type & shape->said))
-		return 0;
-	for (uint32_t i = 0; i < all->n; i++)
-		if (!is_listed(all->schemas[i], value))
-			return 0;
-	if (json_is_number(value))
-		return number_fits(shape, json_number_value(value));
-	if (json_is_string(value)) {
-		const size_t n = count_points(json_string_value(value));
-
-		if (shape->pattern)
-			return dn_schema_unsupported(reader, shape->where, "pattern",
-						     "beside 'enum' or 'const'");
-		return n >= shape->min_length && n <= shape->max_length;
-	}
-	if ((type & (DN_TYPE_ARRAY | DN_TYPE_OBJECT)) && says_more(all))
-		return dn_schema_unsupported(reader, shape->where, says_more(all),
-					     "beside values of 'enum' or 'const' that have it");
-	if (json_is_array(value))
-		return json_array_size(value) >= shape->min_items &&
-		       json_array_size(value) <= shape->max_items;
-	if (json_is_object(value))
-		return json_object_size(value) >= shape->min_properties &&
-		       json_object_size(value) <= shape->max_properties;
-	return 1;
 }

@@ -29,8 +29,8 @@ static int values_meet(struct dn_schema_reader *reader, const struct dn_all *b,
 	const size_t n = a_shape->is_const ? 1 : json_array_size(a_shape->values);
 
 	for (size_t i = 0; i < n; i++) {
-		const json_t *value = a_shape->is_const ? a_shape->values
-							: json_array_get(a_shape->values, i);
+		const json_t *value =
+			a_shape->is_const ? a_shape->values : json_array_get(a_shape->values, i);
 		const uint32_t type = dn_schema_type(value);
 		int fits = 1;
 

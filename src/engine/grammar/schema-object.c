@@ -168,8 +168,8 @@ static struct dn_expr *other_names(struct dn_schema_reader *reader, const json_t
 				   size_t size, int *ret)
 {
 	struct dn_exprs *exprs = reader->exprs;
-	struct dn_expr *any = dn_expr_repeat(exprs, name_character(exprs, NULL, 0), 0,
-					     DN_REPEAT_FOREVER);
+	struct dn_expr *any =
+		dn_expr_repeat(exprs, name_character(exprs, NULL, 0), 0, DN_REPEAT_FOREVER);
 	uint32_t points[NAME_POINTS_MAX];
 	struct dn_expr *expr;
 	uint32_t n;
@@ -193,8 +193,8 @@ static struct dn_expr *other_names(struct dn_schema_reader *reader, const json_t
 		/* What has to be escaped no other name begins with. */
 		if (points[i] < ' ' || points[i] == '"' || points[i] == '\\')
 			continue;
-		one = dn_expr_sequence(
-			exprs, one, other_names(reader, where, names, prefix, size + more, ret));
+		one = dn_expr_sequence(exprs, one,
+				       other_names(reader, where, names, prefix, size + more, ret));
 		expr = dn_expr_choice(exprs, expr, one);
 	}
 	return *ret < 0 ? NULL : expr;
@@ -216,8 +216,8 @@ static struct dn_expr *free_name(struct dn_schema_reader *reader, const struct d
 			return NULL;
 	}
 	if (of_names.n == 0)
-		return dn_json_quote(reader->exprs, other_names(reader, all->schemas[0], names,
-								prefix, 0, ret));
+		return dn_json_quote(reader->exprs,
+				     other_names(reader, all->schemas[0], names, prefix, 0, ret));
 	if (names->n > 0) {
 		*ret = dn_schema_unsupported(reader, all->schemas[0], "propertyNames",
 					     "beside named properties");

@@ -31,9 +31,9 @@ static struct dn_expr *patterned(struct dn_schema_reader *reader, const struct d
 	if (regex.min >= low && regex.max <= high)
 		return dn_json_quote(exprs, regex.expr);
 	if (regex.single && regex.max >= low && regex.min <= high)
-		return dn_json_quote(exprs, dn_expr_repeat(exprs, regex.single,
-							   DN_MAX(regex.min, low),
-							   DN_MIN(regex.max, high)));
+		return dn_json_quote(exprs,
+				     dn_expr_repeat(exprs, regex.single, DN_MAX(regex.min, low),
+						    DN_MIN(regex.max, high)));
 	if (regex.max < low || regex.min > high)
 		return dn_expr_never(exprs);
 	*ret = dn_schema_unsupported(reader, shape->where, keyword,
@@ -123,8 +123,7 @@ struct dn_expr *dn_schema_number(struct dn_schema_reader *reader, const struct d
 				  : multiples(reader, shape, low, high, ret);
 	if ((isfinite(shape->low) && fabs(shape->low) >= 1e18) ||
 	    (isfinite(shape->high) && fabs(shape->high) >= 1e19)) {
-		*ret = dn_schema_unsupported(reader, shape->where, "minimum",
-					     "of so large a size");
+		*ret = dn_schema_unsupported(reader, shape->where, "minimum", "of so large a size");
 		return NULL;
 	}
 	if (!(shape->types & DN_TYPE_FRACTION)) {

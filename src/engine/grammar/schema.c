@@ -31,7 +31,8 @@ static bool find_place(const json_t *at, const json_t *schema, struct dn_buffer 
 		return true;
 	json_object_foreach((json_t *)at, key, value)
 	{
-		if (dn_buffer_printf(pointer, "/%s", key) >= 0 && find_place(value, schema, pointer))
+		if (dn_buffer_printf(pointer, "/%s", key) >= 0 &&
+		    find_place(value, schema, pointer))
 			return true;
 		pointer->size = before;
 	}
@@ -44,8 +45,8 @@ static bool find_place(const json_t *at, const json_t *schema, struct dn_buffer 
 	return false;
 }
 
-static int say(struct dn_schema_reader *reader, int code, const json_t *schema,
-	       const char *keyword, const char *what)
+static int say(struct dn_schema_reader *reader, int code, const json_t *schema, const char *keyword,
+	       const char *what)
 {
 	DN_AUTO_BUFFER struct dn_buffer pointer = DN_BUFFER_INIT(4096);
 
@@ -195,8 +196,8 @@ static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_
 
 static int compare_keys(const void *a, const void *b)
 {
-	const uintptr_t x = (uintptr_t) * (const json_t *const *)a;
-	const uintptr_t y = (uintptr_t) * (const json_t *const *)b;
+	const uintptr_t x = (uintptr_t)*(const json_t *const *)a;
+	const uintptr_t y = (uintptr_t)*(const json_t *const *)b;
 
 	return (x > y) - (x < y);
 }

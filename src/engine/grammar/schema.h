@@ -97,14 +97,15 @@ DN_MUST_CHECK int dn_schema_shape(struct dn_schema_reader *reader, const struct 
 /* The first list of alternatives that none was chosen of; NULL: there is none. */
 const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **ret_schema,
 				     const char **ret_keyword);
-/* Whether a value of "enum" keeps to all of them. Return: 1, 0, or what is not supported. */
+/* schema-values.c: whether a value of "enum" keeps to all of them. Return: 1, 0, or what is not supported. */
 DN_MUST_CHECK int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 				 const struct dn_shape *shape, const json_t *value);
 /* DN_TYPE_… of a value. */
 uint32_t dn_schema_type(const json_t *value);
 
 /* schema.c: a value that all of them hold for. */
-struct dn_expr *dn_schema_value(struct dn_schema_reader *reader, const struct dn_all *all, int *ret);
+struct dn_expr *dn_schema_value(struct dn_schema_reader *reader, const struct dn_all *all,
+				int *ret);
 
 /* schema-object.c, schema-array.c: NULL with a negative @ret where it failed. */
 struct dn_expr *dn_schema_object(struct dn_schema_reader *reader, const struct dn_all *all,

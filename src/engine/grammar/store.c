@@ -87,7 +87,8 @@ static int grow_stacks(struct dn_store *store)
 	if (!slots)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < store->n_stacks; i++) {
-		uint32_t slot = hash_stack(stacks[i].node, stacks[i].count, stacks[i].parent) & mask;
+		uint32_t slot =
+			hash_stack(stacks[i].node, stacks[i].count, stacks[i].parent) & mask;
 
 		while (slots[slot])
 			slot = (slot + 1) & mask;
@@ -162,8 +163,8 @@ static int make_room(struct dn_store *store, uint32_t n)
 		store->states_capacity *= 2;
 	}
 	while (store->n_members + n > store->members_capacity) {
-		uint32_t *members = realloc(
-			store->members, 2 * (size_t)store->members_capacity * sizeof(*members));
+		uint32_t *members = realloc(store->members,
+					    2 * (size_t)store->members_capacity * sizeof(*members));
 
 		if (!members)
 			return -ENOMEM;

@@ -35,7 +35,7 @@ struct dn_stack {
 	uint32_t parent;
 	uint32_t local;
 	uint32_t cut[DN_TOKEN_CLASSES];
-	uint32_t seen; /* the last closure that met it */
+	uint32_t seen;	/* the last closure that met it */
 	uint32_t above; /* on the way down to what is at the bottom, where one came from */
 };
 

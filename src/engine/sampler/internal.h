@@ -27,7 +27,7 @@ struct dn_sampler {
 	uint64_t random[4];
 	const uint64_t *allowed; /* NULL: all */
 	uint32_t n_allowed;	 /* tokens that it is about; others are not allowed */
-	double surprise_limit; /* mirostat's mu, in bits */
+	double surprise_limit;	 /* mirostat's mu, in bits */
 	struct dn_dry dry;
 	/* The last tokens, and how often each token is among them. */
 	uint32_t recent[DN_PENALTY_LAST_MAX];

@@ -225,7 +225,8 @@ static bool set_grammar(struct dn_generation *g, enum dn_grammar_kind kind, cons
 {
 	if (g->grammar.kind) {
 		free(text);
-		return dn_api_bad(error, field, "'grammar' and 'response_format' do not go together");
+		return dn_api_bad(error, field,
+				  "'grammar' and 'response_format' do not go together");
 	}
 	if (!text && kind != DN_GRAMMAR_JSON)
 		return dn_api_fail(error, 503, NULL, "out of memory");
@@ -238,8 +239,7 @@ static bool set_grammar(struct dn_generation *g, enum dn_grammar_kind kind, cons
 	return true;
 }
 
-static bool read_grammar(struct dn_generation *g, const json_t *grammar,
-			 struct dn_api_error *error)
+static bool read_grammar(struct dn_generation *g, const json_t *grammar, struct dn_api_error *error)
 {
 	if (!grammar || json_is_null(grammar) ||
 	    (json_is_string(grammar) && json_string_length(grammar) == 0))

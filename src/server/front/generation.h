@@ -73,7 +73,7 @@ struct dn_generation {
 	struct dn_http_connection *connection;
 	const struct dn_generation_format *format;
 	struct dn_model_link *model;
-	struct dn_frame_submit submit; /* what all choices have in common */
+	struct dn_frame_submit submit;	 /* what all choices have in common */
 	struct dn_frame_grammar grammar; /* kind 0: none */
 	char *grammar_text;		 /* owned */
 	const char *grammar_field;
