@@ -64,13 +64,18 @@ void dn_apply_mask(struct dn_sampler *sampler)
 	for (uint32_t i = end; i < sampler->vocabulary; i++)
 		sampler->logits[i] = -INFINITY;
 	for (uint32_t at = 0; at < end; at += 64) {
-		const uint64_t word = sampler->allowed[at / 64];
 		const uint32_t n = DN_MIN(end - at, 64U);
+		uint64_t forbidden = ~sampler->allowed[at / 64];
 
-		if (word == UINT64_MAX)
-			continue;
-		for (uint32_t i = 0; i < n; i++)
-			if (!(word >> i & 1))
+		if (n < 64)
+			forbidden &= (UINT64_C(1) << n) - 1;
+		/* Of most words all are allowed, or few. */
+		if (forbidden == UINT64_MAX)
+			for (uint32_t i = 0; i < 64; i++)
 				sampler->logits[at + i] = -INFINITY;
+		else
+			for (; forbidden; forbidden &= forbidden - 1)
+				sampler->logits[at + (uint32_t)__builtin_ctzll(forbidden)] =
+					-INFINITY;
 	}
 }
