@@ -507,22 +507,31 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.presence_penalty, 1e30F, "presence_penalty");
 }
 
+static void grammar_frame(struct dn_frame *frame, uint32_t kind, uint64_t attachment)
+{
+	dn_frame_init(frame, DN_FRAME_GRAMMAR, 1);
+	frame->u.grammar.kind = kind;
+	frame->attachment = attachment;
+}
+
 static void test_frame_grammar(void **state)
 {
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_frame frame;
 
 	(void)state;
-	dn_frame_init(&frame, DN_FRAME_GRAMMAR, 1);
-	frame.u.grammar.kind = DN_GRAMMAR_JSON;
+	grammar_frame(&frame, DN_GRAMMAR_JSON, 0);
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
-	REFUSED(u.grammar.kind, 0, "kind");
-	REFUSED(u.grammar.kind, DN_GRAMMAR_JSON + 1, "kind");
-	REFUSED(u.grammar.reserved, 1, "reserved");
+	frame.u.grammar.reserved = 1;
+	refuse(&frame, "reserved");
+	grammar_frame(&frame, 0, 0);
+	refuse(&frame, "kind");
+	grammar_frame(&frame, DN_GRAMMAR_JSON + 1, 0);
+	refuse(&frame, "kind");
 	/* The others have a text. */
-	REFUSED(u.grammar.kind, DN_GRAMMAR_GBNF, "attachment");
-	frame.u.grammar.kind = DN_GRAMMAR_SCHEMA;
-	frame.attachment = DN_GRAMMAR_TEXT_MAX;
+	grammar_frame(&frame, DN_GRAMMAR_GBNF, 0);
+	refuse(&frame, "attachment");
+	grammar_frame(&frame, DN_GRAMMAR_SCHEMA, DN_GRAMMAR_TEXT_MAX);
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), 0);
 	frame.attachment++;
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);

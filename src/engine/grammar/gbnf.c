@@ -180,9 +180,10 @@ static int read_class(struct reader *reader, struct dn_expr **ret_expr)
 		if (n == RANGES_MAX)
 			return wrong(reader, "the class is too long");
 		r = read_point(reader, &ranges[n].low);
+		if (r < 0)
+			return r;
 		ranges[n].high = ranges[n].low;
-		if (r >= 0 && is_next(reader, '-') && reader->at + 1 < reader->end &&
-		    reader->at[1] != ']') {
+		if (is_next(reader, '-') && reader->at + 1 < reader->end && reader->at[1] != ']') {
 			reader->at++;
 			r = read_point(reader, &ranges[n].high);
 		}

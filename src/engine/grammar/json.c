@@ -3,6 +3,7 @@
 #include "engine/grammar/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/grammar/grammar.h"
 

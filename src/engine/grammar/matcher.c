@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dunlin/tokenizer.h>
+
 #include "engine/grammar/grammar.h"
 
 /* Masks of a grammar that are kept; with more, all are forgotten. */

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Digits of a number whose decimals no double can tell apart. */
@@ -102,6 +103,8 @@ struct dn_expr *dn_number_multiple(struct dn_exprs *exprs, uint32_t factor)
 	const uint32_t first = exprs->n_rules;
 	struct dn_expr *start = dn_expr_never(exprs);
 
+	if (factor == 0)
+		return start;
 	for (uint32_t i = 0; i < factor; i++)
 		if (dn_exprs_add_rule(exprs, NULL, 0) == DN_RULE_NONE)
 			return NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Lists of a schema. */
 
+#include <stddef.h>
+
 #include "engine/grammar/schema.h"
 
 /* Items that have a schema of their own. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Alternatives that no value can match two of: by types, values, bounds, or a property. */
 
+#include <stddef.h>
+
 #include "engine/grammar/schema.h"
 
 #define DEPTH_MAX 4

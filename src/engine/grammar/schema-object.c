@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Objects of a schema: properties in their order, then those that have no name there. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
