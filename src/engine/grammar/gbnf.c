@@ -179,6 +179,7 @@ static int read_class(struct reader *reader, struct dn_expr **ret_expr)
 	while (r >= 0 && !is_next(reader, ']')) {
 		if (n == RANGES_MAX)
 			return wrong(reader, "the class is too long");
+		ranges[n].low = 0;
 		r = read_point(reader, &ranges[n].low);
 		if (r < 0)
 			return r;

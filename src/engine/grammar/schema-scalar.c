@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Strings and numbers of a schema. */
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,7 +83,7 @@ static struct dn_expr *multiples(struct dn_schema_reader *reader, const struct d
 	for (int64_t at = low / factor - 1; at <= high / factor; at++) {
 		if (at * factor < low || at * factor > high)
 			continue;
-		(void)snprintf(text, sizeof(text), "%lld", (long long)(at * factor));
+		(void)snprintf(text, sizeof(text), "%" PRId64, at * factor);
 		expr = dn_expr_choice(reader->exprs, expr, dn_expr_text(reader->exprs, text));
 	}
 	return expr;
