@@ -112,7 +112,7 @@ int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t n
 		place->detokenizer.started = true;
 		return dn_matcher_new(kept->grammar, &place->matcher, err);
 	}
-	return dn_error_set(err, ESTALE, "the grammar %llu is not kept any more",
+	return dn_error_set(err, ENOENT, "the grammar %llu is not kept any more",
 			    (unsigned long long)number);
 }
 

@@ -282,7 +282,7 @@ DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
 
-/* grammar.c: has the answer keep to a grammar; -ESTALE where it is not kept. */
+/* grammar.c: has the answer keep to a grammar; -ENOENT where it is not kept. */
 DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t number,
 				  struct dn_error *err);
 /*

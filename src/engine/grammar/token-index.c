@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dunlin/tokenizer.h>
+
 const char *dn_token_index_bytes(const struct dn_token_index *index, uint32_t token,
 				 size_t *ret_size)
 {
