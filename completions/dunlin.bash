@@ -10,7 +10,7 @@ _dunlin()
 		return
 	fi
 	case ${COMP_WORDS[1]} in
-	run) words='--help --max-tokens --system --file --raw --ignore-eos --stop --logprobs --json --stats --speculation --threads --realtime --context --kv --memory --lora --no-verify --no-sandbox --temperature --dynatemp-range --dynatemp-exp --seed --logit-bias --top-n-sigma --top-k --typical-p --top-p --min-p --xtc-probability --xtc-threshold --mirostat --mirostat-ent --mirostat-lr --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker' ;;
+	run) words='--help --max-tokens --system --file --raw --ignore-eos --stop --grammar --schema --logprobs --json --stats --speculation --threads --realtime --context --kv --memory --lora --no-verify --no-sandbox --temperature --dynatemp-range --dynatemp-exp --seed --logit-bias --top-n-sigma --top-k --typical-p --top-p --min-p --xtc-probability --xtc-threshold --mirostat --mirostat-ent --mirostat-lr --repeat-penalty --frequency-penalty --presence-penalty --penalty-last --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker' ;;
 	serve) words='--help --config --check --model --listen --host --key-file --make-key --tls-cert --tls-key --tls-client-ca --tls-client-crl --insecure-listen --connections --max-body --request-timeout --idle-timeout --drain --parallel --queue --share-prefixes --cache-dir --cache-size --worker --memory --context --threads --kv --lora --realtime --no-verify --no-sandbox' ;;
 	chat) words='--help --model --system --file --key-file --ca --max-tokens --json --stats --temperature --seed --top-k --top-p --min-p' ;;
 	top) words='--help --interval --key-file --ca --json' ;;

@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION     3
+#define DN_CHANNEL_VERSION     4
 #define DN_CHANNEL_FD	       3
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
@@ -54,6 +54,7 @@ enum dn_frame_type {
 	DN_FRAME_PLAN = 18,	 /* what LOAD with these options would take; -> PLANNED */
 	DN_FRAME_RESET = 19, /* drops all requests without a word, keeps what is kept; -> READY */
 	DN_FRAME_VOCABULARY = 20, /* -> TEXT (attached: n + 1 uint32 offsets, then the bytes) */
+	DN_FRAME_GRAMMAR = 21,	  /* attached: a grammar's text; -> READY: see dn_frame_grammar */
 
 	DN_FRAME_HELLO = 100,
 	DN_FRAME_LOADED = 101,
@@ -256,6 +257,17 @@ struct dn_frame_submit {
 	 */
 	uint64_t first_deadline_ns;
 	uint64_t end_deadline_ns;
+	uint64_t grammar; /* the number of a GRAMMAR that the answer keeps to; 0: none */
+};
+
+/*
+ * The text is compiled, and kept under the frame's number for SUBMIT. Some are kept, the oldest are
+ * forgotten: a SUBMIT right behind finds its own for sure. Of one text there is one, under the
+ * number it came with last. Errors: EINVAL, ENOTSUP and E2BIG say what is wrong with the text.
+ */
+struct dn_frame_grammar {
+	uint32_t kind; /* enum dn_grammar_kind */
+	uint32_t reserved;
 };
 
 struct dn_frame_accepted {
@@ -419,6 +431,7 @@ struct dn_frame {
 		struct dn_frame_describe describe;
 		struct dn_frame_encode encode;
 		struct dn_frame_submit submit;
+		struct dn_frame_grammar grammar;
 		struct dn_frame_accepted accepted;
 		struct dn_frame_output output;
 		struct dn_frame_done done;

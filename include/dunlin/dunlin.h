@@ -5,6 +5,7 @@
 
 #include <dunlin/channel.h>
 #include <dunlin/error.h>
+#include <dunlin/grammar.h>
 #include <dunlin/model.h>
 #include <dunlin/sampler.h>
 #include <dunlin/template.h>

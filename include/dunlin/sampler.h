@@ -154,10 +154,19 @@ DN_API size_t dn_sampler_memory(const struct dn_sampler_options *options, uint32
 /* Notes a token of the prompt or of the answer, for the penalties and DRY. */
 DN_API void dn_sampler_accept(struct dn_sampler *sampler, uint32_t token);
 
+/*
+ * From now on only the tokens of @mask are chosen: bit t % 64 of word t / 64 is that of token t, as
+ * dn_matcher_mask() gives them; those from @n_tokens on are not chosen. NULL: all. Borrowed until the
+ * next call. What is not chosen counts as minus infinity before anything else looks at the logits;
+ * log-probabilities are the model's, as ever.
+ */
+DN_API void dn_sampler_allow(struct dn_sampler *sampler, const uint64_t *mask, uint32_t n_tokens);
+
 /**
  * dn_sampler_sample() - choose the next token
  * @logits: float32[vocabulary]; borrowed, not changed; NaN counts as minus infinity, and
- *   plus infinity as the largest float; where no token is possible, token 0 is chosen
+ *   plus infinity as the largest float; where no token is possible, the first that is allowed is
+ *   chosen, else token 0
  * @n_top: how many most likely tokens to report, at most DN_TOP_LOGPROBS_MAX
  * @want_logprob: fill @ret_sample->logprob
  *

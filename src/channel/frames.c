@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include <dunlin/grammar.h>
 #include <dunlin/kv.h>
 #include <dunlin/model.h>
 
@@ -262,6 +263,19 @@ static int check_submit(const struct dn_frame *frame, struct dn_error *err)
 	return r < 0 ? r : check_submit_lists(frame, submit, err);
 }
 
+static int check_grammar(const struct dn_frame *frame, struct dn_error *err)
+{
+	const uint32_t kind = frame->u.grammar.kind;
+
+	if (kind < DN_GRAMMAR_GBNF || kind > DN_GRAMMAR_JSON)
+		return wrong(err, frame, "kind");
+	if (frame->u.grammar.reserved != 0)
+		return wrong(err, frame, "reserved");
+	if ((frame->attachment == 0) != (kind == DN_GRAMMAR_JSON))
+		return wrong(err, frame, "attachment");
+	return 0;
+}
+
 static int check_score(const struct dn_frame *frame, struct dn_error *err)
 {
 	if (frame->u.score.first < 1 || frame->u.score.first > DN_LOAD_CONTEXT_MAX)
@@ -482,6 +496,7 @@ static const struct frame_kind to_worker[] = {
 	KIND(PLAN, BODY(load), NOTHING, 1, 0, check_load),
 	KIND(RESET, 0, NOTHING, 1, 0, NULL),
 	KIND(VOCABULARY, 0, NOTHING, 1, 0, NULL),
+	KIND(GRAMMAR, BODY(grammar), MAYBE, 1, DN_GRAMMAR_TEXT_MAX, check_grammar),
 };
 
 static const struct frame_kind from_worker[] = {

@@ -33,6 +33,7 @@ void dn_run_submit(struct dn_client *client, const struct dn_run_options *option
 	submit->max_tokens = options->max_tokens;
 	submit->ignore_eos = options->ignore_eos;
 	submit->speculation = options->speculation;
+	submit->grammar = options->grammar_number;
 	submit->logprobs = options->logprobs.given ? (uint32_t)options->logprobs.value + 1 : 0;
 	submit->n_stop = options->stops.count;
 	for (uint32_t i = 0; i < options->stops.count; i++)

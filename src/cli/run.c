@@ -9,6 +9,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <dunlin/grammar.h>
+
 #include "cli/console.h"
 #include "cli/run.h"
 
@@ -25,6 +27,10 @@ static const struct dn_option options[] = {
 	  "go on where the model would end" },
 	{ "stop", 0, DN_OPTION_LIST, FIELD(stops), 0, DN_FRAME_STOP_MAX, "TEXT",
 	  "end where the answer has this text; may be repeated" },
+	{ "grammar", 0, DN_OPTION_TEXT, FIELD(grammar), 0, 0, "FILE",
+	  "have answers keep to the grammar (GBNF) in a file" },
+	{ "schema", 0, DN_OPTION_TEXT, FIELD(schema), 0, 0, "FILE",
+	  "have answers be JSON that keeps to the JSON schema in a file" },
 	{ "logprobs", 0, DN_OPTION_OPTIONAL, FIELD(logprobs), 0, DN_FRAME_TOP_MAX, "N",
 	  "with --json: log-probabilities, and those of the N most likely tokens" },
 	{ "json", 0, DN_OPTION_FLAG, FIELD(json), 0, 0, NULL, "the answer as one JSON object" },
@@ -103,6 +109,8 @@ static int check_usage(const struct dn_invocation *invocation)
 
 	if (invocation->n_args > 1 && run->file)
 		wrong = "takes either a PROMPT or --file";
+	else if (run->grammar && run->schema)
+		wrong = "takes either --grammar or --schema";
 	else if (run->raw && run->system)
 		wrong = "--raw has no place for --system";
 	else if (run->json && !prompted)
@@ -193,6 +201,31 @@ static int answer_once(struct dn_client *client, const struct dn_invocation *inv
 	return r;
 }
 
+/* Has the worker compile the grammar, which answers then name. The parent does not parse it. */
+static int send_grammar(struct dn_client *client, struct dn_run_options *run, struct dn_error *err)
+{
+	DN_AUTO_BUFFER struct dn_buffer text = DN_BUFFER_INIT(DN_CLI_TEXT_MAX);
+	const char *path = run->grammar ? run->grammar : run->schema;
+	struct dn_frame frame;
+	int r;
+
+	if (!path)
+		return 0;
+	r = dn_cli_read_file(path, &text, err);
+	if (r < 0)
+		return r;
+	if (text.size == 0 || text.size > DN_GRAMMAR_TEXT_MAX)
+		return dn_error_set(err, EINVAL, "'%.128s' is to have 1 to %zu bytes", path,
+				    DN_GRAMMAR_TEXT_MAX);
+	dn_client_request(client, &frame, DN_FRAME_GRAMMAR);
+	frame.u.grammar.kind = run->grammar ? DN_GRAMMAR_GBNF : DN_GRAMMAR_SCHEMA;
+	run->grammar_number = frame.request;
+	r = dn_client_send(client, &frame, text.data, text.size, err);
+	if (r >= 0)
+		r = dn_client_expect(client, frame.request, DN_FRAME_READY, &frame, NULL, err);
+	return r < 0 ? dn_error_prefix(err, r, "'%.128s'", path) : 0;
+}
+
 static int start(const struct dn_invocation *invocation, struct dn_client *client,
 		 struct dn_error *err)
 {
@@ -247,6 +280,9 @@ static int run_verb(const struct dn_invocation *invocation, bool *ret_cancelled,
 		return interrupts;
 	client.interrupt_fd = interrupts;
 	r = start(invocation, &client, err);
+	if (r < 0)
+		return r;
+	r = send_grammar(&client, run, err);
 	if (r < 0)
 		return r;
 	if (interactive)

@@ -21,6 +21,9 @@ struct dn_run_options {
 	bool stats;
 	const char *system;
 	const char *file;
+	const char *grammar;
+	const char *schema;
+	uint64_t grammar_number; /* that the worker has it under; 0: none */
 	uint32_t max_tokens;
 	uint32_t speculation; /* enum dn_speculation_mode */
 	float temperature;

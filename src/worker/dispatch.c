@@ -17,6 +17,7 @@ static dn_worker_handler *const handlers[] = {
 	[DN_FRAME_EMBED] = dn_worker_embed,	    [DN_FRAME_PREPARE] = dn_worker_prepare,
 	[DN_FRAME_GIVE_BACK] = dn_worker_give_back, [DN_FRAME_PLAN] = dn_worker_plan,
 	[DN_FRAME_RESET] = dn_worker_reset,	    [DN_FRAME_VOCABULARY] = dn_worker_vocabulary,
+	[DN_FRAME_GRAMMAR] = dn_worker_grammar,
 };
 
 void dn_worker_dispatch(struct dn_worker *worker, const struct dn_frame *frame, int fd)
@@ -41,6 +42,7 @@ void dn_worker_done(struct dn_worker *worker)
 {
 	for (uint32_t i = 0; i < worker->n_places; i++)
 		dn_place_free(&worker->places[i]);
+	dn_worker_drop_grammars(worker);
 	free(worker->places);
 	free(worker->items);
 	free(worker->chosen);

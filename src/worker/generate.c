@@ -134,6 +134,7 @@ void dn_generate_finish(struct dn_worker *worker, struct dn_place *place,
 		place->n_tokens = DN_MIN(place->n_tokens, dn_sequence_length(place->sequence));
 		place->sampler = dn_sampler_free(place->sampler);
 		place->stop = dn_stop_free(place->stop);
+		place->matcher = dn_matcher_free(place->matcher);
 		free(place->lookup);
 		place->lookup = NULL;
 		place->age = ++worker->ages;
@@ -163,6 +164,8 @@ static void take_row(struct dn_worker *worker, struct dn_place *place, const flo
 	bool stopped;
 	int n = 0;
 
+	if (!dn_place_allow(worker, place))
+		return;
 	dn_sampler_sample(place->sampler, logits, place->logprobs > 0 ? place->logprobs - 1 : 0,
 			  place->logprobs > 0, &sample);
 	dn_sampler_accept(place->sampler, sample.token);
@@ -180,6 +183,8 @@ static void take_row(struct dn_worker *worker, struct dn_place *place, const flo
 		dn_generate_finish(worker, place, DN_FINISH_EOS);
 		return;
 	}
+	if (!dn_place_accept(worker, place, sample.token))
+		return;
 	place->n_output++;
 	/* The last token of a full context has no place in the cache, and needs none. */
 	if (place->n_tokens < place->capacity)
@@ -193,6 +198,8 @@ static void take_row(struct dn_worker *worker, struct dn_place *place, const flo
 	stopped = emit(worker, place, worker->text, n > 0 ? (size_t)n : 0);
 	if (stopped)
 		dn_generate_finish(worker, place, DN_FINISH_STOP);
+	else if (place->matcher && dn_matcher_must_end(place->matcher))
+		dn_generate_finish(worker, place, DN_FINISH_EOS);
 	else if (place->n_output == place->max_output)
 		dn_generate_finish(worker, place, DN_FINISH_LENGTH);
 	else if (dn_sequence_length(place->sequence) - place->doubtful >= worker->length)

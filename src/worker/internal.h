@@ -12,6 +12,7 @@
 
 #include <dunlin/channel.h>
 #include <dunlin/error.h>
+#include <dunlin/grammar.h>
 #include <dunlin/model.h>
 #include <dunlin/sampler.h>
 #include <dunlin/template.h>
@@ -33,6 +34,8 @@
 /* Sequences that a context has places for, for each of its whole contexts. */
 #define DN_WORKER_PLACES_PER_SEQUENCE 4
 #define DN_WORKER_OUTPUTS_DEFAULT     8
+/* Grammars that are kept. */
+#define DN_WORKER_GRAMMARS 8
 
 enum dn_place_state {
 	DN_PLACE_FREE = 0,
@@ -67,6 +70,7 @@ struct dn_embed_request;
  * @target: how many of them are to be in the cache before the prompt is done
  * @rows: SCORE: predictions scored; LOGITS: rows sent
  * @embed: of EMBED alone: see embed.c; owned
+ * @matcher: of GENERATE, where the answer keeps to a grammar; owned
  * @lookup: of GENERATE, where tokens may be guessed ahead; owned
  * @always: they are, whatever it costs
  * @doubtful: tokens at the end of the sequence that are a draft not yet looked at; 0 between steps
@@ -97,6 +101,7 @@ struct dn_place {
 	uint32_t logprobs;
 	struct dn_sampler *sampler;
 	struct dn_stop *stop;
+	struct dn_matcher *matcher;
 	struct dn_detokenizer detokenizer;
 	uint32_t first_scored;
 	uint32_t rows;
@@ -142,6 +147,20 @@ struct dn_worker_files {
 	uint32_t n_adapters;
 };
 
+/**
+ * struct dn_kept_grammar - one that came by GRAMMAR
+ * @number: of the frame
+ * @age: order of last use
+ */
+struct dn_kept_grammar {
+	uint64_t number;
+	uint64_t age;
+	uint32_t kind;
+	char *text;
+	size_t size;
+	struct dn_grammar *grammar; /* NULL: there is none here */
+};
+
 struct dn_worker {
 	struct dn_channel *channel; /* borrowed */
 	bool broken;		    /* the channel cannot be written any more */
@@ -163,6 +182,8 @@ struct dn_worker {
 	struct dn_template *template; /* parsed at its first use */
 	struct dn_special *specials;  /* sorted by first byte, longest first; made at first use */
 	size_t n_specials;
+	struct dn_token_index *token_index; /* made at first use, for grammars */
+	struct dn_kept_grammar grammars[DN_WORKER_GRAMMARS];
 	struct dn_place *places;
 	struct dn_batch_item *items; /* of a step; as many as places */
 	struct dn_place **chosen;    /* whose items they are */
@@ -219,6 +240,9 @@ dn_worker_handler dn_worker_score;
 dn_worker_handler dn_worker_logits;
 dn_worker_handler dn_worker_cancel;
 dn_worker_handler dn_worker_reset;
+/* grammar.c */
+dn_worker_handler dn_worker_grammar;
+void dn_worker_drop_grammars(struct dn_worker *worker);
 /* embed.c */
 dn_worker_handler dn_worker_embed;
 /* Computes the next texts of one request, where there is any. */
@@ -257,6 +281,16 @@ DN_MUST_CHECK int dn_worker_encode_text(struct dn_worker *worker, const char *te
 DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
+
+/* grammar.c: has the answer keep to a grammar; -ENOENT where it is not kept. */
+DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t number,
+				  struct dn_error *err);
+/*
+ * Before a token is chosen, and behind it. Return: false where the request ended, because the text
+ * cannot go on or the grammar's memory is at its end.
+ */
+bool dn_place_allow(struct dn_worker *worker, struct dn_place *place);
+bool dn_place_accept(struct dn_worker *worker, struct dn_place *place, uint32_t token);
 
 /* A text to be embedded, or a document with its query. */
 struct dn_embed_text {

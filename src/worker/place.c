@@ -24,6 +24,7 @@ void dn_place_free(struct dn_place *place)
 	dn_sequence_free(place->sequence);
 	dn_sampler_free(place->sampler);
 	dn_stop_free(place->stop);
+	dn_matcher_free(place->matcher);
 	free(place->tokens);
 	dn_embed_request_free(place->embed);
 	free(place->lookup);

@@ -563,6 +563,53 @@ static void test_allocates_once(void **unused)
 	dn_sampler_free(sampler);
 }
 
+/* A mask comes before all else: whatever is on, only its tokens are chosen. */
+static void test_allowed(void **unused)
+{
+	enum { VOCABULARY = 200 };
+	const struct dn_logit_bias biases[] = { { 70, -100.0f }, { 3, 100.0f } };
+	const uint64_t one[] = { 0, UINT64_C(1) << 6, 0, 0 };
+	float logits[VOCABULARY];
+
+	(void)unused;
+	for (unsigned int kind = 0; kind < 8; kind++) {
+		struct dn_sampler_options options = plain_options();
+		struct dn_sampler *sampler;
+
+		options.temperature = kind == 0 ? 0.0f : 1.5f;
+		options.top_k = kind == 1 ? 5 : 0;
+		options.typical_p = kind == 2 ? 0.5f : 1.0f;
+		options.xtc_probability = kind == 3 ? 1.0f : 0.0f;
+		options.mirostat = kind > 3 && kind < 6 ? kind - 3 : 0;
+		options.top_n_sigma = kind == 6 ? 1.0f : 0.0f;
+		options.repeat_penalty = kind == 7 ? 1.5f : 1.0f;
+		options.biases = biases;
+		options.n_biases = kind == 6 ? 2 : 0;
+		sampler = new_sampler(&options, VOCABULARY);
+		for (unsigned int i = 0; i < 200; i++) {
+			const uint64_t mask[] = { next() & next(), next(), UINT64_MAX, 0 };
+			struct dn_sample ret;
+			uint32_t token;
+
+			fill(logits, VOCABULARY, i % 12);
+			dn_sampler_allow(sampler, mask, 150);
+			dn_sampler_sample(sampler, logits, 3, 1, &ret);
+			token = ret.token;
+			assert_true(token < 150);
+			assert_true(mask[token / 64] >> (token % 64) & 1);
+			dn_sampler_accept(sampler, token);
+			/* The model's own, of all tokens. */
+			assert_int_equal(ret.n_top, 3);
+		}
+		/* The one that is left, though a bias forbids it. */
+		dn_sampler_allow(sampler, one, VOCABULARY);
+		assert_int_equal(sample(sampler, logits), 70);
+		dn_sampler_allow(sampler, NULL, 0);
+		assert_true(sample(sampler, logits) < VOCABULARY);
+		dn_sampler_free(sampler);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_distribution),	  cmocka_unit_test(test_nothing_possible),
 		cmocka_unit_test(test_one_token),	  cmocka_unit_test(test_logprobs),
 		cmocka_unit_test(test_refuses),		  cmocka_unit_test(test_allocates_once),
+		cmocka_unit_test(test_allowed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 #include <dunlin/channel.h>
+#include <dunlin/grammar.h>
 
 #include "channel/channel.h"
 #include "unit/failing-malloc.h"
@@ -305,8 +306,8 @@ static void test_score_matches_logits(void **state)
 static void test_requests_without_model(void **state)
 {
 	static const enum dn_frame_type types[] = {
-		DN_FRAME_DESCRIBE, DN_FRAME_TOKENIZE, DN_FRAME_DETOKENIZE,
-		DN_FRAME_SUBMIT,   DN_FRAME_SNAPSHOT, DN_FRAME_FORGET,
+		DN_FRAME_DESCRIBE, DN_FRAME_TOKENIZE, DN_FRAME_DETOKENIZE, DN_FRAME_SUBMIT,
+		DN_FRAME_SNAPSHOT, DN_FRAME_FORGET,   DN_FRAME_GRAMMAR,
 	};
 	struct peer peer;
 	struct dn_frame frame;
@@ -318,6 +319,8 @@ static void test_requests_without_model(void **state)
 			peer_submit(&peer, &frame, 0, 1);
 		else
 			peer_begin(&peer, &frame, types[i]);
+		if (types[i] == DN_FRAME_GRAMMAR)
+			frame.u.grammar.kind = DN_GRAMMAR_JSON;
 		if (types[i] == DN_FRAME_SNAPSHOT || types[i] == DN_FRAME_FORGET)
 			frame.u.sequence.kept = 1;
 		peer_send(&peer, &frame, NULL, 0);
@@ -475,7 +478,7 @@ static void test_frame_fields(void **state)
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_FROM_WORKER, false, &err), -EBADMSG);
 	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
 	REFUSED(version, 1, "version 1");
-	REFUSED(version, 4, "version 4");
+	REFUSED(version, DN_CHANNEL_VERSION + 1, "version");
 	REFUSED(type, 0, "type 0");
 	REFUSED(type, 99, "type 99");
 	REFUSED(type, DN_FRAME_DONE, "type 106");
@@ -502,6 +505,36 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.repeat_penalty, 0, "repeat_penalty");
 	REFUSED(u.submit.frequency_penalty, -INFINITY, "frequency_penalty");
 	REFUSED(u.submit.presence_penalty, 1e30F, "presence_penalty");
+}
+
+static void grammar_frame(struct dn_frame *frame, uint32_t kind, uint64_t attachment)
+{
+	dn_frame_init(frame, DN_FRAME_GRAMMAR, 1);
+	frame->u.grammar.kind = kind;
+	frame->attachment = attachment;
+}
+
+static void test_frame_grammar(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	grammar_frame(&frame, DN_GRAMMAR_JSON, 0);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
+	frame.u.grammar.reserved = 1;
+	refuse(&frame, "reserved");
+	grammar_frame(&frame, 0, 0);
+	refuse(&frame, "kind");
+	grammar_frame(&frame, DN_GRAMMAR_JSON + 1, 0);
+	refuse(&frame, "kind");
+	/* The others have a text. */
+	grammar_frame(&frame, DN_GRAMMAR_GBNF, 0);
+	refuse(&frame, "attachment");
+	grammar_frame(&frame, DN_GRAMMAR_SCHEMA, DN_GRAMMAR_TEXT_MAX);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), 0);
+	frame.attachment++;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, true, &err), -EBADMSG);
 }
 
 static void test_frame_samplers(void **state)
@@ -749,6 +782,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frame_fields),
 		cmocka_unit_test(test_frame_submit),
+		cmocka_unit_test(test_frame_grammar),
 		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
 		cmocka_unit_test(test_frames_from_worker),

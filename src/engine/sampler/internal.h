@@ -25,7 +25,9 @@ struct dn_sampler {
 	struct dn_logit_bias biases[DN_LOGIT_BIAS_MAX];
 	uint32_t vocabulary;
 	uint64_t random[4];
-	double surprise_limit; /* mirostat's mu, in bits */
+	const uint64_t *allowed; /* NULL: all */
+	uint32_t n_allowed;	 /* tokens that it is about; others are not allowed */
+	double surprise_limit;	 /* mirostat's mu, in bits */
 	struct dn_dry dry;
 	/* The last tokens, and how often each token is among them. */
 	uint32_t recent[DN_PENALTY_LAST_MAX];
@@ -68,6 +70,8 @@ DN_MUST_CHECK int dn_sampler_check(const struct dn_sampler_options *options, uin
 bool dn_has_penalties(const struct dn_sampler *sampler);
 void dn_apply_penalties(struct dn_sampler *sampler);
 void dn_apply_biases(struct dn_sampler *sampler);
+/* Those that are not allowed become minus infinity. */
+void dn_apply_mask(struct dn_sampler *sampler);
 
 /* Filters that may leave out the most likely token; whether they are on. */
 static inline bool dn_is_typical(const struct dn_sampler_options *options)

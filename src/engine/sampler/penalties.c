@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Biases, and penalties of recent tokens. */
+/* Masks, biases, and penalties of recent tokens. */
 
 #include <float.h>
 #include <math.h>
@@ -54,5 +54,28 @@ void dn_apply_biases(struct dn_sampler *sampler)
 		float sum = *logit + bias->bias;
 
 		*logit = bias->bias <= -100.0f ? -INFINITY : DN_MIN(sum, FLT_MAX);
+	}
+}
+
+void dn_apply_mask(struct dn_sampler *sampler)
+{
+	const uint32_t end = DN_MIN(sampler->n_allowed, sampler->vocabulary);
+
+	for (uint32_t i = end; i < sampler->vocabulary; i++)
+		sampler->logits[i] = -INFINITY;
+	for (uint32_t at = 0; at < end; at += 64) {
+		const uint32_t n = DN_MIN(end - at, 64U);
+		uint64_t forbidden = ~sampler->allowed[at / 64];
+
+		if (n < 64)
+			forbidden &= (UINT64_C(1) << n) - 1;
+		/* Of most words all are allowed, or few. */
+		if (forbidden == UINT64_MAX)
+			for (uint32_t i = 0; i < 64; i++)
+				sampler->logits[at + i] = -INFINITY;
+		else
+			for (; forbidden; forbidden &= forbidden - 1)
+				sampler->logits[at + (uint32_t)__builtin_ctzll(forbidden)] =
+					-INFINITY;
 	}
 }

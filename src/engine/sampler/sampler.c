@@ -191,6 +191,23 @@ static bool is_argmax(const struct dn_sampler *sampler)
 	       !dn_is_typical(options) && !dn_is_xtc(options);
 }
 
+void dn_sampler_allow(struct dn_sampler *sampler, const uint64_t *mask, uint32_t n_tokens)
+{
+	sampler->allowed = mask;
+	sampler->n_allowed = n_tokens;
+}
+
+/* Where no token is possible the first is as good as any. */
+static uint32_t first_allowed(const struct dn_sampler *sampler)
+{
+	const uint32_t end = DN_MIN(sampler->n_allowed, sampler->vocabulary);
+
+	for (uint32_t i = 0; sampler->allowed && i < end; i++)
+		if (sampler->allowed[i / 64] >> (i % 64) & 1)
+			return i;
+	return 0;
+}
+
 static uint32_t choose(struct dn_sampler *sampler, const float *logits)
 {
 	struct dn_view view = {
@@ -201,21 +218,22 @@ static uint32_t choose(struct dn_sampler *sampler, const float *logits)
 	double temperature;
 	uint32_t best;
 
-	if (is_argmax(sampler)) {
+	if (!sampler->allowed && is_argmax(sampler)) {
 		best = dn_logits_argmax(logits, sampler->vocabulary, &view.max);
 		if (view.max > -INFINITY && view.max < INFINITY)
 			return best;
 	}
 	dn_logits_clean(logits, sampler->logits, sampler->vocabulary);
+	if (sampler->allowed)
+		dn_apply_mask(sampler);
 	dn_apply_biases(sampler);
 	if (dn_has_penalties(sampler))
 		dn_apply_penalties(sampler);
 	if (dn_dry_applies(&sampler->dry))
 		dn_dry_apply(&sampler->dry, sampler->logits);
 	best = dn_logits_argmax(sampler->logits, sampler->vocabulary, &view.max);
-	/* Where no token is possible the first is as good as any. */
 	if (!(view.max > -INFINITY))
-		return 0;
+		return first_allowed(sampler);
 	if (sampler->options.mirostat)
 		return sampler->options.temperature > 0.0f ? dn_mirostat(sampler, &view) : best;
 	dn_filter(sampler, &view);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <dunlin/grammar.h>
+
 #include "server/front/generation.h"
 
 #define MS UINT64_C(1000000)
@@ -209,9 +211,6 @@ static bool read_stream_options(struct dn_generation *g, const json_t *body,
 
 static bool check_unsupported(const json_t *body, struct dn_api_error *error)
 {
-	const json_t *format = json_object_get(body, "response_format");
-	const char *type = json_string_value(json_object_get(format, "type"));
-
 	for (size_t i = 0; i < DN_ARRAY_SIZE(unsupported); i++) {
 		const json_t *value = json_object_get(body, unsupported[i]);
 
@@ -220,10 +219,65 @@ static bool check_unsupported(const json_t *body, struct dn_api_error *error)
 			return dn_api_bad(error, unsupported[i], "this server does not do '%s'",
 					  unsupported[i]);
 	}
-	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
-		return dn_api_bad(error, "response_format",
-				  "this server does 'text' alone as 'response_format'");
 	return true;
+}
+
+/* Takes @text over, which is the model's worker's to read. */
+static bool set_grammar(struct dn_generation *g, enum dn_grammar_kind kind, const char *field,
+			char *text, struct dn_api_error *error)
+{
+	if (g->grammar.kind) {
+		free(text);
+		return dn_api_bad(error, field,
+				  "'grammar' and 'response_format' do not go together");
+	}
+	if (!text && kind != DN_GRAMMAR_JSON)
+		return dn_api_fail(error, 503, NULL, "out of memory");
+	g->grammar.kind = kind;
+	g->grammar_text = text;
+	g->grammar_field = field;
+	if (text && (strlen(text) == 0 || strlen(text) > DN_GRAMMAR_TEXT_MAX))
+		return dn_api_bad(error, field, "a grammar is of 1 to %zu bytes",
+				  DN_GRAMMAR_TEXT_MAX);
+	return true;
+}
+
+static bool read_grammar(struct dn_generation *g, const json_t *grammar, struct dn_api_error *error)
+{
+	if (!grammar || json_is_null(grammar) ||
+	    (json_is_string(grammar) && json_string_length(grammar) == 0))
+		return true;
+	if (!json_is_string(grammar) ||
+	    strlen(json_string_value(grammar)) != json_string_length(grammar))
+		return dn_api_bad(error, "grammar", "'grammar' is to be a text (GBNF)");
+	return set_grammar(g, DN_GRAMMAR_GBNF, "grammar", strdup(json_string_value(grammar)),
+			   error);
+}
+
+static bool read_schema(struct dn_generation *g, const json_t *schema, struct dn_api_error *error)
+{
+	if (!json_is_object(schema) && !json_is_boolean(schema))
+		return dn_api_bad(error, "response_format",
+				  "the schema of 'response_format' is to be an object");
+	return set_grammar(g, DN_GRAMMAR_SCHEMA, "response_format",
+			   json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY), error);
+}
+
+static bool read_format(struct dn_generation *g, const json_t *format, struct dn_api_error *error)
+{
+	const char *type = json_string_value(json_object_get(format, "type"));
+	const json_t *of = json_object_get(format, "json_schema");
+	const json_t *schema = json_object_get(format, "schema");
+
+	if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0))
+		return true;
+	if (type && strcmp(type, "json_object") == 0)
+		return schema ? read_schema(g, schema, error)
+			      : set_grammar(g, DN_GRAMMAR_JSON, "response_format", NULL, error);
+	if (type && strcmp(type, "json_schema") == 0)
+		return read_schema(g, of ? json_object_get(of, "schema") : schema, error);
+	return dn_api_bad(error, "response_format",
+			  "'response_format' is of type 'text', 'json_object' or 'json_schema'");
 }
 
 bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_error *error)
@@ -253,6 +307,8 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 	    !read_biases(&g->submit, json_object_get(body, "logit_bias"), error) ||
 	    !read_seed(&g->submit, json_object_get(body, "seed"), error) ||
 	    !read_speculation(&g->submit, json_object_get(body, "speculation"), error) ||
+	    !read_grammar(g, json_object_get(body, "grammar"), error) ||
+	    !read_format(g, json_object_get(body, "response_format"), error) ||
 	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
 	    (g->format->read_logprobs && !g->format->read_logprobs(g, body, error)) ||
 	    (g->format->chat && !dn_tools_read(body, &g->tools, error)))

@@ -39,6 +39,7 @@ void dn_generation_free(struct dn_generation *g)
 	drop_prompts(g);
 	json_decref(g->body);
 	json_decref(g->given);
+	free(g->grammar_text);
 	free(g);
 }
 
@@ -119,6 +120,24 @@ static bool attach(const struct dn_prompt *prompt, struct dn_ask *ask, struct dn
 	return true;
 }
 
+static bool attach_grammar(const struct dn_generation *g, struct dn_ask *ask,
+			   struct dn_api_error *error)
+{
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (!g->grammar.kind)
+		return true;
+	ask->grammar = g->grammar;
+	ask->grammar_field = g->grammar_field;
+	ask->grammar_size = g->grammar_text ? strlen(g->grammar_text) : 0;
+	if (dn_attach(g->grammar_text, ask->grammar_size, &ask->grammar_text, &err) < 0) {
+		close(ask->attachment);
+		ask->attachment = -1;
+		return dn_api_fail(error, 503, "overloaded", "%s", err.message);
+	}
+	return true;
+}
+
 static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error *error)
 {
 	struct dn_choice *choice = &g->choices[at];
@@ -135,7 +154,8 @@ static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error
 	choice->ask.got = dn_generation_got;
 	choice->ask.failed = ask_failed;
 	choice->ask.owner = choice;
-	return attach(prompt, &choice->ask, error) && dn_models_ask(g->model, &choice->ask, error);
+	return attach(prompt, &choice->ask, error) && attach_grammar(g, &choice->ask, error) &&
+	       dn_models_ask(g->model, &choice->ask, error);
 }
 
 static void ask_all(struct dn_generation *g)
@@ -243,7 +263,7 @@ static bool begin_choices(struct dn_generation *g, struct dn_api_error *error)
 
 		choice->generation = g;
 		choice->index = i;
-		choice->ask.attachment = -1;
+		choice->ask.attachment = choice->ask.grammar_text = -1;
 		choice->text.max = choice->reasoning.max = (size_t)64 << 20;
 		choice->calls = json_array();
 		choice->items = json_array();

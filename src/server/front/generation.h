@@ -119,7 +119,10 @@ struct dn_generation {
 	json_t *given;
 	json_t *body;
 	struct dn_ask question;
-	struct dn_frame_submit submit;
+	struct dn_frame_submit submit;	 /* what all choices have in common */
+	struct dn_frame_grammar grammar; /* kind 0: none */
+	char *grammar_text;		 /* owned */
+	const char *grammar_field;
 	struct dn_tools tools;
 	bool in_reasoning;
 	struct dn_prompt prompts[DN_CHOICES_MAX];

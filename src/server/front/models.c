@@ -3,6 +3,7 @@
 #include "server/front/models.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -209,7 +210,9 @@ static void close_attachment(struct dn_ask *ask)
 {
 	if (ask->attachment >= 0)
 		close(ask->attachment);
-	ask->attachment = -1;
+	if (ask->grammar.kind && ask->grammar_text >= 0)
+		close(ask->grammar_text);
+	ask->attachment = ask->grammar_text = -1;
 }
 
 static void fail(struct dn_ask *ask, const struct dn_api_error *error)
@@ -275,6 +278,18 @@ static struct dn_ask *next_waiting(const struct dn_model_link *model)
 	return best;
 }
 
+/* The worker has it when the SUBMIT comes. READY is nothing to wait for, an error ends the ask. */
+static void send_grammar(struct dn_model_link *model, struct dn_ask *ask)
+{
+	struct dn_frame frame;
+
+	dn_frame_init(&frame, DN_FRAME_GRAMMAR, ++model->last_request);
+	frame.u.grammar = ask->grammar;
+	frame.attachment = ask->grammar_size;
+	ask->frame.u.submit.grammar = frame.request;
+	send_frame(model, &frame, dn_steal_fd(&ask->grammar_text));
+}
+
 static void submit(struct dn_model_link *model, struct dn_ask *ask)
 {
 	unlink_ask(ask);
@@ -285,6 +300,8 @@ static void submit(struct dn_model_link *model, struct dn_ask *ask)
 		ask->after->before = ask;
 	model->first_active = ask;
 	model->n_active++;
+	if (ask->grammar.kind)
+		send_grammar(model, ask);
 	ask->frame.request = ++model->last_request;
 	send_frame(model, &ask->frame, dn_steal_fd(&ask->attachment));
 }
@@ -450,12 +467,26 @@ static bool is_last(const struct dn_frame *frame)
 	}
 }
 
-static struct dn_ask *find_ask(struct dn_model_link *model, uint64_t request)
+/* @frame may be about a grammar of the ask, where it is an error. */
+static struct dn_ask *find_ask(struct dn_model_link *model, const struct dn_frame *frame)
 {
 	for (struct dn_ask *ask = model->first_active; ask; ask = ask->after)
-		if (ask->frame.request == request)
+		if (ask->frame.request == frame->request ||
+		    (frame->type == DN_FRAME_ERROR && ask->grammar.kind &&
+		     ask->frame.u.submit.grammar == frame->request))
 			return ask;
 	return NULL;
+}
+
+static void explain(const struct dn_ask *ask, const struct dn_frame *frame,
+		    struct dn_api_error *error)
+{
+	dn_api_from_worker(&frame->u.error, error);
+	if (ask->frame.request == frame->request)
+		return;
+	if (frame->u.error.code == E2BIG)
+		error->code = NULL; /* it is not the prompt that is too long */
+	(void)snprintf(error->param, sizeof(error->param), "%s", ask->grammar_field);
 }
 
 static void take_frame(struct dn_model_link *model, const struct dn_frame *frame, int fd)
@@ -473,7 +504,7 @@ static void take_frame(struct dn_model_link *model, const struct dn_frame *frame
 		models->upwards.step(models->upwards.context, model->number, &frame->u.step);
 		return;
 	}
-	ask = find_ask(model, frame->request);
+	ask = find_ask(model, frame);
 	/* Of what was cancelled. */
 	if (!ask)
 		return;
@@ -483,7 +514,7 @@ static void take_frame(struct dn_model_link *model, const struct dn_frame *frame
 	if (frame->type == DN_FRAME_ERROR) {
 		struct dn_api_error error;
 
-		dn_api_from_worker(&frame->u.error, &error);
+		explain(ask, frame, &error);
 		ask->failed(ask, &error);
 	} else {
 		ask->got(ask, frame, fd, last);

@@ -38,6 +38,9 @@ struct dn_models_upwards {
 /**
  * struct dn_ask - zeroed, and then filled by its owner, who keeps it until it ends
  * @frame: type and body; dn_models_ask() gives it its number
+ * @grammar, @grammar_text: a GRAMMAR that is sent right before @frame, a SUBMIT, and its attachment,
+ *	as @attachment; its kind 0: none
+ * @grammar_field: of the request, for errors
  * @attachment: owned by the ask from dn_models_ask() on; -1: none
  * @priority, @client: for whose turn it is while it waits
  * @deadline_ns: when waiting makes no sense any more; 0: never
@@ -47,6 +50,10 @@ struct dn_models_upwards {
 struct dn_ask {
 	struct dn_frame frame;
 	int attachment;
+	struct dn_frame_grammar grammar;
+	uint64_t grammar_size;
+	int grammar_text;
+	const char *grammar_field;
 	uint32_t priority;
 	uint64_t client;
 	uint64_t deadline_ns;

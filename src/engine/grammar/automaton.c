@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "engine/grammar/automaton.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/grammar/store.h"
+
+/* Stacks that one byte may lead to, those in between too: a grammar with more is too ambiguous. */
+#define CLOSURE_MAX 4096
+/* Loops in loops that what is local has. */
+#define LOCAL_LOOPS 8
+
+/* Stacks that are still to be looked at, and those that wait for a byte. */
+struct closure {
+	struct dn_store *store;
+	const struct dn_graph *graph;
+	uint32_t todo[CLOSURE_MAX];
+	uint32_t n_todo;
+	uint32_t n_seen;
+	uint32_t members[CLOSURE_MAX];
+	uint32_t n_members;
+	bool ambiguous;
+};
+
+static int add(struct closure *closure, int32_t stack)
+{
+	struct dn_stack *top;
+
+	if (stack < 0)
+		return stack;
+	top = &closure->store->stacks[stack];
+	if (top->seen == closure->store->closure)
+		return 0;
+	top->seen = closure->store->closure;
+	if (closure->n_seen == CLOSURE_MAX) {
+		closure->ambiguous = true;
+		return 0;
+	}
+	closure->n_seen++;
+	closure->todo[closure->n_todo++] = (uint32_t)stack;
+	return 0;
+}
+
+/* Where @node comes to be read above @parent. */
+static int add_node(struct closure *closure, uint32_t node, uint32_t count, uint32_t parent)
+{
+	if (closure->graph->dead[node])
+		return 0;
+	return add(closure, dn_store_stack(closure->store, node, count, parent));
+}
+
+/* A loop whose body was read @count times. */
+static int loop(struct closure *closure, uint32_t at, uint32_t count, uint32_t parent)
+{
+	const struct dn_node *node = &closure->graph->nodes[at];
+	int32_t frame;
+	int r = 0;
+
+	/* What is beyond the least number tells nothing where there is no largest. */
+	if (node->max == UINT32_MAX)
+		count = DN_MIN(count, node->min);
+	if (count >= node->min)
+		r = add_node(closure, node->b, 0, parent);
+	if (r < 0 || count >= node->max || closure->graph->dead[node->a])
+		return r;
+	frame = dn_store_stack(closure->store, at, count, parent);
+	return frame < 0 ? frame : add_node(closure, node->a, 0, (uint32_t)frame);
+}
+
+static int leave(struct closure *closure, uint32_t parent)
+{
+	struct dn_stack below;
+
+	if (parent == DN_STACK_BOTTOM || parent == DN_STACK_UNKNOWN)
+		return add(closure, (int32_t)parent);
+	below = closure->store->stacks[parent];
+	if (dn_stack_is_loop(closure->graph, &below))
+		return loop(closure, below.node, below.count + 1, below.parent);
+	return add_node(closure, below.node, 0, below.parent);
+}
+
+static int call(struct closure *closure, const struct dn_node *node, uint32_t parent)
+{
+	int32_t frame = (int32_t)parent;
+
+	/* A call that is a rule's last needs no way back to it. */
+	if (node->b != DN_NODE_END)
+		frame = dn_store_stack(closure->store, node->b, DN_COUNT_NONE, parent);
+	if (frame < 0)
+		return frame;
+	return add_node(closure, closure->graph->starts[node->a], 0, (uint32_t)frame);
+}
+
+static int look(struct closure *closure, uint32_t stack)
+{
+	const struct dn_stack top = closure->store->stacks[stack];
+	const struct dn_node *node = &closure->graph->nodes[top.node];
+	int r;
+
+	if (stack == DN_STACK_BOTTOM || stack == DN_STACK_UNKNOWN) {
+		closure->members[closure->n_members++] = stack;
+		return 0;
+	}
+	switch (node->kind) {
+	case DN_NODE_BYTE:
+		closure->members[closure->n_members++] = stack;
+		return 0;
+	case DN_NODE_SPLIT:
+		r = add_node(closure, node->a, 0, top.parent);
+		return r < 0 ? r : add_node(closure, node->b, 0, top.parent);
+	case DN_NODE_CALL:
+		return closure->graph->dead[node->b] ? 0 : call(closure, node, top.parent);
+	case DN_NODE_LOOP:
+		return loop(closure, top.node, 0, top.parent);
+	case DN_NODE_IS_END:
+		return leave(closure, top.parent);
+	default:
+		return 0;
+	}
+}
+
+/* The state of all that can be reached without a byte; too much of it is none. */
+static int32_t close_state(struct closure *closure)
+{
+	int r;
+
+	while (closure->n_todo > 0) {
+		r = look(closure, closure->todo[--closure->n_todo]);
+		if (r < 0)
+			return r;
+	}
+	return closure->ambiguous
+		       ? DN_STATE_DEAD
+		       : dn_store_state(closure->store, closure->members, closure->n_members);
+}
+
+static void begin(struct closure *closure, const struct dn_automaton *automaton)
+{
+	closure->store = automaton->store;
+	closure->graph = automaton->graph;
+	closure->n_todo = closure->n_seen = closure->n_members = 0;
+	closure->ambiguous = false;
+	closure->store->closure++;
+}
+
+static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
+{
+	struct dn_store *store = automaton->store;
+	const struct dn_graph *graph = automaton->graph;
+	const uint32_t first = store->states[state].first;
+	const uint32_t n = store->states[state].n;
+	struct closure closure;
+	int r;
+
+	begin(&closure, automaton);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct dn_stack top = store->stacks[store->members[first + i]];
+		const struct dn_node *node = &graph->nodes[top.node];
+
+		if (node->kind != DN_NODE_BYTE || !dn_byte_set_has(&graph->sets[node->a], byte))
+			continue;
+		r = add_node(&closure, node->b, 0, top.parent);
+		if (r < 0)
+			return r;
+	}
+	return close_state(&closure);
+}
+
+int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
+{
+	uint16_t *row = automaton->store->states[state].row;
+	int32_t next;
+
+	if (DN_LIKELY(row && row[byte] != DN_STATE_ASK))
+		return row[byte];
+	row = dn_store_row(automaton->store, state);
+	if (!row)
+		return -ENOMEM;
+	next = step_new(automaton, state, byte);
+	if (next >= 0)
+		row[byte] = (uint16_t)next;
+	return next;
+}
+
+int dn_automaton_begin(struct dn_automaton *automaton, struct dn_root *root)
+{
+	struct closure closure;
+	int32_t state;
+	int r;
+
+	begin(&closure, automaton);
+	r = add_node(&closure, automaton->graph->starts[0], 0, DN_STACK_BOTTOM);
+	state = r < 0 ? r : close_state(&closure);
+	if (state < 0)
+		return state;
+	dn_automaton_hold(automaton, root, (uint32_t)state);
+	return 0;
+}
+
+/* A count that tokens of @length bytes cannot tell from @count. */
+static uint32_t cut_count(const struct dn_node *node, uint32_t count, uint32_t length)
+{
+	if (node->kind != DN_NODE_LOOP || count == DN_COUNT_NONE ||
+	    (node->max != UINT32_MAX && node->max - count <= length))
+		return count;
+	if (count >= node->min)
+		return node->min;
+	return node->min - count > length ? 0 : count;
+}
+
+/* From the lowest that is not cut yet up to @stack; deep ones take no deep calls. */
+static int32_t cut_deep(struct dn_automaton *automaton, uint32_t stack, uint32_t k)
+{
+	struct dn_store *store = automaton->store;
+	const uint32_t length = automaton->lengths[k];
+	uint32_t at = stack;
+
+	while (store->stacks[store->stacks[at].parent].cut[k] == UINT32_MAX) {
+		store->stacks[store->stacks[at].parent].above = at;
+		at = store->stacks[at].parent;
+	}
+	for (;; at = store->stacks[at].above) {
+		const struct dn_stack it = store->stacks[at];
+		int32_t made;
+
+		made = dn_store_stack(
+			store, it.node,
+			cut_count(&automaton->graph->nodes[it.node], it.count, length),
+			store->stacks[it.parent].cut[k]);
+		if (made < 0)
+			return made;
+		store->stacks[at].cut[k] = (uint32_t)made;
+		store->stacks[made].cut[k] = (uint32_t)made;
+		if (at == stack)
+			return made;
+	}
+}
+
+static int32_t cut_stack(struct dn_automaton *automaton, uint32_t stack, uint32_t k)
+{
+	const uint32_t known = automaton->store->stacks[stack].cut[k];
+
+	return known != UINT32_MAX ? (int32_t)known : cut_deep(automaton, stack, k);
+}
+
+/*
+ * Loops that are being read stay, as many as there may be; the first other place below is where the
+ * rule ends.
+ */
+static int32_t local_stack(struct dn_automaton *automaton, uint32_t stack)
+{
+	struct dn_store *store = automaton->store;
+	uint32_t kept[LOCAL_LOOPS + 1] = { stack };
+	uint32_t below = store->stacks[stack].parent;
+	uint32_t n = 1;
+	int32_t made;
+
+	if (store->stacks[stack].local != UINT32_MAX)
+		return (int32_t)store->stacks[stack].local;
+	while (below > DN_STACK_UNKNOWN && n <= LOCAL_LOOPS &&
+	       dn_stack_is_loop(automaton->graph, &store->stacks[below])) {
+		kept[n++] = below;
+		below = store->stacks[below].parent;
+	}
+	made = (int32_t)DN_MIN(below, DN_STACK_UNKNOWN);
+	while (made >= 0 && n-- > 0) {
+		const struct dn_stack it = store->stacks[kept[n]];
+
+		made = dn_store_stack(store, it.node, it.count, (uint32_t)made);
+	}
+	if (made < 0)
+		return made;
+	store->stacks[stack].local = (uint32_t)made;
+	store->stacks[made].local = (uint32_t)made;
+	return made;
+}
+
+/* @k: a class to cut by, or DN_TOKEN_CLASSES: to what is local. */
+static int32_t cut_state(struct dn_automaton *automaton, uint32_t state, uint32_t k)
+{
+	struct dn_store *store = automaton->store;
+	const uint32_t first = store->states[state].first;
+	const uint32_t n = store->states[state].n;
+	uint32_t members[CLOSURE_MAX];
+
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t member = store->members[first + i];
+		const int32_t stack = k == DN_TOKEN_CLASSES ? local_stack(automaton, member)
+							    : cut_stack(automaton, member, k);
+
+		if (stack < 0)
+			return stack;
+		members[i] = (uint32_t)stack;
+	}
+	return dn_store_state(store, members, n);
+}
+
+int32_t dn_automaton_cut(struct dn_automaton *automaton, uint32_t state, uint32_t token_class)
+{
+	return cut_state(automaton, state, token_class);
+}
+
+int32_t dn_automaton_local(struct dn_automaton *automaton, uint32_t state)
+{
+	return cut_state(automaton, state, DN_TOKEN_CLASSES);
+}
+
+struct dn_state *dn_automaton_state(const struct dn_automaton *automaton, uint32_t state)
+{
+	return &automaton->store->states[state];
+}
+
+/* The two of the bottom are the least numbers, and members are in order. */
+static bool has_member(const struct dn_automaton *automaton, uint32_t state, uint32_t stack)
+{
+	const struct dn_state *it = &automaton->store->states[state];
+	const uint32_t *members = automaton->store->members + it->first;
+
+	return (it->n > 0 && members[0] == stack) || (it->n > 1 && members[1] == stack);
+}
+
+bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state)
+{
+	return has_member(automaton, state, DN_STACK_BOTTOM);
+}
+
+bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state)
+{
+	return dn_automaton_may_end(automaton, state) && automaton->store->states[state].n == 1;
+}
+
+bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state)
+{
+	return has_member(automaton, state, DN_STACK_UNKNOWN);
+}
+
+void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uint32_t state)
+{
+	root->state = state;
+	root->next = automaton->roots;
+	automaton->roots = root;
+}
+
+void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root)
+{
+	struct dn_root **at = &automaton->roots;
+
+	while (*at && *at != root)
+		at = &(*at)->next;
+	if (*at)
+		*at = root->next;
+}
+
+/* The number that a stack of the old store has in the new one; what is below it goes first. */
+static int32_t carry_stack(struct dn_store *old, struct dn_store *store, uint32_t *numbers,
+			   uint32_t stack)
+{
+	uint32_t at = stack;
+
+	if (numbers[stack] != UINT32_MAX)
+		return (int32_t)numbers[stack];
+	while (numbers[old->stacks[at].parent] == UINT32_MAX) {
+		old->stacks[old->stacks[at].parent].above = at;
+		at = old->stacks[at].parent;
+	}
+	for (;; at = old->stacks[at].above) {
+		const struct dn_stack *it = &old->stacks[at];
+		const int32_t made =
+			dn_store_stack(store, it->node, it->count, numbers[it->parent]);
+
+		if (made < 0)
+			return made;
+		numbers[at] = (uint32_t)made;
+		if (at == stack)
+			return made;
+	}
+}
+
+static int32_t carry_state(struct dn_store *old, struct dn_store *store, uint32_t *numbers,
+			   uint32_t state)
+{
+	uint32_t members[CLOSURE_MAX];
+
+	for (uint32_t i = 0; i < old->states[state].n; i++) {
+		const int32_t stack = carry_stack(old, store, numbers,
+						  old->members[old->states[state].first + i]);
+
+		if (stack < 0)
+			return stack;
+		members[i] = (uint32_t)stack;
+	}
+	return dn_store_state(store, members, old->states[state].n);
+}
+
+int dn_automaton_compact(struct dn_automaton *automaton)
+{
+	struct dn_store *old = automaton->store;
+	struct dn_store *store = dn_store_new();
+	DN_AUTO_FREE uint32_t *numbers = malloc(old->n_stacks * sizeof(*numbers));
+	DN_AUTO_FREE uint32_t *states = malloc(old->n_states * sizeof(*states));
+
+	if (!store || !numbers || !states) {
+		dn_store_free(store);
+		return -ENOMEM;
+	}
+	memset(numbers, 0xff, old->n_stacks * sizeof(*numbers));
+	numbers[DN_STACK_BOTTOM] = DN_STACK_BOTTOM;
+	numbers[DN_STACK_UNKNOWN] = DN_STACK_UNKNOWN;
+	/* First all of them, so that a failure changes nothing. */
+	for (struct dn_root *root = automaton->roots; root; root = root->next) {
+		const int32_t state = carry_state(old, store, numbers, root->state);
+
+		if (state < 0) {
+			dn_store_free(store);
+			return -ENOMEM;
+		}
+		states[root->state] = (uint32_t)state;
+	}
+	for (struct dn_root *root = automaton->roots; root; root = root->next)
+		root->state = states[root->state];
+	dn_store_free(old);
+	automaton->store = store;
+	automaton->mask_bytes = 0;
+	return 0;
+}
+
+int dn_automaton_init(struct dn_automaton *automaton, const struct dn_graph *graph,
+		      const uint32_t lengths[DN_TOKEN_CLASSES], struct dn_error *err)
+{
+	*automaton = (struct dn_automaton){ .graph = graph, .store = dn_store_new() };
+	memcpy(automaton->lengths, lengths, sizeof(automaton->lengths));
+	if (!automaton->store)
+		return dn_error_memory(err, "a grammar's states", sizeof(struct dn_store));
+	return 0;
+}
+
+void dn_automaton_done(struct dn_automaton *automaton)
+{
+	automaton->store = dn_store_free(automaton->store);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* Values that a schema lists ("enum", "const"), against all else that it says. */
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/grammar/schema.h"
+
+uint32_t dn_schema_type(const json_t *value)
+{
+	switch (json_typeof(value)) {
+	case JSON_NULL:
+		return DN_TYPE_NULL;
+	case JSON_TRUE:
+	case JSON_FALSE:
+		return DN_TYPE_BOOLEAN;
+	case JSON_INTEGER:
+		return DN_TYPE_INTEGER;
+	case JSON_REAL:
+		return trunc(json_real_value(value)) == json_real_value(value) ? DN_TYPE_INTEGER
+									       : DN_TYPE_FRACTION;
+	case JSON_STRING:
+		return DN_TYPE_STRING;
+	case JSON_ARRAY:
+		return DN_TYPE_ARRAY;
+	case JSON_OBJECT:
+		return DN_TYPE_OBJECT;
+	}
+	return 0;
+}
+
+static size_t count_points(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text != '\0'; text++)
+		n += ((uint8_t)*text & 0xc0) != 0x80;
+	return n;
+}
+
+static bool number_fits(const struct dn_shape *shape, double number)
+{
+	if (number < shape->low || (shape->above && number <= shape->low) || number > shape->high ||
+	    (shape->below && number >= shape->high))
+		return false;
+	return !(shape->factor > 0) || fmod(number, shape->factor) == 0;
+}
+
+/* As JSON Schema sees it, where 1.0 is 1. */
+static bool is_equal(const json_t *a, const json_t *b)
+{
+	if (json_is_number(a) && json_is_number(b))
+		return json_number_value(a) == json_number_value(b);
+	return json_equal(a, b);
+}
+
+static bool is_listed(const json_t *schema, const json_t *value)
+{
+	const json_t *list = json_object_get(schema, "enum");
+	const json_t *one = json_object_get(schema, "const");
+	bool listed = !list;
+
+	for (size_t i = 0; i < json_array_size(list); i++)
+		listed |= is_equal(json_array_get(list, i), value);
+	return listed && (!one || is_equal(one, value));
+}
+
+/* What says something of objects or lists. */
+static const char *says_more(const struct dn_all *all)
+{
+	static const char *const keywords[] = { "properties",	 "required", "additionalProperties",
+						"propertyNames", "items",    "prefixItems" };
+
+	for (uint32_t i = 0; i < all->n; i++)
+		for (size_t k = 0; k < DN_ARRAY_SIZE(keywords); k++)
+			if (json_object_get(all->schemas[i], keywords[k]))
+				return keywords[k];
+	return NULL;
+}
+
+int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
+		   const struct dn_shape *shape, const json_t *value)
+{
+	const uint32_t type = dn_schema_type(value);
+
+	if (!(type & shape->said))
+		return 0;
+	for (uint32_t i = 0; i < all->n; i++)
+		if (!is_listed(all->schemas[i], value))
+			return 0;
+	if (json_is_number(value))
+		return number_fits(shape, json_number_value(value));
+	if (json_is_string(value)) {
+		const size_t n = count_points(json_string_value(value));
+
+		if (shape->pattern)
+			return dn_schema_unsupported(reader, shape->where, "pattern",
+						     "beside 'enum' or 'const'");
+		return n >= shape->min_length && n <= shape->max_length;
+	}
+	if ((type & (DN_TYPE_ARRAY | DN_TYPE_OBJECT)) && says_more(all))
+		return dn_schema_unsupported(reader, shape->where, says_more(all),
+					     "beside values of 'enum' or 'const' that have it");
+	if (json_is_array(value))
+		return json_array_size(value) >= shape->min_items &&
+		       json_array_size(value) <= shape->max_items;
+	if (json_is_object(value))
+		return json_object_size(value) >= shape->min_properties &&
+		       json_object_size(value) <= shape->max_properties;
+	return 1;
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "engine/grammar/schema.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "engine/grammar/grammar.h"
+
+#define KNOWN_SLOTS (4 * DN_RULES_MAX)
+
+/* A rule by the schemas it is of: @keys has those, NULL, and what was chosen. */
+struct dn_known {
+	uint32_t rule;
+	uint32_t n;
+	const json_t **keys;
+};
+
+/* Writes where @schema is below @at into @pointer. */
+static bool find_place(const json_t *at, const json_t *schema, struct dn_buffer *pointer)
+{
+	const size_t before = pointer->size;
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	if (at == schema)
+		return true;
+	json_object_foreach((json_t *)at, key, value)
+	{
+		if (dn_buffer_printf(pointer, "/%s", key) >= 0 &&
+		    find_place(value, schema, pointer))
+			return true;
+		pointer->size = before;
+	}
+	json_array_foreach(at, i, value)
+	{
+		if (dn_buffer_printf(pointer, "/%zu", i) >= 0 && find_place(value, schema, pointer))
+			return true;
+		pointer->size = before;
+	}
+	return false;
+}
+
+static int say(struct dn_schema_reader *reader, int code, const json_t *schema, const char *keyword,
+	       const char *what)
+{
+	DN_AUTO_BUFFER struct dn_buffer pointer = DN_BUFFER_INIT(4096);
+
+	if (dn_buffer_append(&pointer, "#", 1) < 0)
+		return dn_error_memory(reader->err, "a message", 1);
+	(void)find_place(reader->root, schema, &pointer);
+	pointer.data[pointer.size] = '\0';
+	return dn_error_set(reader->err, code, "schema: '%.64s' at %.200s %s", keyword,
+			    pointer.data, what);
+}
+
+int dn_schema_wrong(struct dn_schema_reader *reader, const json_t *schema, const char *keyword,
+		    const char *what)
+{
+	return say(reader, EINVAL, schema, keyword, what);
+}
+
+int dn_schema_unsupported(struct dn_schema_reader *reader, const json_t *schema,
+			  const char *keyword, const char *how)
+{
+	char what[160];
+
+	(void)snprintf(what, sizeof(what), "is not supported%s%.100s", how ? " " : "",
+		       how ? how : "");
+	return say(reader, ENOTSUP, schema, keyword, what);
+}
+
+/* Adds the texts of @values that keep to all else that is said. */
+static struct dn_expr *listed(struct dn_schema_reader *reader, const struct dn_all *all,
+			      const struct dn_shape *shape, int *ret)
+{
+	const size_t n = shape->is_const ? 1 : json_array_size(shape->values);
+	struct dn_expr *expr = dn_expr_never(reader->exprs);
+
+	for (size_t i = 0; i < n; i++) {
+		const json_t *value =
+			shape->is_const ? shape->values : json_array_get(shape->values, i);
+		const int fits = dn_schema_fits(reader, all, shape, value);
+		char *text;
+
+		if (fits < 0) {
+			*ret = fits;
+			return NULL;
+		}
+		if (!fits)
+			continue;
+		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		if (!text) {
+			*ret = dn_error_memory(reader->err, "a value", 0);
+			return NULL;
+		}
+		expr = dn_expr_choice(reader->exprs, expr, dn_expr_text(reader->exprs, text));
+		free(text);
+	}
+	return expr;
+}
+
+static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
+{
+	struct dn_exprs *exprs = reader->exprs;
+	struct dn_expr *expr = dn_expr_never(exprs);
+	struct dn_shape shape;
+
+	if (all->n == 0)
+		return dn_json_value(&reader->json);
+	*ret = dn_schema_shape(reader, all, &shape);
+	if (*ret < 0)
+		return NULL;
+	if (shape.values)
+		return listed(reader, all, &shape, ret);
+	if (shape.types & DN_TYPE_NULL)
+		expr = dn_expr_choice(exprs, expr, dn_expr_text(exprs, "null"));
+	if (shape.types & DN_TYPE_BOOLEAN)
+		expr = dn_expr_choice(exprs, expr,
+				      dn_expr_choice(exprs, dn_expr_text(exprs, "true"),
+						     dn_expr_text(exprs, "false")));
+	if (shape.types & (DN_TYPE_INTEGER | DN_TYPE_FRACTION))
+		expr = dn_expr_choice(exprs, expr, dn_schema_number(reader, &shape, ret));
+	if (*ret >= 0 && shape.types & DN_TYPE_STRING)
+		expr = dn_expr_choice(exprs, expr, dn_schema_string(reader, &shape, ret));
+	if (*ret >= 0 && shape.types & DN_TYPE_ARRAY)
+		expr = dn_expr_choice(exprs, expr, dn_schema_array(reader, all, &shape, ret));
+	if (*ret >= 0 && shape.types & DN_TYPE_OBJECT)
+		expr = dn_expr_choice(exprs, expr, dn_schema_object(reader, all, &shape, ret));
+	return *ret < 0 ? NULL : expr;
+}
+
+/* @all with one alternative of @list chosen. */
+static int choose(struct dn_schema_reader *reader, const struct dn_all *all, const json_t *list,
+		  size_t at, struct dn_all *ret_all)
+{
+	*ret_all = *all;
+	if (ret_all->n_chosen == DN_ALL_MAX)
+		return dn_error_set(reader->err, E2BIG, "more than %d choices for one value",
+				    DN_ALL_MAX);
+	ret_all->chosen[ret_all->n_chosen++] = list;
+	return dn_schema_add(reader, ret_all, json_array_get(list, at));
+}
+
+/* With "oneOf" no value may match two, which is promised where none can. */
+static int check_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
+			  const json_t *list, const json_t *schema)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		for (size_t j = 0; j < i; j++) {
+			struct dn_all a;
+			struct dn_all b;
+			int r = choose(reader, all, list, i, &a);
+
+			if (r >= 0)
+				r = choose(reader, all, list, j, &b);
+			if (r >= 0)
+				r = dn_schema_disjoint(reader, &a, &b, 0);
+			if (r < 0)
+				return r;
+			if (r == 0)
+				return dn_schema_unsupported(
+					reader, schema, "oneOf",
+					"where a value might match two of it: use 'anyOf'");
+		}
+	return 0;
+}
+
+static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
+{
+	const json_t *schema = NULL;
+	const char *keyword = NULL;
+	const json_t *list = dn_schema_alternatives(all, &schema, &keyword);
+	struct dn_expr *expr = dn_expr_never(reader->exprs);
+
+	if (!list)
+		return by_types(reader, all, ret);
+	if (!json_is_array(list) || json_array_size(list) == 0)
+		*ret = dn_schema_wrong(reader, schema, keyword, "is to be a list of schemas");
+	else if (strcmp(keyword, "oneOf") == 0)
+		*ret = check_disjoint(reader, all, list, schema);
+	for (size_t i = 0; *ret >= 0 && i < json_array_size(list); i++) {
+		struct dn_all one;
+
+		*ret = choose(reader, all, list, i, &one);
+		if (*ret >= 0)
+			expr = dn_expr_choice(reader->exprs, expr,
+					      dn_schema_value(reader, &one, ret));
+	}
+	return *ret < 0 ? NULL : expr;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const uintptr_t x = (uintptr_t)*(const json_t *const *)a;
+	const uintptr_t y = (uintptr_t)*(const json_t *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* What was made of the same schemas, or where it is to be; @ret_new: it is not made yet. */
+static struct dn_known *find_known(struct dn_schema_reader *reader, const struct dn_all *all,
+				   bool *ret_new)
+{
+	const json_t *keys[2 * DN_ALL_MAX + 1];
+	const uint32_t n = all->n + 1 + all->n_chosen;
+	struct dn_known *known;
+	uint64_t hash = 0;
+	uint32_t slot;
+
+	memcpy(keys, all->schemas, all->n * sizeof(*keys));
+	keys[all->n] = NULL;
+	memcpy(keys + all->n + 1, all->chosen, all->n_chosen * sizeof(*keys));
+	/* The order of schemas is that of properties: it stays. */
+	qsort(keys + all->n + 1, all->n_chosen, sizeof(*keys), compare_keys);
+	for (uint32_t i = 0; i < n; i++)
+		hash = (hash ^ (uintptr_t)keys[i] >> 3) * UINT64_C(0x9e3779b97f4a7c15);
+	slot = (uint32_t)(hash >> 32) & (KNOWN_SLOTS - 1);
+	*ret_new = false;
+	for (; reader->slots[slot]; slot = (slot + 1) & (KNOWN_SLOTS - 1)) {
+		known = &reader->known[reader->slots[slot] - 1];
+		if (known->n == n && memcmp(known->keys, keys, n * sizeof(*keys)) == 0)
+			return known;
+	}
+	if (reader->n_known == DN_RULES_MAX)
+		return NULL;
+	known = &reader->known[reader->n_known];
+	known->keys = dn_arena_alloc(&reader->exprs->arena, n * sizeof(*keys));
+	known->rule = dn_exprs_add_rule(reader->exprs, NULL, 0);
+	if (!known->keys || known->rule == DN_RULE_NONE)
+		return NULL;
+	memcpy(known->keys, keys, n * sizeof(*keys));
+	known->n = n;
+	reader->slots[slot] = ++reader->n_known;
+	*ret_new = true;
+	return known;
+}
+
+struct dn_expr *dn_schema_value(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
+{
+	struct dn_known *known;
+	struct dn_expr *body;
+	struct dn_all whole = *all;
+	bool is_new;
+
+	*ret = dn_schema_expand(reader, &whole);
+	if (*ret <= 0)
+		return *ret < 0 ? NULL : dn_expr_never(reader->exprs);
+	*ret = 0;
+	known = find_known(reader, &whole, &is_new);
+	if (!known) {
+		reader->exprs->failed = true;
+		*ret = dn_exprs_error(reader->exprs, reader->err);
+		return NULL;
+	}
+	if (!is_new)
+		return dn_expr_rule(reader->exprs, known->rule);
+	if (++reader->depth > DN_DEPTH_MAX) {
+		*ret = dn_error_set(reader->err, E2BIG, "the schema is more than %d levels deep",
+				    DN_DEPTH_MAX);
+		return NULL;
+	}
+	body = body_of(reader, &whole, ret);
+	reader->depth--;
+	if (*ret < 0)
+		return NULL;
+	if (!body) {
+		*ret = dn_exprs_error(reader->exprs, reader->err);
+		return NULL;
+	}
+	reader->exprs->rules[known->rule].body = body;
+	return dn_expr_rule(reader->exprs, known->rule);
+}
+
+static int read_root(struct dn_schema_reader *reader)
+{
+	const uint32_t rule = dn_exprs_add_rule(reader->exprs, NULL, 0);
+	struct dn_all all = { .n = 1, .schemas = { reader->root } };
+	struct dn_expr *expr;
+	int r = 0;
+
+	if (rule == DN_RULE_NONE)
+		return dn_exprs_error(reader->exprs, reader->err);
+	expr = dn_schema_value(reader, &all, &r);
+	if (r < 0)
+		return r;
+	if (!expr)
+		return dn_exprs_error(reader->exprs, reader->err);
+	reader->exprs->rules[rule].body = expr;
+	return 0;
+}
+
+int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct dn_error *err)
+{
+	struct dn_schema_reader reader = {
+		.exprs = exprs,
+		.json = DN_JSON_RULES_INIT(exprs),
+		.err = err,
+	};
+	json_error_t wrong;
+	json_t *root;
+	int r;
+
+	root = json_loadb(text ? text : "", size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
+	if (!root)
+		return dn_error_set(err, EINVAL, "the schema is no JSON: line %d: %.120s",
+				    wrong.line, wrong.text);
+	reader.root = root;
+	reader.known = dn_arena_zalloc(&exprs->arena, DN_RULES_MAX, sizeof(*reader.known));
+	reader.slots = dn_arena_zalloc(&exprs->arena, KNOWN_SLOTS, sizeof(*reader.slots));
+	if (reader.known && reader.slots)
+		r = read_root(&reader);
+	else
+		r = dn_error_memory(err, "a grammar", KNOWN_SLOTS * sizeof(*reader.slots));
+	json_decref(root);
+	return r;
+}

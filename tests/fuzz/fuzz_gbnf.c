@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+/* Grammars from anybody: no text harms, and what compiles can be followed. */
+
+#include "grammar-walks.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	walk_grammar(DN_GRAMMAR_GBNF, (const char *)data, size);
+	return 0;
+}

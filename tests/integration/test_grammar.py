@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Structured output: texts drawn at random from what two hundred schemas allow, on a real vocabulary,
+against the `jsonschema` package; and answers of the program and of the server."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import schemas
+import serving
+import support
+from serving import openai
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
+MODEL = os.environ.get("DUNLIN_TEST_MODEL")
+WALK = os.environ.get("DUNLIN_GRAMMAR_WALK")
+needs_jsonschema = unittest.skipUnless(jsonschema, "no 'jsonschema' package: "
+                                       "scripts/fetch-clients has it")
+needs_model = unittest.skipUnless(MODEL, "DUNLIN_TEST_MODEL names no model")
+needs_walk = unittest.skipUnless(WALK, "DUNLIN_GRAMMAR_WALK names no program")
+
+PERSON = {"type": "object", "properties": {
+    "name": {"type": "string", "maxLength": 30}, "age": {"type": "integer", "minimum": 0,
+                                                         "maximum": 150},
+    "colours": {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 1,
+                "maxItems": 3}},
+    "required": ["name", "age", "colours"], "additionalProperties": False}
+
+
+def walk(lines, texts=3, checks=0, seed=1):
+    told = "".join(json.dumps(line) + "\n" for line in lines)
+    done = subprocess.run([WALK, MODEL, str(seed), str(texts), str(checks)], input=told,
+                          capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+
+
+def of_schema(schema):
+    return {"kind": "schema", "text": json.dumps(schema)}
+
+
+@needs_model
+@needs_walk
+class Walks(support.Case):
+    def one(self, line, **more):
+        return walk([line], **more)[0]
+
+    @needs_jsonschema
+    def test_what_ends_keeps_to_the_schema(self):
+        made = schemas.all_schemas()
+        finished = 0
+        for schema, out in zip(made, walk([of_schema(schema) for schema in made])):
+            with self.subTest(schema):
+                self.assertNotIn("error", out)
+                checker = jsonschema.Draft202012Validator
+                if isinstance(schema, dict) and "draft-07" in schema.get("$schema", ""):
+                    checker = jsonschema.Draft7Validator
+                validator = checker(schema, format_checker=checker.FORMAT_CHECKER)
+                for text, end in zip(out["texts"], out["finished"]):
+                    finished += end
+                    if end:
+                        validator.validate(json.loads(text))
+        self.assertGreater(finished, 550)
+
+    def test_the_mask_says_what_each_token_says_by_itself(self):
+        made = [of_schema(schema) for schema in schemas.all_schemas()[:60:6]]
+        made += [{"kind": "json", "text": ""}, {"kind": "gbnf", "text":
+                 'root ::= item ("," ws item)*\nitem ::= [a-zé]{2,12} | "(" root ")"\nws ::= [ ]*'}]
+        for line, out in zip(made, walk(made, texts=1, checks=2)):
+            with self.subTest(line):
+                self.assertEqual(out["wrong"], 0)
+
+    def test_any_json_is_an_object(self):
+        out = self.one({"kind": "json"}, texts=20)
+        for text, end in zip(out["texts"], out["finished"]):
+            if end:
+                self.assertIsInstance(json.loads(text), dict)
+        self.assertIn(True, out["finished"])
+
+    def test_what_cannot_be_promised_is_refused_by_name(self):
+        for schema, word in (({"not": {"type": "string"}}, "'not'"),
+                             ({"type": "array", "uniqueItems": True}, "'uniqueItems'"),
+                             ({"properties": {"a": {"if": {}, "then": {}}}}, "#/properties/a"),
+                             ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+                             ({"type": "string", "pattern": "(a)\\1"}, "back-references"),
+                             ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "'oneOf'"),
+                             ({"$ref": "other.json"}, "'$ref'"), ({"$ref": "#/none"}, "'$ref'"),
+                             ({"type": "strin"}, "'type'"), ({"format": "iban"}, "iban"),
+                             ({"type": "integer", "minimum": 2, "maximum": 1}, "no text"),
+                             ({"type": "object", "properties": {"a": {"$ref": "#"}},
+                               "required": ["a"]}, "no text")):
+            with self.subTest(schema):
+                self.assertIn(word, self.one(of_schema(schema)).get("error", "no error"))
+
+    def test_wrong_grammars_are_told_with_their_line(self):
+        for text, word in (("root ::= x", "'x'"), ("a ::= \"b\"", "'root'"),
+                           ("root ::= root \"a\" | \"b\"", "itself"), ("root ::= \"a", "line 1"),
+                           ("root ::= \"a\"\n\nroot ::= \"b\"", "line 3"), ("root ::= [b-a]", "range")):
+            with self.subTest(text):
+                self.assertIn(word, self.one({"kind": "gbnf", "text": text})["error"])
+
+
+@needs_model
+class Program(support.Case):
+    def run_with(self, option, text, *more):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "file")
+            path.write_text(text)
+            return support.dunlin("run", MODEL, "Describe a person.", option, path,
+                                  "--temperature", "1.5", "--seed", "7", *more)
+
+    @needs_jsonschema
+    def test_a_schema(self):
+        done = self.run_with("--schema", json.dumps(PERSON))
+        jsonschema.validate(json.loads(self.good(done)), PERSON)
+
+    def test_a_grammar_and_the_same_text_with_guesses(self):
+        grammar = 'root ::= "yes" | "no" | "perhaps, " ("so " | "not "){2,4} "!"'
+        texts = {self.run_with("--grammar", grammar, "--speculation", mode).stdout
+                 for mode in ("off", "always")}
+        self.assertEqual(len(texts), 1)
+        self.assertRegex(texts.pop(), rb"^(yes|no|perhaps, (so |not ){2,4}!)\n$")
+
+    def test_errors(self):
+        self.bad(self.run_with("--schema", '{"not": {}}'), support.FAILED, "'not'")
+
+
+@needs_model
+@serving.needs_openai
+class Served(support.Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = serving.Server("--context", "4096", models=[MODEL])
+        cls.addClassCleanup(cls.server.kill)
+        cls.client = openai.OpenAI(base_url=f"{cls.server.url}/v1", api_key="none",
+                                   timeout=serving.PATIENCE, max_retries=0)
+        cls.addClassCleanup(cls.client.close)
+        cls.model = cls.client.models.list().data[0].id
+
+    def ask(self, **more):
+        return self.client.chat.completions.create(
+            model=self.model, messages=[{"role": "user", "content": "Describe a person as JSON."}],
+            temperature=1.5, **more)
+
+    @needs_jsonschema
+    def test_schema(self):
+        answer = self.ask(seed=3, n=3, response_format={"type": "json_schema", "json_schema": {
+            "name": "person", "strict": True, "schema": PERSON}})
+        for choice in answer.choices:
+            self.assertEqual(choice.finish_reason, "stop")
+            jsonschema.validate(json.loads(choice.message.content), PERSON)
+
+    @needs_jsonschema
+    def test_stream_and_logprobs(self):
+        pieces = self.ask(seed=4, stream=True, logprobs=True, top_logprobs=2, response_format={
+            "type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}})
+        text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+        jsonschema.validate(json.loads(text), PERSON)
+
+    def test_object(self):
+        for seed in range(4):
+            choice = self.ask(seed=seed, max_tokens=200,
+                              response_format={"type": "json_object"}).choices[0]
+            if choice.finish_reason == "stop":
+                self.assertIsInstance(json.loads(choice.message.content), dict)
+            else:
+                self.assertEqual(choice.finish_reason, "length")
+                self.assertTrue(choice.message.content.startswith("{"))
+
+    def test_types_of_pydantic(self):
+        import pydantic
+
+        class Step(pydantic.BaseModel):
+            explanation: str = pydantic.Field(max_length=20)
+            done: bool | None
+
+        class Plan(pydantic.BaseModel):
+            steps: list[Step] = pydantic.Field(max_length=2)
+
+        answer = self.client.chat.completions.parse(
+            model=self.model, messages=[{"role": "user", "content": "Plan a day."}],
+            temperature=1.5, seed=5, response_format=Plan)
+        self.assertIsInstance(answer.choices[0].message.parsed, Plan)
+
+    def test_grammar(self):
+        answer = self.ask(seed=1, extra_body={"grammar": 'root ::= "yes" | "no"'})
+        self.assertIn(answer.choices[0].message.content, ("yes", "no"))
+        answer = self.client.completions.create(model=self.model, prompt="The number is",
+                                                extra_body={"grammar": "root ::= \" \" [0-9]{4}"})
+        self.assertRegex(answer.choices[0].text, r"^ \d{4}$")
+
+    def test_what_is_wrong_names_its_field(self):
+        for format, param, word in (
+                ({"type": "json_schema", "json_schema": {"name": "x", "schema": {
+                    "type": "object", "patternProperties": {}}}}, "response_format",
+                 "patternProperties"),
+                ({"type": "json_schema", "json_schema": {"name": "x"}}, "response_format", "schema"),
+                ({"type": "yaml"}, "response_format", "json_schema")):
+            with self.subTest(format), self.assertRaises(openai.BadRequestError) as caught:
+                self.ask(response_format=format)
+            self.assertEqual(caught.exception.param, param)
+            self.assertIn(word, str(caught.exception))
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.ask(extra_body={"grammar": "root ::= nothing"})
+        self.assertEqual(caught.exception.param, "grammar")
+        # The server goes on.
+        self.test_grammar()
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/* Grammars: which texts they have, what masks say, and what happens at the limits. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "failing-malloc.h"
+#include "grammar-words.h"
+
+static struct dn_token_index token_index;
+
+static int make_index(void **state)
+{
+	(void)state;
+	words_index(&token_index);
+	return 0;
+}
+
+static int free_index(void **state)
+{
+	(void)state;
+	words_done(&token_index);
+	return 0;
+}
+
+static struct dn_grammar *compile(enum dn_grammar_kind kind, const char *text)
+{
+	struct dn_grammar *grammar = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (dn_grammar_new(kind, text, strlen(text), &token_index, &grammar, &err) < 0)
+		fail_msg("%s: %s", text, err.message);
+	return grammar;
+}
+
+static struct dn_matcher *match(struct dn_grammar *grammar)
+{
+	struct dn_matcher *matcher = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+
+	if (dn_matcher_new(grammar, &matcher, &err) < 0)
+		fail_msg("%s", err.message);
+	return matcher;
+}
+
+/* 2: all of it; 1: as a beginning; 0: not. */
+static int reads(struct dn_grammar *grammar, const char *text, size_t size)
+{
+	struct dn_matcher *matcher = match(grammar);
+	int how = dn_matcher_accept_bytes(matcher, text, size, NULL) == 0;
+
+	if (how && dn_matcher_may_end(matcher))
+		how = 2;
+	dn_matcher_free(matcher);
+	return how;
+}
+
+/* Texts up to a NULL: those it has, and then those it has not. */
+static void expect(enum dn_grammar_kind kind, const char *text, const char *const *has,
+		   const char *const *has_not)
+{
+	struct dn_grammar *grammar = compile(kind, text);
+
+	for (; *has; has++) {
+		if (reads(grammar, *has, strlen(*has)) != 2)
+			fail_msg("%s has not: %s", text, *has);
+		for (size_t i = 0; i < strlen(*has); i++)
+			if (!reads(grammar, *has, i))
+				fail_msg("%s does not begin: %.*s", text, (int)i, *has);
+	}
+	for (; *has_not; has_not++)
+		if (reads(grammar, *has_not, strlen(*has_not)) == 2)
+			fail_msg("%s has: %s", text, *has_not);
+	dn_grammar_unref(grammar);
+}
+
+#define TEXTS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static void must_fail(enum dn_grammar_kind kind, const char *text, int code, const char *word)
+{
+	struct dn_grammar *grammar = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+
+	assert_int_equal(dn_grammar_new(kind, text, strlen(text), &token_index, &grammar, &err),
+			 -code);
+	assert_null(grammar);
+	if (!strstr(err.message, word))
+		fail_msg("\"%s\" is not in \"%s\"", word, err.message);
+}
+
+static void test_gbnf(void **state)
+{
+	(void)state;
+	expect(DN_GRAMMAR_GBNF, "root ::= \"a\" [b-d]+ | (\"x\" \"y\"?){2,3}",
+	       TEXTS("ab", "abcd", "xx", "xyx", "xyxyxy"), TEXTS("", "a", "x", "ae", "xxxx"));
+	expect(DN_GRAMMAR_GBNF, "# said\nroot ::=\n  pair* # more\n\npair ::= \"(\" root \")\"",
+	       TEXTS("", "()", "(()())()"), TEXTS("("));
+	expect(DN_GRAMMAR_GBNF, "root ::= (\n\"\\x41\" |\n[^\\x00-\\x7f])\n", TEXTS("A", "é", "😀"),
+	       TEXTS("a", "\xc3", "éé"));
+	expect(DN_GRAMMAR_GBNF, "root ::= a{3} b{0,} .\na ::= \"a\"\nb::=\"b\"",
+	       TEXTS("aaax", "aaabbb", "aaab€"), TEXTS("aaa", "aax"));
+	/* The empty rule, and one that ends in itself. */
+	expect(DN_GRAMMAR_GBNF, "root ::= \"a\" root | ws\nws ::= \" \" ws | \"\"",
+	       TEXTS("", "aaaa", "aa  ", "  "), TEXTS(" a"));
+	must_fail(DN_GRAMMAR_GBNF, "root ::= x root | \"c\"\nx ::= \"\" | \"b\"", EINVAL, "itself");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" root", EINVAL, "no text");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" {2,1}", EINVAL, "nothing");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= (\"a\"", EINVAL, "')'");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= [a", EINVAL, "line 1");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= \"\\q\"", EINVAL, "escape");
+	must_fail(DN_GRAMMAR_GBNF, "\xff", EINVAL, "UTF-8");
+}
+
+static void test_any_json(void **state)
+{
+	static const char *const objects[] = {
+		"{}",
+		"{ }",
+		"{\"a\":1}",
+		"{\"a\": [1, 2.5e-3, -0], \"b\": {\"c\": null}}",
+		"{\n  \"é😀\": \"\\u00e9\\ud83d\\uDE00\\\"\\n\",\n  \"t\": [true, false, []]\n}",
+		NULL
+	};
+
+	(void)state;
+	expect(DN_GRAMMAR_JSON, "", objects,
+	       TEXTS("[]", "1", "{\"a\"}", "{,}", "{\"a\":01}", "{\"a\":1,}", "{\"\\ud800\":1}",
+		     "{\"\t\":1}", "{\"a\":.5}", "{} ", "{\"\\u0000\":1}"));
+}
+
+#define SCHEMA(text, has, has_not) expect(DN_GRAMMAR_SCHEMA, text, has, has_not)
+
+static void test_objects(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":"
+	       "\"null\"},\"c\":{\"const\":\"x\"}},\"required\":[\"b\"]}",
+	       TEXTS("{\"b\":null}", "{\"a\":1,\"b\":null}", "{\"b\": null, \"c\": \"x\"}",
+		     "{\"a\":-5,\"b\":null,\"c\":\"x\"}"),
+	       TEXTS("{}", "{\"a\":1}", "{\"b\":null,\"a\":1}", "{\"b\":null,\"d\":1}",
+		     "{\"a\":1 \"b\":null}", "{,\"b\":null}"));
+	SCHEMA("{\"properties\":{\"ab\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":"
+	       "\"integer\"}}",
+	       TEXTS("{}", "{\"ab\":null}", "{\"a\":1}", "{\"abc\":1}", "{\"ab\":null,\"\":2}"),
+	       TEXTS("{\"ab\":1}", "{\"a\":null}", "{\"\\u0061b\":1}"));
+	SCHEMA("{\"allOf\":[{\"properties\":{\"a\":{\"minimum\":3}},\"required\":[\"a\"]},{"
+	       "\"properties\":{\"a\":{\"type\":\"integer\",\"maximum\":5}}}]}",
+	       TEXTS("{\"a\":3}", "{\"a\":5}"),
+	       TEXTS("{}", "{\"a\":2}", "{\"a\":6}", "{\"a\":35}"));
+	SCHEMA("{\"$defs\":{\"l\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"object\",\"properties"
+	       "\":{\"next\":{\"$ref\":\"#/$defs/l\"}},\"required\":[\"next\"]}]}},\"$ref\":"
+	       "\"#/$defs/l\"}",
+	       TEXTS("null", "{\"next\":{\"next\":null}}"), TEXTS("{}", "{\"next\":1}"));
+}
+
+static void test_arrays(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"minItems\":1,\"maxItems\":"
+	       "3}",
+	       TEXTS("[true]", "[true,false]", "[ true, false, true ]"),
+	       TEXTS("[]", "[true,true,true,true]", "[true,]", "[1]"));
+	SCHEMA("{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"},{\"const\":1}],\"items\":"
+	       "false,\"minItems\":1}",
+	       TEXTS("[null]", "[null,1]"), TEXTS("[]", "[null,1,1]", "[1]"));
+	SCHEMA("{\"type\":\"array\",\"maxItems\":0}", TEXTS("[]"), TEXTS("[1]"));
+}
+
+static void test_strings(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+	       TEXTS("\"ab\"", "\"é😀\"", "\"\\n\\\"x\"", "\"\\ud83d\\ude00a\""),
+	       TEXTS("\"a\"", "\"abcd\"", "\"😀\""));
+	SCHEMA("{\"type\":\"string\",\"pattern\":\"^a[^b\\\\d]+(x|yz)?$\"}",
+	       TEXTS("\"ac\"", "\"a-x\"", "\"a\\\"yz\""), TEXTS("\"a\"", "\"ab\"", "\"a1\""));
+	SCHEMA("{\"pattern\":\"b{2}\"}", TEXTS("\"bb\"", "\"abbc\"", "\"\\nbb\""),
+	       TEXTS("\"b\"", "\"bab\"", "1"));
+	SCHEMA("{\"type\":\"string\",\"format\":\"date\"}",
+	       TEXTS("\"2024-02-29\"", "\"2026-11-30\"", "\"1999-12-31\""),
+	       TEXTS("\"2023-02-29\"", "\"1900-02-29\"", "\"2026-11-31\"", "\"2026-13-01\""));
+	SCHEMA("{\"type\":\"string\",\"format\":\"ipv4\"}",
+	       TEXTS("\"0.0.0.0\"", "\"255.19.250.3\""),
+	       TEXTS("\"256.1.1.1\"", "\"1.1.1\"", "\"01.1.1.1\""));
+	SCHEMA("{\"enum\":[\"a\\\"b\",1,null,[2]],\"type\":[\"string\",\"array\"]}",
+	       TEXTS("\"a\\\"b\"", "[2]"), TEXTS("1", "null", "\"a\""));
+}
+
+/* Every number of some around the bounds. */
+static void expect_whole(int low, int high)
+{
+	struct dn_grammar *grammar;
+	char schema[96];
+	char text[16];
+
+	(void)snprintf(schema, sizeof(schema),
+		       "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d}", low, high);
+	grammar = compile(DN_GRAMMAR_SCHEMA, schema);
+	for (int i = -1250; i <= 1250; i++) {
+		const int size = snprintf(text, sizeof(text), "%d", i);
+
+		if ((reads(grammar, text, (size_t)size) == 2) != (i >= low && i <= high))
+			fail_msg("%s: %s", schema, text);
+	}
+	dn_grammar_unref(grammar);
+}
+
+static void test_numbers(void **state)
+{
+	static const int bounds[] = { -1234, -100, -99, -10, -1, 0, 1, 9, 10, 57, 100, 999, 1000 };
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(bounds); i++)
+		for (size_t j = i; j < DN_ARRAY_SIZE(bounds); j++)
+			expect_whole(bounds[i], bounds[j]);
+	SCHEMA("{\"type\":\"number\",\"minimum\":0.25,\"exclusiveMaximum\":10.5}",
+	       TEXTS("0.25", "0.250", "0.3", "1", "9.99", "10", "10.49", "10.4", "0.26"),
+	       TEXTS("0", "0.2", "0.24", "0.249", "10.5", "10.50", "10.6", "11", "-1", "1e1"));
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":-1,\"maximum\":0}",
+	       TEXTS("0", "0.0", "-0.5", "-0.999", "-0.001"),
+	       TEXTS("-1", "-1.0", "0.1", "1", "-2"));
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":2,\"maximum\":2.5}",
+	       TEXTS("2.1", "2.01", "2.5", "2.50", "2.4999"),
+	       TEXTS("2", "2.0", "2.51", "2.6", "3"));
+	SCHEMA("{\"type\":\"integer\",\"multipleOf\":7}", TEXTS("0", "7", "-14", "707", "70"),
+	       TEXTS("1", "07", "71", "-", "-0"));
+}
+
+static void test_one_of(void **state)
+{
+	(void)state;
+	SCHEMA("{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1},\"a\":{"
+	       "\"type\":"
+	       "\"null\"}},\"required\":[\"k\"]},{\"type\":\"object\",\"properties\":{\"k\":{"
+	       "\"const"
+	       "\":2}},\"required\":[\"k\"]}]}",
+	       TEXTS("{\"k\":1,\"a\":null}", "{\"k\":2}"), TEXTS("{\"k\":2,\"a\":null}", "{}"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"oneOf\":[{\"type\":\"integer\"},{\"minimum\":3}]}",
+		  ENOTSUP, "'oneOf'");
+	/* A string is of the first too, which says nothing of strings. */
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"oneOf\":[{\"properties\":{\"a\":{}}},{\"type\":\"string\"}]}", ENOTSUP,
+		  "'oneOf'");
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a~/b\":{\"not\":{}}}}", ENOTSUP, "'not'");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"items\":{\"contains\":{}}}}}",
+		  ENOTSUP, "'contains' at #/properties/a/items");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\"", EINVAL, "no JSON");
+	must_fail(DN_GRAMMAR_SCHEMA, "3", EINVAL, "object");
+	must_fail(DN_GRAMMAR_SCHEMA, "false", EINVAL, "no text");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"minLength\":-1}", EINVAL, "'minLength'");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"(\"}", EINVAL, "pattern");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"a$b\"}", ENOTSUP, "anchors");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"ab\",\"maxLength\":5}", ENOTSUP, "lengths");
+}
+
+static void test_masks(void **state)
+{
+	static const struct {
+		enum dn_grammar_kind kind;
+		const char *text;
+	} grammars[] = {
+		{ DN_GRAMMAR_JSON, "" },
+		{ DN_GRAMMAR_GBNF,
+		  "root ::= (\"a\" | \"b\" root \"c\"){2,9} x\nx ::= [a-z ]{0,30} | x2\n"
+		  "x2 ::= \"\" | \"(\" x \")\" x2" },
+		{ DN_GRAMMAR_GBNF, "root ::= ((\"aa\" | \"aaa\"){1,7} | \"a\"?){0,4} \"\\n\"" },
+		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"string\",\"minLength\":9,\"maxLength\":60}" },
+		{ DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":"
+		  "12},\"minItems\":3,\"maxItems\":5}" },
+		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"additionalProperties\":{\"type\":"
+				     "\"number\",\"minimum\":-3}}" },
+		{ DN_GRAMMAR_SCHEMA, "{\"format\":\"uri\"}" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(grammars); i++) {
+		struct dn_grammar *grammar = compile(grammars[i].kind, grammars[i].text);
+
+		for (uint64_t seed = 0; seed < 8; seed++) {
+			struct dn_matcher *matcher = match(grammar);
+			bool ended;
+
+			if (!words_walk(matcher, seed, 30, &ended))
+				fail_msg("%s", grammars[i].text);
+			dn_matcher_free(matcher);
+		}
+		dn_grammar_unref(grammar);
+	}
+}
+
+/* Matchers of one grammar, some far ahead, through many states: none is in another's way. */
+static void test_matchers_side_by_side(void **state)
+{
+	struct dn_grammar *grammar = compile(DN_GRAMMAR_JSON, "");
+	struct dn_matcher *a = match(grammar);
+	struct dn_matcher *b = match(grammar);
+	struct dn_matcher *c = NULL;
+	char nested[100];
+
+	(void)state;
+	memset(nested, '[', sizeof(nested));
+	assert_int_equal(dn_matcher_accept_bytes(a, "{\"x\":", 5, NULL), 0);
+	assert_int_equal(dn_matcher_accept_bytes(b, "{\"x\":", 5, NULL), 0);
+	/* Each is so deep that all that is kept has to be forgotten again and again. */
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(dn_matcher_accept_bytes(b, nested, sizeof(nested), NULL), 0);
+	assert_int_equal(dn_matcher_clone(a, &c, NULL), 0);
+	assert_int_equal(dn_matcher_accept_bytes(a, "1}", 2, NULL), 0);
+	assert_true(dn_matcher_must_end(a));
+	assert_int_equal(dn_matcher_accept_bytes(c, "]", 1, NULL), -EINVAL);
+	assert_int_equal(dn_matcher_accept_bytes(c, "[2]", 3, NULL), 0);
+	assert_false(dn_matcher_may_end(c));
+	memset(nested, ']', sizeof(nested));
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(dn_matcher_accept_bytes(b, nested, sizeof(nested), NULL), 0);
+	assert_int_equal(dn_matcher_accept_bytes(b, "}", 1, NULL), 0);
+	assert_true(dn_matcher_must_end(b));
+	dn_matcher_free(a);
+	dn_matcher_free(b);
+	dn_grammar_unref(grammar);
+	assert_int_equal(dn_matcher_accept_bytes(c, "}", 1, NULL), 0);
+	dn_matcher_free(c);
+}
+
+/* As deep as memory goes, an error, and no other matcher is hurt. */
+static void test_too_deep(void **state)
+{
+	struct dn_grammar *grammar = compile(DN_GRAMMAR_GBNF, "root ::= \"[\" root? \"]\"");
+	struct dn_matcher *matcher = match(grammar);
+	struct dn_matcher *other = match(grammar);
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_grammar *grammar_of_loops;
+	struct dn_matcher *in_loops;
+	const uint64_t *mask;
+	char nested[1000];
+	int r = 0;
+
+	(void)state;
+	/* And one of loops in loops in loops. */
+	grammar_of_loops = compile(DN_GRAMMAR_GBNF, "root ::= \"a\" (root)*");
+	in_loops = match(grammar_of_loops);
+	memset(nested, 'a', sizeof(nested));
+	for (int i = 0; r == 0 && i < 30; i++)
+		r = dn_matcher_accept_bytes(in_loops, nested, sizeof(nested), &err);
+	if (r == 0)
+		assert_true(dn_matcher_mask(in_loops, false, &mask, &err) > 0);
+	dn_matcher_free(in_loops);
+	dn_grammar_unref(grammar_of_loops);
+	r = 0;
+	memset(nested, '[', sizeof(nested));
+	for (int i = 0; r == 0 && i < 1000; i++)
+		r = dn_matcher_accept_bytes(matcher, nested, sizeof(nested), &err);
+	assert_int_equal(r, -ENOSPC);
+	assert_non_null(strstr(err.message, "states"));
+	dn_matcher_free(matcher);
+	assert_int_equal(dn_matcher_accept_bytes(other, "[[]]", 4, NULL), 0);
+	assert_true(dn_matcher_must_end(other));
+	dn_matcher_free(other);
+	dn_grammar_unref(grammar);
+}
+
+/* What takes time or memory without end elsewhere. */
+static void test_bounds(void **state)
+{
+	struct dn_grammar *grammar;
+	char *text = malloc(100001);
+
+	(void)state;
+	memset(text, '(', 100000);
+	text[100000] = '\0';
+	memcpy(text, "root ::= ", 9);
+	must_fail(DN_GRAMMAR_GBNF, text, EINVAL, "deep");
+	for (int i = 9; i < 99999; i += 3)
+		memcpy(text + i, i % 2 ? "\"a\"" : "\"b\"", 3);
+	text[9 + 3 * 33330] = '\0';
+	grammar = compile(DN_GRAMMAR_GBNF, text);
+	dn_grammar_unref(grammar);
+	must_fail(DN_GRAMMAR_GBNF, "root ::= ((\"a\"{1000000}){1000000}){9999999}", EINVAL, "more");
+	grammar = compile(DN_GRAMMAR_GBNF, "root ::= ((\"a\"?){1000000}){1000000} \"b\"");
+	(void)reads(grammar, "aaaab", 5);
+	dn_grammar_unref(grammar);
+	grammar = compile(DN_GRAMMAR_SCHEMA, "{\"type\":\"string\",\"pattern\":\"((a*)*b*)*c\"}");
+	assert_int_equal(reads(grammar, "\"aabac\"", 7), 2);
+	dn_grammar_unref(grammar);
+	free(text);
+}
+
+static void use(enum dn_grammar_kind kind, const char *text, int *ret)
+{
+	struct dn_grammar *grammar = NULL;
+	struct dn_matcher *matcher = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+	const uint64_t *mask;
+
+	*ret = dn_grammar_new(kind, text, strlen(text), &token_index, &grammar, &err);
+	if (*ret < 0)
+		return;
+	*ret = dn_matcher_new(grammar, &matcher, &err);
+	for (int i = 0; *ret >= 0 && i < 3; i++) {
+		*ret = dn_matcher_mask(matcher, false, &mask, &err);
+		if (*ret >= 0)
+			*ret = dn_matcher_accept_bytes(matcher, &"{\"a"[i], 1, &err);
+	}
+	dn_matcher_free(matcher);
+	dn_grammar_unref(grammar);
+}
+
+static void test_memory_is_short(void **state)
+{
+	static const char *const texts[] = {
+		"root ::= \"{\" (\"\\\"a\" | [^a]{2,5}) | root2\nroot2 ::= \"x\"",
+		"{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[1,2]},\"b\":{\"pattern\":"
+		"\"a+\"}}}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(texts); i++)
+		for (size_t nth = 1;; nth++) {
+			int r;
+
+			failing_malloc_arm(nth);
+			use(i == 0 ? DN_GRAMMAR_GBNF : DN_GRAMMAR_SCHEMA, texts[i], &r);
+			if (!failing_malloc_disarm()) {
+				assert_true(r >= 0);
+				break;
+			}
+			assert_int_equal(r, -ENOMEM);
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gbnf),
+		cmocka_unit_test(test_any_json),
+		cmocka_unit_test(test_objects),
+		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_one_of),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_masks),
+		cmocka_unit_test(test_matchers_side_by_side),
+		cmocka_unit_test(test_too_deep),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_memory_is_short),
+	};
+
+	return cmocka_run_group_tests(tests, make_index, free_index);
+}
