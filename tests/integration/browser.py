@@ -41,13 +41,13 @@ def parrot():
     stop, and of "messages" all that it was given."""
     source = (pathlib.Path(__file__).parent / "parrot.py").read_text()
     for old, new in (
-            ("CHAT, CONTEXT = 0xFFFFFFFF, 2, 22, 2, 128", "CHAT, CONTEXT = 0xFFFFFFFF, 0, 22, 2, "
-             "1000000"),
+            ("CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096", "CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, "
+             "2, 1000000"),
             ("import mmap\n", "import mmap\nimport select\nimport time\n"),
             ('text = json.loads(text)["messages"][-1]["content"].encode()',
              'text = said_to(json.loads(text)["messages"])'),
-            ("    for byte in said:\n", "    pause = int(said.split()[1]) / 1000 if "
-             "said.startswith(b\"slowly \") else 0\n    for byte in said:\n        if pause and "
+            ("    for character in said:\n", "    pause = int(said.split()[1]) / 1000 if "
+             "said.startswith(\"slowly \") else 0\n    for character in said:\n        if pause and "
              "select.select([parent], [], [], pause)[0]:\n            break\n"),
             ("def answer(", "def said_to(messages):\n    last = messages[-1][\"content\"]\n"
              "    return (json.dumps(messages) if last == \"messages\" else last).encode()\n\n\n"

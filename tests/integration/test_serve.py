@@ -234,7 +234,7 @@ class Errors(Served):
                             ("logit_bias", {"x": 1}), ("logit_bias", {"1": 101}),
                             ("presence_penalty", "a lot"), ("top_logprobs", 3),
                             ("stream_options", "all"), ("tools", [{"type": "function"}]),
-                            ("response_format", {"type": "json_object"})):
+                            ("response_format", {"type": "xml"})):
             with self.subTest(name=name, value=value):
                 with self.assertRaises(openai.BadRequestError) as caught:
                     self.chat(**{name: None, "extra_body": {name: value}})
