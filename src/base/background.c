@@ -2,7 +2,9 @@
 
 #include "base/background.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 
 int dn_background_begin(pthread_t *ret_thread, void *(*run)(void *data), void *data)
 {
