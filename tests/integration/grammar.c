@@ -176,8 +176,8 @@ static json_t *write_texts(struct walker *walker, enum dn_grammar_kind kind, con
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_grammar *grammar = NULL;
 	const json_t *source = json_object_get(line, "text");
-	json_t *texts = json_array();
-	json_t *finished = json_array();
+	json_t *finished;
+	json_t *texts;
 	const double begin = now_us();
 	double compile_us;
 
@@ -185,6 +185,8 @@ static json_t *write_texts(struct walker *walker, enum dn_grammar_kind kind, con
 			   walker->index, &grammar, &err) < 0)
 		return json_pack("{s:s, s:i}", "error", err.message, "code", err.code);
 	compile_us = now_us() - begin;
+	finished = json_array();
+	texts = json_array();
 	walker->wrong = 0;
 	walker->masks = 0;
 	walker->mask_us = walker->slowest_us = 0;

@@ -34,7 +34,7 @@ PERSON = {"type": "object", "properties": {
     "required": ["name", "age", "colours"], "additionalProperties": False}
 
 
-def walk(lines, texts=3, checks=0, seed=1):
+def walk(lines, texts=1 if support.SANITIZED else 3, checks=0, seed=1):
     told = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run([WALK, MODEL, str(seed), str(texts), str(checks)], input=told,
                           capture_output=True, text=True, timeout=900, check=False)
