@@ -55,7 +55,7 @@ class Walks(support.Case):
     @needs_jsonschema
     def test_what_ends_keeps_to_the_schema(self):
         made = schemas.all_schemas()
-        finished = 0
+        finished = drawn = 0
         for schema, out in zip(made, walk([of_schema(schema) for schema in made])):
             with self.subTest(schema):
                 self.assertNotIn("error", out)
@@ -65,9 +65,10 @@ class Walks(support.Case):
                 validator = checker(schema, format_checker=checker.FORMAT_CHECKER)
                 for text, end in zip(out["texts"], out["finished"]):
                     finished += end
+                    drawn += 1
                     if end:
                         validator.validate(json.loads(text))
-        self.assertGreater(finished, 550)
+        self.assertGreater(finished, 0.9 * drawn)
 
     def test_the_mask_says_what_each_token_says_by_itself(self):
         made = [of_schema(schema) for schema in schemas.all_schemas()[:60:6]]
