@@ -485,9 +485,9 @@ const struct dn_verb dn_verb_chat = {
 	.arguments = "[SERVER] [PROMPT]",
 	.summary = "Hold a conversation with a server.",
 	.details =
-		"SERVER is HOST:PORT, http://HOST:PORT or unix:PATH (default: 127.0.0.1:8080). "
-		"Without\n"
-		"PROMPT and --file, the prompt is what a pipe gives; at a terminal a conversation\n"
+		"SERVER is HOST:PORT, http(s)://HOST:PORT or unix:PATH (default: 127.0.0.1:8080).\n"
+		"Without PROMPT and --file, the prompt is what a pipe gives; at a terminal a "
+		"conversation\n"
 		"begins, with line editing and history. Ctrl-C ends an answer, /bye or Ctrl-D the\n"
 		"conversation.\n",
 	.options = options,

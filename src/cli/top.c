@@ -334,9 +334,10 @@ const struct dn_verb dn_verb_top = {
 	.name = "top",
 	.arguments = "[SERVER]",
 	.summary = "Show what a server does now, live.",
-	.details = "SERVER is HOST:PORT, http://HOST:PORT or unix:PATH (default: 127.0.0.1:8080). "
-		   "At a\n"
-		   "terminal it is drawn anew each second until q or Ctrl-C; elsewhere figures of "
+	.details = "SERVER is HOST:PORT, http(s)://HOST:PORT or unix:PATH (default: "
+		   "127.0.0.1:8080).\n"
+		   "At a terminal it is drawn anew each second until q or Ctrl-C; elsewhere "
+		   "figures of "
 		   "one\n"
 		   "second are printed.\n",
 	.options = options,

@@ -611,6 +611,24 @@ class Beyond(support.Case):
                 self.assertEqual(len(server.events("listen", "https://0.0.0.0:")), 1)
 
 
+class Verbs(support.Case):
+    """dunlin chat https://…, dunlin top: a key goes to whom the certificate names alone."""
+
+    def test_answers(self):
+        env = support.environment(DUNLIN_API_KEY=KEY)
+        with Secure("--key-file", key_file()) as server:
+            said = self.good(dunlin("chat", "--ca", authority.file, "--max-tokens", "4",
+                                    server.url, "Hi", env=env))
+            self.assertTrue(said.strip())
+            top = json.loads(self.good(dunlin("top", "--json", "--ca", authority.file, server.url,
+                                              env=env)))
+            self.assertTrue(top)
+            for words in (("chat", server.url, "Hi"), ("top", server.url),
+                          ("chat", "--ca", other.file, server.url, "Hi")):
+                self.bad(dunlin(*words, env=env), FAILED, "no TLS with")
+            self.assertEqual(server.events("request", "status=401"), [])
+
+
 class Health(support.Case):
     """dunlin health https://…"""
 
