@@ -123,6 +123,17 @@ static void enter(struct dn_chat_parser *p, enum state state, bool trim)
 	p->scanned = 0;
 }
 
+/* What is held from here on, behind white space that is to be left out; false where there is none yet. */
+static bool look(struct dn_chat_parser *p, const char **ret_text, size_t *ret_size)
+{
+	if (p->trim && !skip_space(p))
+		return false;
+	p->trim = false;
+	*ret_text = p->held.data + p->at;
+	*ret_size = p->held.size - p->at;
+	return true;
+}
+
 static enum outcome next_text(struct dn_chat_parser *p, struct dn_chat_piece *piece)
 {
 	const char *think = !p->said || p->form.control ? p->form.think_open : NULL;
@@ -132,11 +143,8 @@ static enum outcome next_text(struct dn_chat_parser *p, struct dn_chat_piece *pi
 	const char *thought;
 	size_t size;
 
-	if (p->trim && !skip_space(p))
+	if (!look(p, &text, &size))
 		return HUNGRY;
-	p->trim = false;
-	text = p->held.data + p->at;
-	size = p->held.size - p->at;
 	if (p->tools && p->form.bare && !p->said) {
 		const size_t space = strspn(text, " \n\t\r");
 
@@ -172,11 +180,8 @@ static enum outcome next_reasoning(struct dn_chat_parser *p, struct dn_chat_piec
 	const char *end;
 	size_t size;
 
-	if (p->trim && !skip_space(p))
+	if (!look(p, &text, &size))
 		return HUNGRY;
-	p->trim = false;
-	text = p->held.data + p->at;
-	size = p->held.size - p->at;
 	end = find(text, size, p->form.think_close);
 	if (end) {
 		size = without_space(text, (size_t)(end - text));
