@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 void dn_exprs_done(struct dn_exprs *exprs)
 {
 	dn_arena_done(&exprs->arena);
@@ -66,6 +68,22 @@ struct dn_expr *dn_expr_bytes(struct dn_exprs *exprs, const char *data, size_t s
 struct dn_expr *dn_expr_text(struct dn_exprs *exprs, const char *text)
 {
 	return dn_expr_bytes(exprs, text, strlen(text));
+}
+
+bool dn_point_read_hex(const char **at, const char *end, uint32_t digits, uint32_t *ret_point)
+{
+	uint32_t point = 0;
+
+	for (; digits > 0; digits--, ++*at) {
+		const int value = *at < end ? dn_hex_value(**at) : -1;
+
+		/* Before it could overflow. */
+		if (value < 0 || point > DN_POINT_MAX)
+			return false;
+		point = point << 4 | (uint32_t)value;
+	}
+	*ret_point = point;
+	return point <= DN_POINT_MAX;
 }
 
 static int compare_ranges(const void *a, const void *b)

@@ -111,6 +111,8 @@ uint32_t dn_exprs_add_rule(struct dn_exprs *exprs, const char *name, size_t size
 
 /* Sorts, joins, and gives the number of what is left; all of it within code points. */
 uint32_t dn_point_ranges_sort(struct dn_point_range *ranges, uint32_t n);
+/* A code point in @digits hexadecimal digits; false where they are not there, or name none. */
+bool dn_point_read_hex(const char **at, const char *end, uint32_t digits, uint32_t *ret_point);
 /* What @ranges, sorted, leave out; room for n + 1. */
 uint32_t dn_point_ranges_invert(const struct dn_point_range *ranges, uint32_t n,
 				struct dn_point_range *ret_ranges);

@@ -90,20 +90,11 @@ static int read_name(struct reader *reader, uint32_t *ret_rule)
 	return 0;
 }
 
-static int read_hex(struct reader *reader, int digits, uint32_t *ret_point)
+static int read_hex(struct reader *reader, uint32_t digits, uint32_t *ret_point)
 {
-	uint32_t point = 0;
-
-	for (int i = 0; i < digits; i++) {
-		const int value = reader->at < reader->end ? dn_hex_value(*reader->at) : -1;
-
-		if (value < 0)
-			return wrong(reader, "hexadecimal digits are missing");
-		point = point << 4 | (uint32_t)value;
-		reader->at++;
-	}
-	*ret_point = point;
-	return point > DN_POINT_MAX ? wrong(reader, "no such code point") : 0;
+	return dn_point_read_hex(&reader->at, reader->end, digits, ret_point)
+		       ? 0
+		       : wrong(reader, "hexadecimal digits of a code point are missing");
 }
 
 static int read_point(struct reader *reader, uint32_t *ret_point)
@@ -406,7 +397,7 @@ int dn_gbnf_read(const char *text, size_t size, struct dn_exprs *exprs, struct d
 
 	if (!reader)
 		return dn_error_memory(err, "a grammar", sizeof(*reader));
-	*reader = (struct reader){ .exprs = exprs, .err = err, .text = "root", .at = "root" };
+	*reader = (struct reader){ .exprs = exprs, .err = err, .text = "root" };
 	reader->at = reader->text;
 	reader->end = reader->text + 4;
 	r = read_name(reader, &root);

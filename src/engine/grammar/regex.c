@@ -120,18 +120,9 @@ static int add_named(struct reader *reader, struct set *set, char letter)
 
 static int read_hex(struct reader *reader, uint32_t digits, uint32_t *ret_point)
 {
-	uint32_t point = 0;
-
-	for (uint32_t i = 0; i < digits; i++) {
-		const int value = reader->at < reader->end ? dn_hex_value(*reader->at) : -1;
-
-		if (value < 0)
-			return wrong(reader, "hexadecimal digits are missing");
-		point = point << 4 | (uint32_t)value;
-		reader->at++;
-	}
-	*ret_point = point;
-	return 0;
+	return dn_point_read_hex(&reader->at, reader->end, digits, ret_point)
+		       ? 0
+		       : wrong(reader, "hexadecimal digits of a code point are missing");
 }
 
 /* \uHHHH, a pair of them, or \u{H…}. */
@@ -148,8 +139,7 @@ static int read_unicode(struct reader *reader, uint32_t *ret_point)
 			return wrong(reader, "a code point is missing");
 		r = read_hex(reader, (uint32_t)(end - reader->at), ret_point);
 		reader->at++;
-		return r >= 0 && *ret_point > DN_POINT_MAX ? wrong(reader, "no such code point")
-							   : r;
+		return r;
 	}
 	r = read_hex(reader, 4, ret_point);
 	if (r < 0 || *ret_point < 0xd800 || *ret_point > 0xdbff)
