@@ -39,11 +39,8 @@ static int start_process(struct dn_keeper *keeper, struct dn_process *process, u
 			 struct dn_error *err)
 {
 	const struct dn_serve_options *serve = keeper->options;
-	char program[] = "dunlin";
-	char verb[] = "worker";
-	char *const jailed[] = { program, verb, NULL };
-	char no_sandbox[] = "--no-sandbox";
-	char *const free_running[] = { program, verb, no_sandbox, NULL };
+	char *const jailed[] = { "dunlin", "worker", NULL };
+	char *const free_running[] = { "dunlin", "worker", "--no-sandbox", NULL };
 	const struct dn_process_options options = {
 		.path = serve->worker,
 		.arguments = serve->no_sandbox ? free_running : jailed,
