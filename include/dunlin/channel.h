@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-#define DN_CHANNEL_VERSION     4
+#define DN_CHANNEL_VERSION     5
 #define DN_CHANNEL_FD	       3
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
@@ -125,6 +125,8 @@ struct dn_frame_load {
 	uint32_t realtime;
 	uint16_t cpus[DN_LOAD_THREADS_MAX]; /* with @realtime, one for each of @threads; else 0 */
 	uint32_t prepared; /* the file is a model's prepared form, whose seal the parent checks */
+	uint32_t grammars; /* there will be some: what they may take is part of the plan */
+	uint32_t reserved;
 };
 
 struct dn_frame_hello {

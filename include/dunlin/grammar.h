@@ -16,14 +16,15 @@ DN_BEGIN_DECLS
  * token by token and says which tokens can be the next: with those alone every answer that ends is
  * a text of the grammar.
  *
- * Context: a grammar and its matchers belong to one thread at a time; an index to any number.
+ * Context: an index, its grammars and their matchers belong to one thread at a time. All grammars of
+ * an index together have a bound of memory; what is kept for speed goes first.
  */
 struct dn_token_index;
 struct dn_grammar;
 struct dn_matcher;
 
 /* Bytes of a grammar's text. */
-#define DN_GRAMMAR_TEXT_MAX ((size_t)1 << 20)
+#define DN_GRAMMAR_TEXT_MAX ((size_t)256 << 10)
 
 enum dn_grammar_kind {
 	DN_GRAMMAR_GBNF = 1,   /* rules as llama.cpp's users write them; the first is "root" */
@@ -40,7 +41,10 @@ enum dn_grammar_kind {
 DN_API DN_MUST_CHECK int dn_token_index_new(const struct dn_tokenizer *tokenizer,
 					    struct dn_token_index **ret_index,
 					    struct dn_error *err);
+/* After all of its grammars. */
 DN_API struct dn_token_index *dn_token_index_free(struct dn_token_index *index);
+/* What an index of so many tokens and all its grammars take at most, in bytes. */
+DN_API uint64_t dn_grammars_memory(uint32_t vocabulary);
 
 /**
  * dn_grammar_new() - compile a grammar
@@ -54,10 +58,11 @@ DN_API struct dn_token_index *dn_token_index_free(struct dn_token_index *index);
  * where that cannot be promised the schema is refused.
  *
  * Return: 0 with a reference of the caller's; -EINVAL for a text that is wrong, with its place;
- * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -ENOMEM.
+ * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -ENOSPC where
+ * other grammars leave no room for it; -ENOMEM.
  */
 DN_API DN_MUST_CHECK int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
-					const struct dn_token_index *index,
+					struct dn_token_index *index,
 					struct dn_grammar **ret_grammar, struct dn_error *err);
 DN_API struct dn_grammar *dn_grammar_ref(struct dn_grammar *grammar);
 /* NULL is a no-op. Always returns NULL. */

@@ -141,6 +141,7 @@ DN_API void dn_model_get_adapter(const struct dn_model *model, uint32_t index,
  * @outputs: most rows of logits one step gives; 0: 8; encoders have none
  * @kv: element type of the cache
  * @memory: bytes that all may take, 0: unbounded; a @context of 0 shrinks to fit
+ * @grammars: room for an index of tokens and grammars is planned too
  * @cpus: uint16[@threads]: each thread stays on a CPU of its own, the calling one, which is the
  *	first, among them, and after the context's end too; NULL: the kernel places them
  */
@@ -154,6 +155,7 @@ struct dn_context_options {
 	uint32_t outputs;
 	enum dn_kv_type kv;
 	uint64_t memory;
+	bool grammars;
 	const uint16_t *cpus;
 };
 
@@ -163,6 +165,7 @@ struct dn_context_options {
  * @cache: keys and values, and the state of recurrent layers
  * @workspace: activations and scratch
  * @tables: the header's mapping and the tokenizer's tables
+ * @grammars: what dn_grammars_memory() says, where they were asked for
  * @process: program, libraries, stacks: a measured allowance
  * @total: their sum, the peak PSS that is kept
  * @context: tokens a sequence may have under these options
@@ -172,6 +175,7 @@ struct dn_memory_plan {
 	uint64_t cache;
 	uint64_t workspace;
 	uint64_t tables;
+	uint64_t grammars;
 	uint64_t process;
 	uint64_t total;
 	uint32_t context;

@@ -94,6 +94,8 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "level");
 	if (load->prepared > 1)
 		return wrong(err, frame, "prepared");
+	if (load->grammars > 1)
+		return wrong(err, frame, "grammars");
 	if (load->realtime > 1 || (load->realtime && load->threads == 0))
 		return wrong(err, frame, "realtime");
 	for (uint32_t i = 0; i < DN_LOAD_THREADS_MAX; i++)

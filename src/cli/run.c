@@ -234,6 +234,7 @@ static int start(const struct dn_invocation *invocation, struct dn_client *clien
 	int r;
 
 	dn_client_load_options(&run->model, &load);
+	load.grammars = run->grammar || run->schema;
 	r = dn_client_open(client, invocation->args[0], &run->model, &load, err);
 	if (r >= 0)
 		dn_client_note_unlocked(client, invocation->verb);

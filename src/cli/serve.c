@@ -534,6 +534,7 @@ static int serve(const struct dn_invocation *invocation, struct served *served,
 	report_accelerators();
 	dn_client_load_options(&values->model, &serve.load);
 	serve.load.sequences = values->parallel;
+	serve.load.grammars = 1;
 	serve.load.outputs = DN_MAX(8U, 4 * values->parallel);
 	r = place_threads(&serve.load, values, err);
 	if (r < 0)

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <dunlin/grammar.h>
+
 #include "engine/adapter.h"
 #include "engine/context.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -101,7 +103,7 @@ static bool cache_bytes(const struct dn_model *m, const struct dn_context_option
 	return true;
 }
 
-/* Fills all but @plan->tables and @plan->process; 2^60 bytes are more than any machine maps. */
+/* Fills what depends on a context's length, and the sum; 2^60 bytes are more than any machine maps. */
 static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 		  struct dn_memory_plan *plan, struct dn_error *err)
 {
@@ -125,7 +127,8 @@ static int add_up(const struct dn_model *m, const struct dn_context_options *o,
 		return dn_error_set(err, E2BIG,
 				    "%u contexts of %u tokens do not fit the address space",
 				    o->sequences, o->context);
-	plan->total = plan->weights + plan->cache + plan->workspace + plan->tables + plan->process;
+	plan->total = plan->weights + plan->cache + plan->workspace + plan->tables +
+		      plan->grammars + plan->process;
 	return 0;
 }
 
@@ -152,6 +155,8 @@ int dn_model_plan(const struct dn_model *m, const struct dn_context_options *opt
 		return r;
 	plan.tables =
 		dn_gguf_header_size(m->gguf) + dn_tokenizer_memory(m->gguf) + dn_adapters_tables(m);
+	if (o.grammars && m->hparams.vocabulary)
+		plan.grammars = dn_grammars_memory(m->hparams.vocabulary);
 	r = add_up(m, &o, &plan, err);
 	while (r >= 0 && o.memory && plan.total > o.memory && !(options && options->context) &&
 	       o.context > CONTEXT_LEAST) {

@@ -14,10 +14,15 @@ static void drop(struct dn_kept_grammar *kept)
 	*kept = (struct dn_kept_grammar){ .number = 0 };
 }
 
-void dn_worker_drop_grammars(struct dn_worker *worker)
+static void drop_kept(struct dn_worker *worker)
 {
 	for (uint32_t i = 0; i < DN_WORKER_GRAMMARS; i++)
 		drop(&worker->grammars[i]);
+}
+
+void dn_worker_drop_grammars(struct dn_worker *worker)
+{
+	drop_kept(worker);
 	worker->token_index = dn_token_index_free(worker->token_index);
 }
 
@@ -42,17 +47,29 @@ static struct dn_kept_grammar *find_text(struct dn_worker *worker, uint32_t kind
 }
 
 static int compile(struct dn_worker *worker, uint32_t kind, const struct dn_mapped *text,
-		   struct dn_kept_grammar *kept, struct dn_error *err)
+		   struct dn_grammar **ret_grammar, struct dn_error *err)
 {
-	struct dn_grammar *grammar = NULL;
-	char *copy;
 	int r = 0;
 
 	if (!worker->token_index)
 		r = dn_token_index_new(worker->tokenizer, &worker->token_index, err);
 	if (r >= 0)
 		r = dn_grammar_new((enum dn_grammar_kind)kind, text->data, text->size,
-				   worker->token_index, &grammar, err);
+				   worker->token_index, ret_grammar, err);
+	if (r != -ENOSPC)
+		return r;
+	drop_kept(worker);
+	return dn_grammar_new((enum dn_grammar_kind)kind, text->data, text->size,
+			      worker->token_index, ret_grammar, err);
+}
+
+static int keep(struct dn_worker *worker, uint32_t kind, const struct dn_mapped *text,
+		struct dn_kept_grammar *kept, struct dn_error *err)
+{
+	struct dn_grammar *grammar = NULL;
+	int r = compile(worker, kind, text, &grammar, err);
+	char *copy;
+
 	if (r < 0)
 		return r;
 	copy = malloc(text->size + 1);
@@ -87,7 +104,7 @@ int dn_worker_grammar(struct dn_worker *worker, const struct dn_frame *frame, in
 		return r;
 	kept = find_text(worker, kind, &text, &room);
 	if (!kept) {
-		r = compile(worker, kind, &text, room, err);
+		r = keep(worker, kind, &text, room, err);
 		if (r < 0)
 			return r;
 		kept = room;

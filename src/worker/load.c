@@ -60,6 +60,7 @@ void dn_worker_context_options(const struct dn_frame_load *load,
 		.outputs = load->outputs ? load->outputs : DN_WORKER_OUTPUTS_DEFAULT,
 		.kv = (enum dn_kv_type)load->kv,
 		.memory = load->memory,
+		.grammars = load->grammars,
 		.cpus = load->realtime ? load->cpus : NULL,
 	};
 }

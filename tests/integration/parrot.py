@@ -12,9 +12,9 @@ import os
 import socket
 import struct
 
-VERSION, FRAME, HEAD = 4, 1024, struct.Struct("<IIQQQ")
+VERSION, FRAME, HEAD = 5, 1024, struct.Struct("<IIQQQ")
 LOAD, DESCRIBE, TOKENIZE, RENDER, SUBMIT, CANCEL = 1, 2, 3, 5, 6, 7
-PREPARE, PLAN, RESET, VOCABULARY = 16, 18, 19, 20
+PREPARE, PLAN, RESET, VOCABULARY, GRAMMAR = 16, 18, 19, 20, 21
 HELLO, LOADED, TEXT, TOKENS, ACCEPTED, OUTPUT, DONE, READY = 100, 101, 102, 103, 104, 105, 106, 112
 ERROR, PREPARED, PLANNED = 114, 116, 117
 NO_TOKEN, EOS, LENGTH, EINVAL, CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096
@@ -95,7 +95,7 @@ def take(kind, request, body, data, fd):
         say(TEXT, request, b"", struct.pack("<257I", *range(257)) + bytes(range(256)))
     elif kind == SUBMIT:
         answer(request, body, data)
-    elif kind == RESET:
+    elif kind in (RESET, GRAMMAR):
         say(READY, request)
     elif kind != CANCEL:
         say(ERROR, request, struct.pack("<iIQ", EINVAL, 0, 0) + b"a parrot cannot do that")

@@ -58,7 +58,9 @@ static inline int compare_tokens(const void *a, const void *b)
 /* As dn_token_index_new() makes them, of a tokenizer; done with by words_done(). */
 static inline void words_index(struct dn_token_index *index)
 {
-	*index = (struct dn_token_index){ .vocabulary = N_TOKENS, .words = (N_TOKENS + 63) / 64 };
+	*index = (struct dn_token_index){ .vocabulary = N_TOKENS,
+					  .words = (N_TOKENS + 63) / 64,
+					  .account.most = dn_grammars_most(N_TOKENS) };
 	for (uint32_t k = 0; k < DN_TOKEN_CLASSES; k++)
 		index->classes[k].tokens = calloc(N_TOKENS, sizeof(struct dn_index_token));
 	for (uint32_t token = 0; token < N_TOKENS; token++) {

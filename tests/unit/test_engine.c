@@ -502,6 +502,11 @@ static void test_budget_is_kept_or_refused(void **state)
 	assert_int_equal(plan.context, 160);
 	assert_int_equal(plan.total,
 			 plan.weights + plan.cache + plan.workspace + plan.tables + plan.process);
+	options.grammars = true;
+	assert_int_equal(dn_model_plan(f.model, &options, &small, &err), 0);
+	assert_int_equal(small.total, plan.total + small.grammars);
+	assert_true(small.grammars > 0);
+	options.grammars = false;
 	options.memory = plan.total - 1;
 	assert_int_equal(dn_model_plan(f.model, &options, &small, &err), 0);
 	assert_true(small.context < 160 && small.total < plan.total);

@@ -398,6 +398,55 @@ static void test_bounds(void **state)
 	free(text);
 }
 
+/* What a matcher's masks are, one after the other, along @text. */
+static uint64_t sum_of_masks(struct dn_matcher *matcher, const char *text)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	const uint64_t *mask = NULL;
+	uint64_t sum = 0;
+
+	for (; *text; text++) {
+		assert_true(dn_matcher_mask(matcher, true, &mask, &err) > 0);
+		for (uint32_t i = 0; i < token_index.words; i++)
+			sum = (sum ^ mask[i]) * UINT64_C(0x9e3779b97f4a7c15);
+		assert_int_equal(dn_matcher_accept_bytes(matcher, text, 1, &err), 0);
+		assert_true(token_index.account.used <= token_index.account.most);
+	}
+	return sum;
+}
+
+/* With room for next to nothing all is forgotten again and again, and masks are what they were. */
+static void test_one_account(void **state)
+{
+	static const char schema[] = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":"
+				     "\"string\",\"maxLength\":9},\"b\":{\"type\":\"integer\"}},"
+				     "\"required\":[\"a\",\"b\"]}";
+	static const char text[] = "{\"a\": \"nothing\", \"b\": -12}";
+	struct dn_grammar *first = compile(DN_GRAMMAR_SCHEMA, schema);
+	const uint64_t most = token_index.account.most;
+	struct dn_grammar *second;
+	struct dn_matcher *one;
+	struct dn_matcher *other;
+	uint64_t sum;
+
+	(void)state;
+	one = match(first);
+	sum = sum_of_masks(one, text);
+	token_index.account.most = token_index.account.used;
+	second = compile(DN_GRAMMAR_SCHEMA, schema);
+	other = match(second);
+	assert_int_equal(sum_of_masks(other, text), sum);
+	token_index.account.most = token_index.account.used;
+	token_index.account.most = 0;
+	must_fail(DN_GRAMMAR_SCHEMA, schema, ENOSPC, "leave no memory");
+	token_index.account.most = most;
+	dn_matcher_free(one);
+	dn_matcher_free(other);
+	dn_grammar_unref(first);
+	dn_grammar_unref(second);
+	assert_int_equal(token_index.account.used, 0);
+}
+
 static void use(enum dn_grammar_kind kind, const char *text, int *ret)
 {
 	struct dn_grammar *grammar = NULL;
@@ -457,6 +506,7 @@ int main(void)
 		cmocka_unit_test(test_too_deep),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_memory_is_short),
+		cmocka_unit_test(test_one_account),
 	};
 
 	return cmocka_run_group_tests(tests, make_index, free_index);

@@ -173,12 +173,13 @@ int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_
 {
 	uint16_t *row = automaton->store->states[state].row;
 	int32_t next;
+	int r;
 
 	if (DN_LIKELY(row && row[byte] != DN_STATE_ASK))
 		return row[byte];
-	row = dn_store_row(automaton->store, state);
-	if (!row)
-		return -ENOMEM;
+	r = dn_store_row(automaton->store, state, &row);
+	if (r < 0)
+		return r;
 	next = step_new(automaton, state, byte);
 	if (next >= 0)
 		row[byte] = (uint16_t)next;
@@ -395,46 +396,60 @@ static int32_t carry_state(struct dn_store *old, struct dn_store *store, uint32_
 	return dn_store_state(store, members, old->states[state].n);
 }
 
-int dn_automaton_compact(struct dn_automaton *automaton)
+/* Takes the roots' states from @old to @store; they are held under the numbers that they had. */
+static int carry_roots(const struct dn_automaton *automaton, struct dn_store *old,
+		       struct dn_store *store, uint32_t *states)
 {
-	struct dn_store *old = automaton->store;
-	struct dn_store *store = dn_store_new();
 	DN_AUTO_FREE uint32_t *numbers = malloc(old->n_stacks * sizeof(*numbers));
-	DN_AUTO_FREE uint32_t *states = malloc(old->n_states * sizeof(*states));
 
-	if (!store || !numbers || !states) {
-		dn_store_free(store);
+	if (!numbers)
 		return -ENOMEM;
-	}
 	memset(numbers, 0xff, old->n_stacks * sizeof(*numbers));
 	numbers[DN_STACK_BOTTOM] = DN_STACK_BOTTOM;
 	numbers[DN_STACK_UNKNOWN] = DN_STACK_UNKNOWN;
-	/* First all of them, so that a failure changes nothing. */
 	for (struct dn_root *root = automaton->roots; root; root = root->next) {
 		const int32_t state = carry_state(old, store, numbers, root->state);
 
-		if (state < 0) {
-			dn_store_free(store);
-			return -ENOMEM;
-		}
+		if (state < 0)
+			return state;
 		states[root->state] = (uint32_t)state;
+	}
+	return 0;
+}
+
+int dn_automaton_compact(struct dn_automaton *automaton)
+{
+	struct dn_store *old = automaton->store;
+	const uint64_t bytes = old->bytes;
+	DN_AUTO_FREE uint32_t *states = malloc(old->n_states * sizeof(*states));
+	struct dn_store *store = NULL;
+	int r;
+
+	if (!states)
+		return -ENOMEM;
+	/* The new one takes the old one's room, not room beside it. */
+	dn_account_give(old->account, bytes, &old->bytes);
+	r = dn_store_new(old->account, &store);
+	if (r >= 0)
+		r = carry_roots(automaton, old, store, states);
+	if (r < 0) {
+		dn_store_free(store);
+		(void)dn_account_take(old->account, bytes, &old->bytes);
+		return r;
 	}
 	for (struct dn_root *root = automaton->roots; root; root = root->next)
 		root->state = states[root->state];
 	dn_store_free(old);
 	automaton->store = store;
-	automaton->mask_bytes = 0;
 	return 0;
 }
 
 int dn_automaton_init(struct dn_automaton *automaton, const struct dn_graph *graph,
-		      const uint32_t lengths[DN_TOKEN_CLASSES], struct dn_error *err)
+		      const uint32_t lengths[DN_TOKEN_CLASSES], struct dn_account *account)
 {
-	*automaton = (struct dn_automaton){ .graph = graph, .store = dn_store_new() };
+	*automaton = (struct dn_automaton){ .graph = graph };
 	memcpy(automaton->lengths, lengths, sizeof(automaton->lengths));
-	if (!automaton->store)
-		return dn_error_memory(err, "a grammar's states", sizeof(struct dn_store));
-	return 0;
+	return dn_store_new(account, &automaton->store);
 }
 
 void dn_automaton_done(struct dn_automaton *automaton)

@@ -48,6 +48,7 @@ struct dn_state {
 	struct dn_state_mask masks[DN_TOKEN_CLASSES];
 };
 
+struct dn_account;
 struct dn_store;
 
 /* Holds a state through dn_automaton_compact(). */
@@ -61,16 +62,18 @@ struct dn_automaton {
 	uint32_t lengths[DN_TOKEN_CLASSES];
 	struct dn_store *store;
 	struct dn_root *roots;
-	uint64_t mask_bytes; /* what masks of all states take, with their lists */
 };
 
 /**
  * dn_automaton_init()
  * @graph: borrowed
  * @lengths: most bytes of a token of each class
+ * @account: borrowed
  */
+/* -ENOSPC, -ENOMEM; it is to be done with either way. */
 DN_MUST_CHECK int dn_automaton_init(struct dn_automaton *automaton, const struct dn_graph *graph,
-				    const uint32_t lengths[DN_TOKEN_CLASSES], struct dn_error *err);
+				    const uint32_t lengths[DN_TOKEN_CLASSES],
+				    struct dn_account *account);
 void dn_automaton_done(struct dn_automaton *automaton);
 
 /* The state before any byte into @root, which is held from then on. -ENOMEM, -ENOSPC. */
@@ -97,7 +100,7 @@ bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state);
 
-/* Forgets all but the roots' states, whose numbers change. -ENOMEM: then nothing changes. */
+/* Forgets all but the roots' states, whose numbers change. -ENOSPC, -ENOMEM: then nothing changes. */
 DN_MUST_CHECK int dn_automaton_compact(struct dn_automaton *automaton);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_AUTOMATON_H */

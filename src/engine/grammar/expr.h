@@ -15,7 +15,7 @@
 /* IWYU pragma: end_exports */
 
 #define DN_RULES_MAX	  8192
-#define DN_EXPR_BYTES_MAX ((size_t)16 << 20)
+#define DN_EXPR_BYTES_MAX ((size_t)4 << 20)
 #define DN_REPEAT_FOREVER UINT32_MAX
 #define DN_REPEAT_MAX	  1000000U
 #define DN_POINT_MAX	  0x10ffffU

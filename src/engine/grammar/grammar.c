@@ -26,8 +26,47 @@ static int read_text(enum dn_grammar_kind kind, const char *text, size_t size,
 	return dn_error_set(err, EINVAL, "no kind of grammar has the number %d", (int)kind);
 }
 
+int dn_grammars_compact(struct dn_token_index *index)
+{
+	int r = 0;
+
+	for (struct dn_grammar *grammar = index->grammars; r >= 0 && grammar;
+	     grammar = grammar->next)
+		if (grammar->automaton.store)
+			r = dn_automaton_compact(&grammar->automaton);
+	return r;
+}
+
+/* Room for what was compiled, and the automaton that runs it. */
+static int make_room(struct dn_grammar *grammar)
+{
+	struct dn_account *account = &grammar->index->account;
+	int r = 0;
+
+	if (grammar->graph_bytes == 0)
+		r = dn_account_take(account, dn_graph_bytes(&grammar->graph),
+				    &grammar->graph_bytes);
+	return r < 0 ? r
+		     : dn_automaton_init(&grammar->automaton, &grammar->graph,
+					 grammar->index->lengths, account);
+}
+
+static int settle(struct dn_grammar *grammar, struct dn_error *err)
+{
+	int r = make_room(grammar);
+
+	if (r == -ENOSPC) {
+		r = dn_grammars_compact(grammar->index);
+		if (r >= 0)
+			r = make_room(grammar);
+	}
+	if (r == -ENOSPC)
+		return dn_error_set(err, ENOSPC, "grammars in use leave no memory for this one");
+	return r < 0 ? dn_error_memory(err, "a grammar's states", 0) : 0;
+}
+
 int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
-		   const struct dn_token_index *index, struct dn_grammar **ret_grammar,
+		   struct dn_token_index *index, struct dn_grammar **ret_grammar,
 		   struct dn_error *err)
 {
 	struct dn_grammar *grammar = calloc(1, sizeof(*grammar));
@@ -38,6 +77,11 @@ int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 		return dn_error_memory(err, "a grammar", sizeof(*grammar));
 	grammar->index = index;
 	grammar->references = 1;
+	grammar->next = index->grammars;
+	grammar->before = &index->grammars;
+	if (grammar->next)
+		grammar->next->before = &grammar->next;
+	index->grammars = grammar;
 	r = read_text(kind, text, size, &exprs, err);
 	if (r >= 0 && exprs.failed)
 		r = dn_exprs_error(&exprs, err);
@@ -45,7 +89,7 @@ int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 		r = dn_graph_compile(&exprs, &grammar->graph, err);
 	dn_exprs_done(&exprs);
 	if (r >= 0)
-		r = dn_automaton_init(&grammar->automaton, &grammar->graph, index->lengths, err);
+		r = settle(grammar, err);
 	if (r < 0) {
 		dn_grammar_unref(grammar);
 		return r;
@@ -64,8 +108,12 @@ struct dn_grammar *dn_grammar_unref(struct dn_grammar *grammar)
 {
 	if (!grammar || --grammar->references > 0)
 		return NULL;
+	*grammar->before = grammar->next;
+	if (grammar->next)
+		grammar->next->before = grammar->before;
 	dn_automaton_done(&grammar->automaton);
 	dn_graph_done(&grammar->graph);
+	dn_account_give(&grammar->index->account, grammar->graph_bytes, &grammar->graph_bytes);
 	free(grammar);
 	return NULL;
 }

@@ -12,12 +12,19 @@
 #include "engine/grammar/token-index.h"
 /* IWYU pragma: end_exports */
 
+/* @next, @before: of the index' list. @graph_bytes: of the index' account. */
 struct dn_grammar {
-	const struct dn_token_index *index;
+	struct dn_token_index *index;
+	struct dn_grammar *next;
+	struct dn_grammar **before;
 	uint32_t references;
+	uint64_t graph_bytes;
 	struct dn_graph graph;
 	struct dn_automaton automaton;
 };
+
+/* All grammars of a vocabulary forget what is not in use. -ENOSPC, -ENOMEM. */
+DN_MUST_CHECK int dn_grammars_compact(struct dn_token_index *index);
 
 /* Write rules; the first is where a text begins. */
 DN_MUST_CHECK int dn_gbnf_read(const char *text, size_t size, struct dn_exprs *exprs,

@@ -470,6 +470,17 @@ static int check(struct dn_graph *graph, const struct dn_exprs *exprs, struct dn
 	return check_left_recursion(graph, exprs, known, err);
 }
 
+/* Gives back what was not filled. */
+static int trim(struct dn_graph *graph)
+{
+	struct dn_node *nodes = realloc(graph->nodes, graph->n_nodes * sizeof(*nodes));
+	struct dn_byte_set *sets = realloc(graph->sets, DN_MAX(graph->n_sets, 1U) * sizeof(*sets));
+
+	graph->nodes = nodes ? nodes : graph->nodes;
+	graph->sets = sets ? sets : graph->sets;
+	return nodes && sets ? 0 : -ENOMEM;
+}
+
 int dn_graph_compile(const struct dn_exprs *exprs, struct dn_graph *ret_graph, struct dn_error *err)
 {
 	DN_AUTO_FREE uint32_t *slots = calloc(SLOTS, sizeof(*slots));
@@ -486,7 +497,17 @@ int dn_graph_compile(const struct dn_exprs *exprs, struct dn_graph *ret_graph, s
 	ret_graph->nodes[DN_NODE_NEVER].kind = DN_NODE_IS_NEVER;
 	ret_graph->n_nodes = 2;
 	r = build_rules(&builder, exprs, err);
-	return r < 0 ? r : check(ret_graph, exprs, err);
+	if (r < 0)
+		return r;
+	if (trim(ret_graph) < 0)
+		return dn_error_memory(err, "a grammar", ret_graph->n_nodes);
+	return check(ret_graph, exprs, err);
+}
+
+uint64_t dn_graph_bytes(const struct dn_graph *graph)
+{
+	return graph->n_nodes * (sizeof(*graph->nodes) + sizeof(*graph->dead)) +
+	       graph->n_sets * sizeof(*graph->sets) + graph->n_rules * sizeof(*graph->starts);
 }
 
 void dn_graph_done(struct dn_graph *graph)

@@ -71,6 +71,8 @@ struct dn_graph {
  */
 DN_MUST_CHECK int dn_graph_compile(const struct dn_exprs *exprs, struct dn_graph *ret_graph,
 				   struct dn_error *err);
+/* Of its arrays. */
+uint64_t dn_graph_bytes(const struct dn_graph *graph);
 void dn_graph_done(struct dn_graph *graph);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_GRAPH_H */

@@ -11,9 +11,7 @@
 #include <dunlin/tokenizer.h>
 
 #include "engine/grammar/grammar.h"
-
-/* Masks of a grammar that are kept; with more, all are forgotten. */
-#define MASKS_MAX 512
+#include "engine/grammar/store.h"
 
 struct dn_matcher {
 	struct dn_grammar *grammar;
@@ -125,15 +123,18 @@ static struct dn_state_mask *mask_at(const struct dn_grammar *grammar, uint32_t 
 	return &dn_automaton_state(&grammar->automaton, state)->masks[k];
 }
 
-static void keep(struct dn_grammar *grammar, uint32_t state, uint32_t k, const struct walk *walk)
+static int keep(struct dn_grammar *grammar, uint32_t state, uint32_t k, const struct walk *walk)
 {
+	if (dn_store_take(grammar->automaton.store,
+			  grammar->index->words * sizeof(uint64_t) +
+				  walk->capacity * sizeof(struct dn_undecided)) < 0)
+		return -ENOSPC;
 	*mask_at(grammar, state, k) = (struct dn_state_mask){
 		.words = walk->words,
 		.undecided = walk->undecided,
 		.n_undecided = walk->n_undecided,
 	};
-	grammar->automaton.mask_bytes += grammar->index->words * sizeof(uint64_t) +
-					 walk->capacity * sizeof(struct dn_undecided);
+	return 0;
 }
 
 /* The mask of what is local to @state's rules. */
@@ -152,13 +153,13 @@ static int find_local(struct dn_grammar *grammar, uint32_t state, uint32_t k)
 		return -ENOMEM;
 	walk.states[0] = (uint16_t)state;
 	r = walk_tokens(&walk, 0, walk.tokens->n, true);
+	if (r >= 0)
+		r = keep(grammar, state, k, &walk);
 	if (r < 0) {
 		free(walk.words);
 		free(walk.undecided);
-		return r;
 	}
-	keep(grammar, state, k, &walk);
-	return 0;
+	return r;
 }
 
 /* Decides from @state what its @local mask leaves open, into @walk. */
@@ -201,11 +202,12 @@ static int32_t find_mask(struct dn_grammar *grammar, uint32_t exact, uint32_t k)
 	if (!walk.words)
 		return -ENOMEM;
 	r = decide(grammar, (uint32_t)state, (uint32_t)local, k, &walk);
+	if (r >= 0)
+		r = keep(grammar, (uint32_t)state, k, &walk);
 	if (r < 0) {
 		free(walk.words);
 		return r;
 	}
-	keep(grammar, (uint32_t)state, k, &walk);
 	return state;
 }
 
@@ -232,7 +234,8 @@ static int join_masks(struct dn_matcher *matcher)
 static int explain(int r, struct dn_error *err)
 {
 	if (r == -ENOSPC)
-		return dn_error_set(err, ENOSPC, "the grammar needs too many states");
+		return dn_error_set(err, ENOSPC,
+				    "the grammar needs more states than there is memory for");
 	return r < 0 ? dn_error_memory(err, "a grammar's states", 0) : r;
 }
 
@@ -242,14 +245,10 @@ int dn_matcher_mask(struct dn_matcher *matcher, bool ends, const uint64_t **ret_
 	struct dn_grammar *grammar = matcher->grammar;
 	const struct dn_token_index *index = grammar->index;
 	int used = 0;
-	int r = 0;
+	int r = join_masks(matcher);
 
-	if (grammar->automaton.mask_bytes > (uint64_t)MASKS_MAX * index->words * sizeof(uint64_t))
-		r = dn_automaton_compact(&grammar->automaton);
-	if (r >= 0)
-		r = join_masks(matcher);
 	if (r == -ENOSPC) {
-		r = dn_automaton_compact(&grammar->automaton);
+		r = dn_grammars_compact(grammar->index);
 		if (r >= 0)
 			r = join_masks(matcher);
 	}
@@ -286,7 +285,7 @@ int dn_matcher_accept_bytes(struct dn_matcher *matcher, const char *bytes, size_
 	int r = read_bytes(matcher, bytes, size);
 
 	if (r == -ENOSPC) {
-		r = dn_automaton_compact(&matcher->grammar->automaton);
+		r = dn_grammars_compact(matcher->grammar->index);
 		if (r >= 0)
 			r = read_bytes(matcher, bytes, size);
 	}
@@ -343,7 +342,7 @@ int dn_matcher_new(struct dn_grammar *grammar, struct dn_matcher **ret_matcher,
 	if (matcher)
 		r = dn_automaton_begin(&grammar->automaton, &matcher->root);
 	if (r == -ENOSPC) {
-		r = dn_automaton_compact(&grammar->automaton);
+		r = dn_grammars_compact(grammar->index);
 		if (r >= 0)
 			r = dn_automaton_begin(&grammar->automaton, &matcher->root);
 	}

@@ -11,6 +11,8 @@
 #include "engine/grammar/grammar.h"
 
 #define KNOWN_SLOTS (4 * DN_RULES_MAX)
+/* Values of a schema, each of which is some hundred bytes once it is read. */
+#define VALUES_MAX 16384U
 
 /* A rule by the schemas it is of: @keys has those, NULL, and what was chosen. */
 struct dn_known {
@@ -294,6 +296,23 @@ static int read_root(struct dn_schema_reader *reader)
 	return 0;
 }
 
+/* At least as many values as there are in JSON: what begins and what follows a comma. */
+static uint32_t count_values(const char *text, size_t size)
+{
+	bool in_string = false;
+	uint32_t n = 1;
+
+	for (size_t i = 0; i < size; i++) {
+		if (in_string && text[i] == '\\')
+			i++;
+		else if (text[i] == '"')
+			in_string = !in_string;
+		else if (!in_string)
+			n += text[i] == ',' || text[i] == '[' || text[i] == '{';
+	}
+	return n;
+}
+
 int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct dn_error *err)
 {
 	struct dn_schema_reader reader = {
@@ -305,6 +324,8 @@ int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct
 	json_t *root;
 	int r;
 
+	if (count_values(text, size) > VALUES_MAX)
+		return dn_error_set(err, E2BIG, "the schema has more than %u values", VALUES_MAX);
 	root = json_loadb(text ? text : "", size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
 	if (!root)
 		return dn_error_set(err, EINVAL, "the schema is no JSON: line %d: %.120s",

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define STATE_SLOTS (2 * DN_STATES_MAX)
-#define FIRST	    1024U
+#define FIRST	    256U
+#define ROW_BYTES   (256 * sizeof(uint16_t))
 
 static uint64_t mix(uint64_t hash, uint32_t value)
 {
@@ -15,13 +16,21 @@ static uint64_t mix(uint64_t hash, uint32_t value)
 	return hash ^ hash >> 29;
 }
 
-struct dn_store *dn_store_new(void)
+int dn_store_take(struct dn_store *store, uint64_t bytes)
 {
-	struct dn_store *store = calloc(1, sizeof(*store));
+	return dn_account_take(store->account, bytes, &store->bytes);
+}
+
+static int make(struct dn_store *store)
+{
+	const uint64_t bytes =
+		sizeof(*store) + FIRST * sizeof(*store->stacks) +
+		2 * FIRST * sizeof(*store->stack_slots) + FIRST * sizeof(*store->states) +
+		STATE_SLOTS * sizeof(*store->state_slots) + FIRST * sizeof(*store->members);
 	uint32_t none = 0;
 
-	if (!store)
-		return NULL;
+	if (dn_store_take(store, bytes) < 0)
+		return -ENOSPC;
 	store->slots_mask = 2 * FIRST - 1;
 	store->stacks_capacity = store->states_capacity = store->members_capacity = FIRST;
 	store->stacks = malloc(FIRST * sizeof(*store->stacks));
@@ -31,7 +40,7 @@ struct dn_store *dn_store_new(void)
 	store->members = malloc(FIRST * sizeof(*store->members));
 	if (!store->stacks || !store->stack_slots || !store->states || !store->state_slots ||
 	    !store->members)
-		return dn_store_free(store);
+		return -ENOMEM;
 	/* Room for these three is there. */
 	(void)dn_store_stack(store, DN_NODE_END, 0, UINT32_MAX);
 	(void)dn_store_stack(store, DN_NODE_END, 1, UINT32_MAX);
@@ -41,7 +50,23 @@ struct dn_store *dn_store_new(void)
 		for (uint32_t k = 0; k < DN_TOKEN_CLASSES; k++)
 			store->stacks[i].cut[k] = i;
 	}
-	return store;
+	return 0;
+}
+
+int dn_store_new(struct dn_account *account, struct dn_store **ret_store)
+{
+	struct dn_store *store = calloc(1, sizeof(*store));
+	int r;
+
+	if (!store)
+		return -ENOMEM;
+	store->account = account;
+	r = make(store);
+	if (r < 0)
+		dn_store_free(store);
+	else
+		*ret_store = store;
+	return r;
 }
 
 struct dn_store *dn_store_free(struct dn_store *store)
@@ -60,6 +85,7 @@ struct dn_store *dn_store_free(struct dn_store *store)
 	free(store->states);
 	free(store->state_slots);
 	free(store->members);
+	dn_account_give(store->account, store->bytes, &store->bytes);
 	free(store);
 	return NULL;
 }
@@ -77,7 +103,8 @@ static int grow_stacks(struct dn_store *store)
 	struct dn_stack *stacks;
 	uint32_t *slots;
 
-	if (capacity > DN_STACKS_MAX)
+	if (capacity > DN_STACKS_MAX ||
+	    dn_store_take(store, (capacity / 2) * (sizeof(*stacks) + 2 * sizeof(*slots))) < 0)
 		return -ENOSPC;
 	stacks = realloc(store->stacks, capacity * sizeof(*stacks));
 	if (!stacks)
@@ -154,18 +181,24 @@ static int make_room(struct dn_store *store, uint32_t n)
 	if (store->n_states == DN_STATES_MAX || store->n_members + n > DN_MEMBERS_MAX)
 		return -ENOSPC;
 	if (store->n_states == store->states_capacity) {
-		struct dn_state *states = realloc(
-			store->states, 2 * (size_t)store->states_capacity * sizeof(*states));
+		const size_t more = store->states_capacity * sizeof(*store->states);
+		struct dn_state *states;
 
+		if (dn_store_take(store, more) < 0)
+			return -ENOSPC;
+		states = realloc(store->states, 2 * more);
 		if (!states)
 			return -ENOMEM;
 		store->states = states;
 		store->states_capacity *= 2;
 	}
 	while (store->n_members + n > store->members_capacity) {
-		uint32_t *members = realloc(store->members,
-					    2 * (size_t)store->members_capacity * sizeof(*members));
+		const size_t more = store->members_capacity * sizeof(*store->members);
+		uint32_t *members;
 
+		if (dn_store_take(store, more) < 0)
+			return -ENOSPC;
+		members = realloc(store->members, 2 * more);
 		if (!members)
 			return -ENOMEM;
 		store->members = members;
@@ -203,15 +236,19 @@ int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n)
 	return (int32_t)store->n_states - 1;
 }
 
-uint16_t *dn_store_row(struct dn_store *store, uint32_t state)
+int dn_store_row(struct dn_store *store, uint32_t state, uint16_t **ret_row)
 {
 	uint16_t *row = store->states[state].row;
 
-	if (row)
-		return row;
-	row = malloc(256 * sizeof(*row));
-	if (row)
-		memset(row, 0xff, 256 * sizeof(*row));
-	store->states[state].row = row;
-	return row;
+	if (!row) {
+		if (dn_store_take(store, ROW_BYTES) < 0)
+			return -ENOSPC;
+		row = malloc(ROW_BYTES);
+		if (!row)
+			return -ENOMEM;
+		memset(row, 0xff, ROW_BYTES);
+		store->states[state].row = row;
+	}
+	*ret_row = row;
+	return 0;
 }

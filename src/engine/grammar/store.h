@@ -6,6 +6,7 @@
 /* IWYU pragma: begin_exports */
 #include <stdint.h>
 
+#include "engine/grammar/account.h"
 #include "engine/grammar/automaton.h"
 /* IWYU pragma: end_exports */
 
@@ -39,7 +40,10 @@ struct dn_stack {
 	uint32_t above; /* on the way down to what is at the bottom, where one came from */
 };
 
+/* @bytes: of @account, what all of it takes, masks too. */
 struct dn_store {
+	struct dn_account *account;
+	uint64_t bytes;
 	struct dn_stack *stacks;
 	uint32_t n_stacks;
 	uint32_t stacks_capacity;
@@ -61,14 +65,17 @@ static inline bool dn_stack_is_loop(const struct dn_graph *graph, const struct d
 	return graph->nodes[stack->node].kind == DN_NODE_LOOP && stack->count != DN_COUNT_NONE;
 }
 
-struct dn_store *dn_store_new(void);
+/* @account: borrowed for the store's life. -ENOSPC, -ENOMEM. */
+DN_MUST_CHECK int dn_store_new(struct dn_account *account, struct dn_store **ret_store);
 struct dn_store *dn_store_free(struct dn_store *store);
 
 /* Each its number, or -ENOSPC, -ENOMEM. */
 int32_t dn_store_stack(struct dn_store *store, uint32_t node, uint32_t count, uint32_t parent);
 /* Sorts @members, and takes out what is there twice; none: DN_STATE_DEAD. */
 int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n);
-/* All states' rows are borrowed until the store goes. NULL: no memory. */
-uint16_t *dn_store_row(struct dn_store *store, uint32_t state);
+/* All states' rows are borrowed until the store goes. */
+DN_MUST_CHECK int dn_store_row(struct dn_store *store, uint32_t state, uint16_t **ret_row);
+/* Room for @bytes of a state's masks. */
+DN_MUST_CHECK int dn_store_take(struct dn_store *store, uint64_t bytes);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_STORE_H */

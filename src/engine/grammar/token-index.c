@@ -7,6 +7,23 @@
 
 #include <dunlin/tokenizer.h>
 
+/* States of some grammars, and masks: for a few hundred of them an answer does not wait. */
+#define STATES_BYTES ((uint64_t)6 << 20)
+#define MASKS	     192
+/* While one is compiled: its text, that as JSON, its expressions. */
+#define COMPILE_BYTES ((uint64_t)8 << 20)
+
+uint64_t dn_grammars_most(uint32_t vocabulary)
+{
+	return STATES_BYTES + MASKS * (uint64_t)DN_DIV_ROUND_UP(vocabulary, 64) * sizeof(uint64_t);
+}
+
+uint64_t dn_grammars_memory(uint32_t vocabulary)
+{
+	return COMPILE_BYTES + dn_grammars_most(vocabulary) +
+	       vocabulary * (uint64_t)sizeof(struct dn_index_token);
+}
+
 const char *dn_token_index_bytes(const struct dn_token_index *index, uint32_t token,
 				 size_t *ret_size)
 {
@@ -98,6 +115,7 @@ int dn_token_index_new(const struct dn_tokenizer *tokenizer, struct dn_token_ind
 		index->words = DN_DIV_ROUND_UP(index->vocabulary, 64);
 		index->lengths[0] = DN_TOKEN_SHORT;
 		index->lengths[1] = DN_TOKEN_MIDDLE;
+		index->account.most = dn_grammars_most(index->vocabulary);
 		for (uint32_t token = 0; token < index->vocabulary; token++) {
 			size_t size = 0;
 

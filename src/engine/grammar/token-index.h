@@ -13,6 +13,7 @@
 
 #include <dunlin/grammar.h>
 
+#include "engine/grammar/account.h"
 #include "engine/grammar/automaton.h"
 /* IWYU pragma: end_exports */
 
@@ -39,7 +40,11 @@ struct dn_index_class {
 	uint32_t starts[257];
 };
 
-/* @ends: tokens that end an answer. */
+/**
+ * struct dn_token_index
+ * @ends: tokens that end an answer
+ * @grammars: all that were compiled for it and are there still; @account is theirs
+ */
 struct dn_token_index {
 	const struct dn_tokenizer *tokenizer;
 	uint32_t vocabulary;
@@ -48,7 +53,12 @@ struct dn_token_index {
 	uint32_t lengths[DN_TOKEN_CLASSES];
 	uint32_t *ends;
 	uint32_t n_ends;
+	struct dn_account account;
+	struct dn_grammar *grammars;
 };
+
+/* What grammars of a vocabulary may take together, once they are compiled. */
+uint64_t dn_grammars_most(uint32_t vocabulary);
 
 /* The bytes of a token that is part of texts; NULL where it is none. */
 const char *dn_token_index_bytes(const struct dn_token_index *index, uint32_t token,
