@@ -197,6 +197,41 @@ class Served(support.Case):
                                                 extra_body={"grammar": "root ::= \" \" [0-9]{4}"})
         self.assertRegex(answer.choices[0].text, r"^ \d{4}$")
 
+    @needs_jsonschema
+    def test_a_call_that_is_demanded(self):
+        """Whatever the model would rather say; references within a tool's own schema hold too."""
+        place = {"type": "object", "properties": {
+            "where": {"$ref": "#/$defs/city"}, "days": {"type": "integer", "maximum": 9,
+                                                        "minimum": 1}},
+            "required": ["where", "days"], "additionalProperties": False,
+            "$defs": {"city": {"type": "string", "maxLength": 12}}}
+        schemas_of = {"weather": place, "now": None, "any": {"type": "object"}}
+        tools = [{"type": "function", "function": {"name": name} | (
+            {"parameters": schema} if schema else {})} for name, schema in schemas_of.items()]
+        demands = [("required", {}, None), ("required", {"parallel_tool_calls": False}, None)] + [
+            ({"type": "function", "function": {"name": name}}, {}, name) for name in ("now", "weather")]
+        for seed in range(3):
+            for choice, more, name in demands:
+                with self.subTest(choice, seed=seed, **more):
+                    answer = self.ask(seed=seed, tools=tools, tool_choice=choice, max_tokens=400,
+                                      **more).choices[0]
+                    if answer.finish_reason == "length":
+                        self.assertIsNone(answer.message.tool_calls)
+                        continue
+                    self.assertEqual(answer.finish_reason, "tool_calls")
+                    calls = answer.message.tool_calls
+                    self.assertLessEqual(len(calls), 1 if more or name else 8)
+                    for call in calls:
+                        self.assertIn(call.function.name, [name] if name else schemas_of)
+                        jsonschema.validate(json.loads(call.function.arguments),
+                                            schemas_of[call.function.name] or {"maxProperties": 0})
+        bad = [{"type": "function", "function": {"name": "f", "parameters": {
+            "type": "object", "not": {}}}}]
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.ask(tools=bad, tool_choice="required")
+        self.assertEqual(caught.exception.param, "tools")
+        self.assertIn("'not'", str(caught.exception))
+
     def test_what_is_wrong_names_its_field(self):
         for format, param, word in (
                 ({"type": "json_schema", "json_schema": {"name": "x", "schema": {
@@ -213,6 +248,42 @@ class Served(support.Case):
         self.assertEqual(caught.exception.param, "grammar")
         # The server goes on.
         self.test_grammar()
+
+
+# Each has its own states; the last two are as large and as wide as there may be.
+LARGE = [{"type": "string", "maxLength": 1000 + i, "pattern": "^[a-z" + chr(0x100 + i) + "]*$"}
+         for i in range(12)]
+LARGE += [{"enum": [f"{i} is a long word of an enumeration" for i in range(5000)]},
+          {"type": "object", "properties": {f"property{i}": {"type": "string", "maxLength": i + 5}
+                                            for i in range(900)}}]
+
+
+@needs_model
+class Memory(support.Case):
+    """What clients make a worker keep for grammars is within what was planned for them."""
+
+    @support.needs_speed
+    def test_bound(self):
+        with serving.Server("--context", "512", "--parallel", "2", models=[MODEL]) as server:
+            worker, = server.workers()
+            folder = pathlib.Path("/proc", str(worker))
+
+            def most():
+                status = (folder / "status").read_text()
+                return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+            for seed in range(20):  # all of the cache is in use then
+                server.complete("Once", max_tokens=60, temperature=2, seed=seed)
+            (folder / "clear_refs").write_text("5")
+            before = most()
+            for schema in LARGE:
+                answer = server.complete("Once upon a time", max_tokens=60, temperature=2,
+                                         response_format={"type": "json_schema", "json_schema": {
+                                             "name": "x", "schema": schema}})
+                self.assertEqual(answer.status, 200, answer.body)
+            self.assertEqual(server.workers(), [worker])
+            # <dunlin/grammar.h>: 8 MiB while one is compiled, 6 of states, masks, an index.
+            self.assertLess(most() - before, 18)
 
 
 if __name__ == "__main__":

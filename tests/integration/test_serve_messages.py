@@ -113,7 +113,7 @@ class Messages(support.Case):
         for more in ({"messages": [{"role": "user", "content": image}]},
                      {"messages": []}, {"messages": [{"role": "user", "content": []}]},
                      {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-                     {"tool_choice": {"type": "any"}, "tools": TOOLS}):
+                     {"tool_choice": {"type": "tool", "name": "nobody"}, "tools": TOOLS}):
             with self.subTest(more), self.assertRaises(anthropic.BadRequestError) as caught:
                 self.client.messages.create(**{
                     "model": "polly", "max_tokens": 5,

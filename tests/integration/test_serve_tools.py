@@ -134,11 +134,32 @@ class Calls(Parrot):
         self.assertEqual(choice.finish_reason, "length")
 
     def test_forced(self):
+        one = '{"name": "now", "arguments": {}}'
+        two = f'[{{"name": "weather", "arguments": {{"city": "Bonn"}}}}, {one}]'
         named = {"type": "function", "function": {"name": "now"}}
-        for choice in ("required", named):
+        for text, choice, more, names in (
+                (two, "required", {}, ["weather", "now"]),
+                (one, "required", {"parallel_tool_calls": False}, ["now"]),
+                (one, named, {}, ["now"])):
+            with self.subTest(choice):
+                answer = self.chat(text, tool_choice=choice, **more).choices[0]
+                self.assertEqual(answer.finish_reason, "tool_calls")
+                self.assertIsNone(answer.message.content)
+                self.assertEqual([call.function.name for call in answer.message.tool_calls], names)
+        cut = self.chat(two, tool_choice="required", max_tokens=20).choices[0]
+        self.assertEqual((cut.finish_reason, cut.message.content), ("length", two[:20]))
+
+    def test_forced_wrong(self):
+        named = {"type": "function", "function": {"name": "nobody"}}
+        for choice, more in ((named, {}), ({"type": "function"}, {}), ("perhaps", {}), (5, {}),
+                             ("required", {"tools": []}),
+                             ({"type": "function", "function": {}}, {})):
             with self.subTest(choice), self.assertRaises(openai.BadRequestError) as caught:
-                self.chat("Hi", tool_choice=choice)
+                self.chat("Hi", tool_choice=choice, **more)
             self.assertEqual(caught.exception.body["param"], "tool_choice")
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.chat("Hi", tool_choice="required", response_format={"type": "json_object"})
+        self.assertEqual(caught.exception.body["param"], "tools")
 
     def test_wrong(self):
         for tools, param in ((5, "tools"), ([{"type": "code"}], "tools"),

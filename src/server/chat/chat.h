@@ -111,6 +111,8 @@ struct dn_chat_parser {
 /* @tools: borrowed. @in_reasoning: the prompt ended with the beginning of the reasoning. */
 void dn_chat_parser_begin(struct dn_chat_parser *parser, const struct dn_chat_form *form,
 			  json_t *tools, uint32_t calls_max, bool in_reasoning);
+/* Right after: the answer is calls and nothing else, as JSON, whatever the form. */
+void dn_chat_parser_force(struct dn_chat_parser *parser);
 /* More of the answer; whole UTF-8 sequences. Return: 0, or -ENOMEM. */
 DN_MUST_CHECK int dn_chat_parser_feed(struct dn_chat_parser *parser, const char *text, size_t size);
 /* That was all. */

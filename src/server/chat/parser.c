@@ -33,6 +33,13 @@ void dn_chat_parser_begin(struct dn_chat_parser *p, const struct dn_chat_form *f
 	p->trim = p->state == IN_REASONING;
 }
 
+void dn_chat_parser_force(struct dn_chat_parser *p)
+{
+	p->form.decode = dn_chat_decode_json;
+	p->state = IN_BARE_BLOCK;
+	p->trim = false;
+}
+
 void dn_chat_parser_done(struct dn_chat_parser *p)
 {
 	dn_buffer_done(&p->held);

@@ -229,7 +229,8 @@ static bool set_grammar(struct dn_generation *g, enum dn_grammar_kind kind, cons
 	if (g->grammar.kind) {
 		free(text);
 		return dn_api_bad(error, field,
-				  "'grammar' and 'response_format' do not go together");
+				  "of 'grammar', 'response_format' and a 'tool_choice' that "
+				  "demands a call, one can be kept to");
 	}
 	if (!text && kind != DN_GRAMMAR_JSON)
 		return dn_api_fail(error, 503, NULL, "out of memory");
@@ -280,6 +281,15 @@ static bool read_format(struct dn_generation *g, const json_t *format, struct dn
 			  "'response_format' is of type 'text', 'json_object' or 'json_schema'");
 }
 
+static bool read_tools(struct dn_generation *g, const json_t *body, struct dn_api_error *error)
+{
+	if (!g->format->chat)
+		return true;
+	return dn_tools_read(body, &g->tools, error) &&
+	       (g->tools.forced == DN_TOOLS_FREE ||
+		set_grammar(g, DN_GRAMMAR_SCHEMA, "tools", dn_tools_schema(&g->tools), error));
+}
+
 bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_error *error)
 {
 	const struct dn_front_client client =
@@ -311,7 +321,7 @@ bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_err
 	    !read_format(g, json_object_get(body, "response_format"), error) ||
 	    !read_time(g, body, &own, error) || !read_stream_options(g, body, error) ||
 	    (g->format->read_logprobs && !g->format->read_logprobs(g, body, error)) ||
-	    (g->format->chat && !dn_tools_read(body, &g->tools, error)))
+	    !read_tools(g, body, error))
 		return false;
 	/* The penalties of the API are about all of the answer. */
 	if (g->submit.frequency_penalty != 0 || g->submit.presence_penalty != 0)

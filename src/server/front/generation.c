@@ -164,9 +164,14 @@ static void ask_all(struct dn_generation *g)
 	struct dn_api_error error;
 
 	g->sent_ns = dn_clock_ns();
-	for (uint32_t i = 0; g->format->chat && i < g->n_choices; i++)
-		dn_chat_parser_begin(&g->choices[i].parser, form, g->tools.list, g->tools.calls_max,
+	for (uint32_t i = 0; g->format->chat && i < g->n_choices; i++) {
+		struct dn_chat_parser *parser = &g->choices[i].parser;
+
+		dn_chat_parser_begin(parser, form, g->tools.list, g->tools.calls_max,
 				     g->in_reasoning);
+		if (g->tools.forced)
+			dn_chat_parser_force(parser);
+	}
 	for (uint32_t i = 0; i < g->n_choices; i++)
 		if (!ask_choice(g, i, &error)) {
 			dn_generation_fail(g, &error);

@@ -12,15 +12,24 @@
  * struct dn_tools - what a request says of tools
  * @list: borrowed from the body; NULL: there are none, or none may be called
  * @calls_max: in one answer; 0: as many as it likes
+ * @forced: the answer is to be calls and nothing else
+ * @named: the one of @list that is to be called; NULL: any
  */
 struct dn_tools {
 	json_t *list;
 	uint32_t calls_max;
+	enum dn_tools_forced { DN_TOOLS_FREE, DN_TOOLS_ONE, DN_TOOLS_SOME } forced;
+	const json_t *named;
 };
 
 /* tools.c */
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error);
-/* Has the messages tell of the tools in words, and of calls and what came of them. */
+/* tool-choice.c */
+bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error);
+/* The schema of an answer that is forced to call, as text, owned by the caller; NULL: no memory. */
+char *dn_tools_schema(const struct dn_tools *tools);
+
+/* tools.c: has the messages tell of the tools in words, and of calls and what came of them. */
 bool dn_tools_put_in_words(json_t *messages, const json_t *tools);
 /* The same for a template that takes the tools from the system message. */
 bool dn_tools_put_in_system(json_t *messages, const json_t *tools);

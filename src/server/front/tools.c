@@ -34,39 +34,11 @@ static bool check_tool(const json_t *tool, size_t at, struct dn_api_error *error
 	return true;
 }
 
-/*
- * A model cannot be made to call a tool by words alone: it takes a grammar over its answer, which
- * is to be set here.
- */
-static bool force_call(struct dn_api_error *error)
-{
-	return dn_api_bad(error, "tool_choice",
-			  "this server does 'auto' and 'none' as 'tool_choice': it cannot make a "
-			  "model call a tool");
-}
-
-static bool read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error)
-{
-	const char *word = json_string_value(choice);
-
-	if (!choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0))
-		return true;
-	if (word && strcmp(word, "none") == 0) {
-		tools->list = NULL;
-		return true;
-	}
-	if (json_is_object(choice) || (word && strcmp(word, "required") == 0))
-		return force_call(error);
-	return dn_api_bad(error, "tool_choice",
-			  "'tool_choice' is 'auto', 'none', 'required' or a "
-			  "function");
-}
-
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error)
 {
 	static const struct dn_api_field parallel = { "parallel_tool_calls", DN_API_BOOL, 0, 0, 0 };
 	json_t *list = json_object_get(body, "tools");
-	struct dn_tools tools = { NULL, 0 };
+	struct dn_tools tools = { .list = NULL };
 	uint32_t many = 1;
 	const json_t *tool;
 	size_t i;
@@ -82,10 +54,11 @@ bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api
 	}
 	if (json_array_size(list) > 0)
 		tools.list = list;
-	if (!read_choice(json_object_get(body, "tool_choice"), &tools, error) ||
-	    !dn_api_fields(body, &parallel, 1, &many, error))
+	if (!dn_api_fields(body, &parallel, 1, &many, error))
 		return false;
 	tools.calls_max = many ? 0 : 1;
+	if (!dn_tools_read_choice(json_object_get(body, "tool_choice"), &tools, error))
+		return false;
 	*ret_tools = tools;
 	return true;
 }
