@@ -63,6 +63,7 @@ struct dn_control_start {
 	uint32_t save_prefixes; /* that were used again */
 	uint64_t body_bytes;
 	uint64_t bodies_bytes;
+	uint64_t answers_bytes;
 	uint32_t head_ms;
 	uint32_t body_ms;
 	uint32_t idle_ms;

@@ -19,10 +19,10 @@
 #include "server/supervisor.h"
 #include "server/usage.h"
 
-/* Supervisor and front: what they take anyway; four bodies, and one of these as JSON. */
+/* Supervisor and front: what they take anyway; four bodies, one of these as JSON, large answers. */
 #define OWN_BYTES  ((uint64_t)8 << 20)
 #define TLS_BYTES  ((uint64_t)4 << 20)
-#define OWN_BODIES 24
+#define OWN_BODIES 32
 /* A front that has said nothing for so long is stuck. */
 #define SILENCE_S 10U
 

@@ -93,6 +93,7 @@ static struct dn_front *begin(int *ret_control, int *ret_worker)
 		.queue = 4,
 		.body_bytes = 1 << 20,
 		.bodies_bytes = 1 << 20,
+		.answers_bytes = 1 << 20,
 		.head_ms = 1000,
 		.body_ms = 1000,
 		.idle_ms = 1000,

@@ -101,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.connections = 4,
 		.body_bytes = 4096,
 		.bodies_bytes = 8192,
+		.answers_bytes = 8192,
 		.unsent_bytes = 4096,
 		.head_ms = 1000,
 		.body_ms = 1000,

@@ -57,6 +57,19 @@ class Embeddings(support.Case):
         self.assertEqual(alone["data"][0]["embedding"], got["data"][1]["embedding"])
         self.assertGreater(got["usage"]["prompt_tokens"], alone["usage"]["total_tokens"])
 
+    def test_large_answers_are_bounded(self):
+        """A short request can ask for a large answer: what all of these take has a limit."""
+        texts = ["a"] * 2000
+        with serving.Server("--max-body", "64K", models=[self.model]) as server:
+            answer = server.post("/v1/embeddings", input=texts)
+            self.assertEqual((answer.status, answer.error()["code"]), (400, "answer_too_large"))
+            self.assertIn("--max-body", answer.error()["message"])
+            self.assertEqual(server.post("/v1/embeddings", input=texts[:100]).status, 200)
+            # What was refused, or was read, is given back.
+            for _ in range(20):
+                self.assertEqual(server.post("/v1/embeddings", input=texts[:500],
+                                             encoding_format="base64").status, 200)
+
     def test_many(self):
         got = self.embed([TEXTS[i % 3] for i in range(100)])
         self.assertEqual([row["index"] for row in got["data"]], list(range(100)))

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,11 @@
 #include "base/clock.h"
 #include "server/front/embed-texts.h"
 #include "server/front/front.h"
+#include "server/front/large-answer.h"
 #include "server/front/ollama.h"
+
+/* Of a float with nine digits: its sign, point, exponent and the comma before it. */
+#define NUMBER_MAX 16
 
 struct ranked {
 	double score;
@@ -24,7 +29,7 @@ struct ranked {
  * @take: a row of the answer
  * @answer: of all of them
  * @documents: borrowed from @body
- * @rows: of the answer: vectors, or nothing where @ranked is what counts
+ * @vectors: the answer, as far as it is made; not of scores
  * @dimensions: of a vector; 0: all
  */
 struct embedding {
@@ -33,9 +38,9 @@ struct embedding {
 	struct dn_ask ask;
 	json_t *body;
 	bool (*take)(struct embedding *e, uint32_t at, const float *row, uint32_t columns);
-	json_t *(*answer)(struct embedding *e);
+	void (*answer)(struct embedding *e);
 	json_t *documents;
-	json_t *rows;
+	struct dn_large_answer vectors;
 	struct ranked *ranked;
 	uint32_t n;
 	uint32_t dimensions;
@@ -50,7 +55,7 @@ static void free_embedding(struct embedding *e)
 {
 	dn_models_cancel(&e->ask);
 	json_decref(e->body);
-	json_decref(e->rows);
+	dn_large_answer_done(&e->vectors);
 	free(e->ranked);
 	free(e);
 }
@@ -72,7 +77,8 @@ static void ask_failed(struct dn_ask *ask, const struct dn_api_error *error)
 	fail(ask->owner, error);
 }
 
-static bool take_rows(struct embedding *e, const struct dn_frame *frame, int fd)
+static bool take_rows(struct embedding *e, const struct dn_frame *frame, int fd,
+		      struct dn_api_error *error)
 {
 	const struct dn_frame_embedded *embedded = &frame->u.embedded;
 	DN_AUTO_MAPPED struct dn_mapped mapped = { NULL, 0 };
@@ -81,14 +87,14 @@ static bool take_rows(struct embedding *e, const struct dn_frame *frame, int fd)
 	if (frame->type != DN_FRAME_EMBEDDED || embedded->rows != embedded->count ||
 	    embedded->total != e->n || embedded->columns == 0 ||
 	    dn_mapped_open(fd, frame->attachment, &mapped, NULL) < 0)
-		return false;
+		return dn_api_fail(error, 500, NULL, "the worker answered what it was not asked");
 	rows = mapped.data;
+	e->tokens += embedded->tokens;
+	dn_account_charge(dn_http_request(e->connection)->owner, embedded->tokens);
 	for (uint32_t i = 0; i < embedded->count; i++)
 		if (!e->take(e, embedded->first + i, rows + (size_t)i * embedded->columns,
 			     embedded->columns))
-			return false;
-	e->tokens += embedded->tokens;
-	dn_account_charge(dn_http_request(e->connection)->owner, embedded->tokens);
+			return dn_large_answer_refused(e->connection, error);
 	return true;
 }
 
@@ -101,12 +107,11 @@ static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool l
 		(void)dn_api_bad(&error, "dimensions", "'dimensions' is %u; the model has %u",
 				 e->dimensions, frame->u.embedded.columns);
 		fail(e, &error);
-	} else if (!take_rows(e, frame, fd)) {
-		(void)dn_api_fail(&error, 500, NULL, "the worker answered what it was not asked");
+	} else if (!take_rows(e, frame, fd, &error)) {
 		fail(e, &error);
 	} else if (last) {
 		dn_http_on_left(e->connection, NULL, NULL);
-		dn_api_reply(e->connection, 200, e->answer(e));
+		e->answer(e);
 		free_embedding(e);
 	}
 }
@@ -131,63 +136,84 @@ static float *cut_row(const float *row, uint32_t n, bool cut)
 	return copy;
 }
 
-static json_t *base64_json(const float *row, uint32_t n)
+static bool append_base64(struct embedding *e, const float *row, uint32_t n)
 {
 	const size_t size = n * sizeof(*row);
-	DN_AUTO_FREE unsigned char *text = malloc(4 * (size / 3 + 1) + 1);
 
-	if (!text)
-		return NULL;
-	(void)EVP_EncodeBlock(text, (const unsigned char *)row, (int)size);
-	return json_string((const char *)text);
+	struct dn_buffer *text = &e->vectors.text;
+
+	if (!dn_large_answer_reserve(&e->vectors, 4 * (size / 3 + 1) + 3))
+		return false;
+	text->data[text->size++] = '"';
+	text->size += (size_t)EVP_EncodeBlock((unsigned char *)text->data + text->size,
+					      (const unsigned char *)row, (int)size);
+	text->data[text->size++] = '"';
+	return true;
 }
 
-static json_t *floats_json(const float *row, uint32_t n)
+static bool append_floats(struct embedding *e, const float *row, uint32_t n)
 {
-	json_t *list = json_array();
+	struct dn_buffer *text = &e->vectors.text;
 
+	if (!dn_large_answer_reserve(&e->vectors, n * (size_t)NUMBER_MAX + 2))
+		return false;
+	/* Nine digits are a float. */
 	for (uint32_t i = 0; i < n; i++)
-		if (json_array_append_new(list, json_real((double)row[i])) < 0)
-			break;
-	return list;
+		text->size += (size_t)snprintf(text->data + text->size, NUMBER_MAX + 1, "%c%.9g",
+					       i > 0 ? ',' : '[', (double)row[i]);
+	text->data[text->size++] = ']';
+	return true;
 }
 
-static json_t *vector_json(const struct embedding *e, const float *row, uint32_t columns)
+static bool append_vector(struct embedding *e, const float *row, uint32_t columns)
 {
 	const uint32_t n = e->dimensions ? e->dimensions : columns;
 	DN_AUTO_FREE float *copy = cut_row(row, n, n < columns);
 
 	if (!copy)
-		return NULL;
-	return e->base64 ? base64_json(copy, n) : floats_json(copy, n);
+		return false;
+	return e->base64 ? append_base64(e, copy, n) : append_floats(e, copy, n);
 }
 
 static bool take_vector(struct embedding *e, uint32_t at, const float *row, uint32_t columns)
 {
-	return json_array_append_new(e->rows, json_pack("{s:s, s:i, s:o}", "object", "embedding",
-							"index", (int)at, "embedding",
-							vector_json(e, row, columns))) == 0;
+	return dn_large_answer_printf(&e->vectors,
+				      "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":",
+				      at > 0 ? "," : "{\"object\":\"list\",\"data\":[", at) &&
+	       append_vector(e, row, columns) && dn_large_answer_printf(&e->vectors, "}");
 }
 
-static json_t *vectors_answer(struct embedding *e)
+static void answer_vectors(struct embedding *e)
 {
-	return json_pack("{s:s, s:O, s:s, s:{s:I, s:I}}", "object", "list", "data", e->rows,
-			 "model", e->model->name, "usage", "prompt_tokens", (json_int_t)e->tokens,
-			 "total_tokens", (json_int_t)e->tokens);
+	const unsigned long long tokens = e->tokens;
+
+	dn_large_answer_give(
+		&e->vectors,
+		dn_large_answer_printf(&e->vectors, "],\"model\":") &&
+			dn_large_answer_quote(&e->vectors, e->model->name) &&
+			dn_large_answer_printf(
+				&e->vectors,
+				",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}",
+				tokens, tokens));
 }
 
 static bool take_bare_vector(struct embedding *e, uint32_t at, const float *row, uint32_t columns)
 {
-	(void)at;
-	return json_array_append_new(e->rows, vector_json(e, row, columns)) == 0;
+	return dn_large_answer_printf(&e->vectors, "%s", at > 0 ? "," : "{\"embeddings\":[") &&
+	       append_vector(e, row, columns);
 }
 
-static json_t *ollama_answer(struct embedding *e)
+static void answer_ollama(struct embedding *e)
 {
-	return json_pack("{s:s, s:O, s:I, s:I, s:I}", "model", e->model->name, "embeddings",
-			 e->rows, "total_duration", (json_int_t)(dn_clock_ns() - e->begun_ns),
-			 "load_duration", (json_int_t)0, "prompt_eval_count",
-			 (json_int_t)e->tokens);
+	dn_large_answer_give(
+		&e->vectors,
+		dn_large_answer_printf(&e->vectors, "],\"model\":") &&
+			dn_large_answer_quote(&e->vectors, e->model->name) &&
+			dn_large_answer_printf(&e->vectors,
+					       ",\"total_duration\":%llu,\"load_duration\":0,"
+					       "\"prompt_eval_count\":%llu}",
+					       (unsigned long long)(dn_clock_ns() - e->begun_ns),
+					       (unsigned long long)e->tokens));
 }
 
 /* Scores. */
@@ -217,7 +243,7 @@ static json_t *document_json(json_t *document)
 					: json_incref(document);
 }
 
-static json_t *scores_answer(struct embedding *e)
+static void answer_scores(struct embedding *e)
 {
 	const uint32_t n = e->top ? DN_MIN(e->top, e->n) : e->n;
 	json_t *results = json_array();
@@ -235,9 +261,10 @@ static json_t *scores_answer(struct embedding *e)
 				document_json(json_array_get(e->documents, ranked->index)));
 		(void)json_array_append_new(results, result);
 	}
-	return json_pack("{s:s, s:s, s:o, s:{s:I, s:I}}", "object", "list", "model", e->model->name,
-			 "results", results, "usage", "prompt_tokens", (json_int_t)e->tokens,
-			 "total_tokens", (json_int_t)e->tokens);
+	dn_api_reply(e->connection, 200,
+		     json_pack("{s:s, s:s, s:o, s:{s:I, s:I}}", "object", "list", "model",
+			       e->model->name, "results", results, "usage", "prompt_tokens",
+			       (json_int_t)e->tokens, "total_tokens", (json_int_t)e->tokens));
 }
 
 /* Requests. */
@@ -262,7 +289,7 @@ static struct embedding *begin(struct dn_front *front, struct dn_http_connection
 		.pooling = DN_POOLING_DEFAULT,
 		.normalise = 1,
 	};
-	e->rows = json_array();
+	dn_large_answer_begin(&e->vectors, connection);
 	e->body = dn_api_body(dn_http_request(connection), error);
 	dn_front_note_unknown(front, dn_http_request(connection), e->body);
 	return e;
@@ -333,7 +360,7 @@ void dn_front_embeddings(struct dn_front *front, struct dn_http_connection *conn
 
 	if (e) {
 		e->take = take_vector;
-		e->answer = vectors_answer;
+		e->answer = answer_vectors;
 	}
 	end(connection, e, e && e->body && read_vectors(e, front, &error), &error);
 }
@@ -359,7 +386,7 @@ void dn_front_ollama_embed(struct dn_front *front, struct dn_http_connection *co
 
 	if (e) {
 		e->take = take_bare_vector;
-		e->answer = ollama_answer;
+		e->answer = answer_ollama;
 	}
 	end(connection, e, e && e->body && read_ollama(e, front, &error), &error);
 }
@@ -424,7 +451,7 @@ void dn_front_rerank(struct dn_front *front, struct dn_http_connection *connecti
 
 	if (e) {
 		e->take = take_score;
-		e->answer = scores_answer;
+		e->answer = answer_scores;
 	}
 	end(connection, e, e && e->body && read_rerank(e, front, &error), &error);
 }

@@ -8,8 +8,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "server/front/large-answer.h"
 
 #define MS UINT64_C(1000000)
+/* Of a token's entry among log-probabilities, as JSON values: some 700 with its bytes. */
+#define LOGPROB_BYTES 768
 
 struct dn_usage dn_generation_usage(const struct dn_generation *g)
 {
@@ -219,6 +222,22 @@ static bool take_text(struct dn_choice *choice, const char *text, size_t size, u
 	return take_pieces(choice, ret_n);
 }
 
+/* Return: false where the generation is gone. */
+static bool add_logprobs(struct dn_choice *choice, const struct dn_frame_output *output)
+{
+	struct dn_generation *g = choice->generation;
+	struct dn_api_error error;
+
+	if (!g->stream &&
+	    !dn_http_hold(g->connection, (1 + output->n_top) * (size_t)LOGPROB_BYTES)) {
+		(void)dn_large_answer_refused(g->connection, &error);
+		dn_generation_fail(g, &error);
+		return false;
+	}
+	g->format->add_logprobs(choice, output);
+	return true;
+}
+
 static void got_output(struct dn_choice *choice, const struct dn_frame_output *output)
 {
 	static const struct dn_chat_piece nothing = { .part = DN_CHAT_TEXT, .text = "" };
@@ -227,8 +246,8 @@ static void got_output(struct dn_choice *choice, const struct dn_frame_output *o
 
 	if (output->token != DN_TOKEN_NONE) {
 		count_token(choice);
-		if (choice->logprobs)
-			g->format->add_logprobs(choice, output);
+		if (choice->logprobs && !add_logprobs(choice, output))
+			return;
 	}
 	if (!take_text(choice, output->text, output->text_size, &n))
 		return;

@@ -11,6 +11,8 @@
 #include "server/front/http-internal.h"
 
 #define EXTRA_MAX 1024
+/* Answers up to here are not counted. */
+#define SMALL_BYTES ((size_t)64 << 10)
 
 static const char *reason(int status)
 {
@@ -100,22 +102,73 @@ static void send_head(struct dn_http_connection *c, int status, const char *type
 				  c->keep_alive ? "keep-alive" : "close");
 }
 
-void dn_http_reply(struct dn_http_connection *c, int status, const char *type, const void *body,
-		   size_t size)
+bool dn_http_hold(struct dn_http_connection *c, size_t bytes)
+{
+	if (bytes > c->http->limits.answers_bytes - c->http->answers)
+		return false;
+	c->http->answers += bytes;
+	c->held += bytes;
+	return true;
+}
+
+bool dn_http_holds_all(const struct dn_http_connection *c)
+{
+	return c->held == c->http->answers;
+}
+
+void dn_http_release(struct dn_http_connection *c)
+{
+	c->http->answers -= c->held;
+	c->held = 0;
+}
+
+static void free_body(const void *body, size_t size, void *data)
+{
+	(void)body;
+	(void)size;
+	free(data);
+}
+
+/* @own: @body is freed once it is sent. */
+static void reply(struct dn_http_connection *c, int status, const char *type, const void *body,
+		  size_t size, void *own)
 {
 	const bool head_only = c->request.method && strcmp(c->request.method, "HEAD") == 0;
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	const bool held = hold(c);
 
-	bool held;
-
-	if (dn_http_answered(c))
-		return;
-	held = hold(c);
 	send_head(c, status, type, (long long)size);
-	if (size > 0 && !head_only)
-		(void)evbuffer_add(bufferevent_get_output(c->bev), body, size);
+	if (own &&
+	    (size == 0 || head_only || evbuffer_add_reference(out, body, size, free_body, own) < 0))
+		free(own);
+	else if (!own && size > 0 && !head_only)
+		(void)evbuffer_add(out, body, size);
 	let_go(c, held);
 	c->sent = size;
 	dn_http_next(c);
+}
+
+void dn_http_reply(struct dn_http_connection *c, int status, const char *type, const void *body,
+		   size_t size)
+{
+	if (dn_http_answered(c))
+		return;
+	if (size > SMALL_BYTES && !dn_http_hold(c, size))
+		dn_http_refuse(c, 503, "too many large answers at once: try again");
+	else
+		reply(c, status, type, body, size, NULL);
+}
+
+void dn_http_give(struct dn_http_connection *c, int status, const char *type,
+		  struct dn_buffer *body)
+{
+	const size_t size = body->size;
+	char *data = dn_buffer_steal(body);
+
+	if (dn_http_answered(c))
+		free(data);
+	else
+		reply(c, status, type, data, size, data);
 }
 
 void dn_http_begin(struct dn_http_connection *c, int status, const char *type)

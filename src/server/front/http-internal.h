@@ -80,6 +80,7 @@ struct dn_http_connection {
 	bool may_cache;
 	int status;
 	uint64_t sent;
+	size_t held; /* of answers that are made or unread */
 	struct dn_buffer extra;
 	dn_http_left *left;
 	void *left_data;
@@ -105,6 +106,7 @@ struct dn_http {
 	uint32_t n;
 	uint32_t busy;
 	size_t bodies;
+	size_t answers;
 	bool draining;
 };
 
@@ -141,6 +143,8 @@ void dn_http_take_head(struct dn_http_connection *connection, const char *head, 
 bool dn_http_take_body(struct dn_http_connection *connection, const char *data, size_t size,
 		       size_t *ret_used);
 
+/* http-answer.c: all that was answered is read. */
+void dn_http_release(struct dn_http_connection *connection);
 /* http-answer.c: a request that is none, or breaks a limit: says so, and closes. */
 void dn_http_refuse(struct dn_http_connection *connection, int status, const char *message);
 

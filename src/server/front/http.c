@@ -96,6 +96,7 @@ void dn_http_kill(struct dn_http_connection *c)
 static void free_connection(struct dn_http_connection *c)
 {
 	dn_http_clear_request(c);
+	dn_http_release(c);
 	if (c->closed)
 		event_free(c->closed);
 	if (c->timer)
@@ -287,6 +288,8 @@ static void on_written(struct bufferevent *bev, void *data)
 	struct dn_http_connection *c = data;
 
 	(void)bev;
+	if (c->state != DN_HTTP_HANDLING)
+		dn_http_release(c);
 	if (c->state == DN_HTTP_FLUSH)
 		linger(c);
 	else if (c->state == DN_HTTP_HEAD)

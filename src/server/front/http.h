@@ -33,6 +33,8 @@ struct dn_http_connection;
  *	idle, the new one
  * @body_bytes: of a request
  * @bodies_bytes: of all requests together that are not yet answered
+ * @answers_bytes: of all whole answers together, from where they are made to where they are read;
+ *	small ones are not counted
  * @unsent_bytes: of a streamed answer that its client has not read: more, and it is closed
  * @head_ms: from a request's first byte to the end of its head; the same for a handshake of TLS
  * @body_ms: from there to the end of its body
@@ -43,6 +45,7 @@ struct dn_http_limits {
 	uint32_t connections;
 	size_t body_bytes;
 	size_t bodies_bytes;
+	size_t answers_bytes;
 	size_t unsent_bytes;
 	uint32_t head_ms;
 	uint32_t body_ms;
@@ -139,9 +142,19 @@ void dn_http_add_header(struct dn_http_connection *connection, const char *name,
 /* The answer may be kept by who asks each time whether it still holds; else it may not be kept. */
 void dn_http_allow_cache(struct dn_http_connection *connection);
 bool dn_http_answered(const struct dn_http_connection *connection);
+/*
+ * Before @bytes more are allocated for an answer that is being made. They count until it is read. Return:
+ * false where all answers together would be too large.
+ */
+DN_MUST_CHECK bool dn_http_hold(struct dn_http_connection *connection, size_t bytes);
+/* Whether no other answer counts: then this one is too large by itself. */
+bool dn_http_holds_all(const struct dn_http_connection *connection);
 /* The whole answer. @body: borrowed */
 void dn_http_reply(struct dn_http_connection *connection, int status, const char *type,
 		   const void *body, size_t size);
+/* The same, of what dn_http_hold() counted already; @body is empty after. */
+void dn_http_give(struct dn_http_connection *connection, int status, const char *type,
+		  struct dn_buffer *body);
 /* An answer of pieces, each sent at once. */
 void dn_http_begin(struct dn_http_connection *connection, int status, const char *type);
 /* Return: false where the client is gone, or was just given up. */

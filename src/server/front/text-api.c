@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "server/front/front.h"
+#include "server/front/large-answer.h"
 
 /**
  * struct query - one that waits for its answer
- * @answer: the JSON of a frame's attachment
+ * @answer: sends what a frame's attachment is
  */
 struct query {
 	struct dn_front *front;
@@ -16,7 +17,7 @@ struct query {
 	struct dn_model_link *model;
 	struct dn_ask ask;
 	uint32_t expected;
-	json_t *(*answer)(const struct dn_mapped *mapped);
+	void (*answer)(struct dn_http_connection *connection, const struct dn_mapped *mapped);
 };
 
 static void end_query(struct query *query)
@@ -58,7 +59,7 @@ static void got(struct dn_ask *ask, const struct dn_frame *frame, int fd, bool l
 		fail(query, &error);
 		return;
 	}
-	dn_api_reply(query->connection, 200, query->answer(&mapped));
+	query->answer(query->connection, &mapped);
 	end_query(query);
 }
 
@@ -121,16 +122,20 @@ static void refuse(struct query *query, json_t *body, const struct dn_api_error 
 
 /* POST /tokenize {"content": text, "parse_special": bool} -> {"tokens": [id, …], "count": n} */
 
-static json_t *tokens_json(const struct dn_mapped *mapped)
+static void answer_tokens(struct dn_http_connection *connection, const struct dn_mapped *mapped)
 {
 	const uint32_t *ids = mapped->data;
 	const size_t n = mapped->size / sizeof(*ids);
-	json_t *list = json_array();
+	struct dn_large_answer answer;
+	bool whole;
 
-	for (size_t i = 0; i < n; i++)
-		if (json_array_append_new(list, json_integer(ids[i])) < 0)
-			break;
-	return json_pack("{s:o, s:I}", "tokens", list, "count", (json_int_t)n);
+	dn_large_answer_begin(&answer, connection);
+	whole = dn_large_answer_printf(&answer, "{\"tokens\":[");
+	for (size_t i = 0; whole && i < n; i++)
+		whole = dn_large_answer_printf(&answer, "%s%u", i > 0 ? "," : "", ids[i]);
+	dn_large_answer_give(&answer,
+			     whole && dn_large_answer_printf(&answer, "],\"count\":%zu}", n));
+	dn_large_answer_done(&answer);
 }
 
 void dn_front_tokenize(struct dn_front *front, struct dn_http_connection *connection)
@@ -154,16 +159,17 @@ void dn_front_tokenize(struct dn_front *front, struct dn_http_connection *connec
 		return;
 	}
 	query->expected = DN_FRAME_TOKENS;
-	query->answer = tokens_json;
+	query->answer = answer_tokens;
 	ask(query, json_string_value(content), json_string_length(content));
 	json_decref(body);
 }
 
 /* POST /detokenize {"tokens": [id, …]} -> {"content": text} */
 
-static json_t *text_json(const struct dn_mapped *mapped)
+static void answer_text(struct dn_http_connection *connection, const struct dn_mapped *mapped)
 {
-	return json_pack("{s:o}", "content", dn_api_text(mapped->data, mapped->size));
+	dn_api_reply(connection, 200,
+		     json_pack("{s:o}", "content", dn_api_text(mapped->data, mapped->size)));
 }
 
 void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *connection)
@@ -188,7 +194,7 @@ void dn_front_detokenize(struct dn_front *front, struct dn_http_connection *conn
 	}
 	query->ask.frame.u.encode.special = 1;
 	query->expected = DN_FRAME_TEXT;
-	query->answer = text_json;
+	query->answer = answer_text;
 	ask(query, ids, n * sizeof(*ids));
 	json_decref(body);
 }
