@@ -203,6 +203,8 @@ enum dn_speculation_mode {
 	DN_SPECULATION_ALWAYS = 2, /* wherever there is anything to guess: to test and to measure */
 };
 
+#define DN_FRAME_BEHIND_BYTES 16
+
 struct dn_frame_submit {
 	uint32_t prompt_kind;
 	uint32_t max_tokens; /* 0: as the context allows */
@@ -260,6 +262,8 @@ struct dn_frame_submit {
 	uint64_t first_deadline_ns;
 	uint64_t end_deadline_ns;
 	uint64_t grammar; /* the number of a GRAMMAR that the answer keeps to; 0: none */
+	/* It does so from behind this text on, which it writes first; empty: from its beginning. */
+	char grammar_behind[DN_FRAME_BEHIND_BYTES];
 };
 
 /*

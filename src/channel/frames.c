@@ -177,6 +177,9 @@ static int check_submit_lists(const struct dn_frame *frame, const struct dn_fram
 	if (!good_strings(submit->breaker[0], submit->n_breaker, DN_FRAME_BREAKER_MAX,
 			  DN_FRAME_BREAKER_BYTES))
 		return wrong(err, frame, "breaker");
+	if (!good_text(submit->grammar_behind, sizeof(submit->grammar_behind)) ||
+	    (submit->grammar_behind[0] && !submit->grammar))
+		return wrong(err, frame, "grammar_behind");
 	if (submit->n_bias > DN_FRAME_BIAS_MAX)
 		return wrong(err, frame, "n_bias");
 	for (uint32_t i = 0; i < DN_FRAME_BIAS_MAX; i++) {

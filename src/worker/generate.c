@@ -161,6 +161,7 @@ static void fill_logprobs(struct dn_frame_output *output, const struct dn_place 
 static void take_row(struct dn_worker *worker, struct dn_place *place, const float *logits)
 {
 	struct dn_sample sample;
+	bool readable;
 	bool stopped;
 	int n = 0;
 
@@ -195,12 +196,13 @@ static void take_row(struct dn_worker *worker, struct dn_place *place, const flo
 	if (worker->tokenizer)
 		n = dn_tokenizer_decode(worker->tokenizer, &place->detokenizer, sample.token,
 					place->special, worker->text, worker->text_size);
+	readable = dn_place_read(place, worker->text, n > 0 ? (size_t)n : 0);
 	stopped = emit(worker, place, worker->text, n > 0 ? (size_t)n : 0);
 	if (stopped)
 		dn_generate_finish(worker, place, DN_FINISH_STOP);
-	else if (place->matcher && dn_matcher_must_end(place->matcher))
+	else if (dn_place_must_end(place))
 		dn_generate_finish(worker, place, DN_FINISH_EOS);
-	else if (place->n_output == place->max_output)
+	else if (!readable || place->n_output == place->max_output)
 		dn_generate_finish(worker, place, DN_FINISH_LENGTH);
 	else if (dn_sequence_length(place->sequence) - place->doubtful >= worker->length)
 		dn_generate_finish(worker, place, DN_FINISH_CONTEXT);

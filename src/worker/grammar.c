@@ -116,21 +116,22 @@ int dn_worker_grammar(struct dn_worker *worker, const struct dn_frame *frame, in
 	return 0;
 }
 
-int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t number,
-		    struct dn_error *err)
+int dn_place_follow(struct dn_worker *worker, struct dn_place *place,
+		    const struct dn_frame_submit *submit, struct dn_error *err)
 {
 	for (uint32_t i = 0; i < DN_WORKER_GRAMMARS; i++) {
 		struct dn_kept_grammar *kept = &worker->grammars[i];
 
-		if (!kept->grammar || kept->number != number)
+		if (!kept->grammar || kept->number != submit->grammar)
 			continue;
 		kept->age = ++worker->ages;
-		/* All bytes of the answer are the grammar's, the first space too. */
-		place->detokenizer.started = true;
+		memcpy(place->behind, submit->grammar_behind, sizeof(place->behind));
+		/* All bytes of the answer are the grammar's then, the first space too. */
+		place->detokenizer.started = !place->behind[0];
 		return dn_matcher_new(kept->grammar, &place->matcher, err);
 	}
 	return dn_error_set(err, ENOENT, "the grammar %llu is not kept any more",
-			    (unsigned long long)number);
+			    (unsigned long long)submit->grammar);
 }
 
 static void fail(struct dn_worker *worker, struct dn_place *place, int r,
@@ -148,7 +149,7 @@ bool dn_place_allow(struct dn_worker *worker, struct dn_place *place)
 	const uint64_t *mask = NULL;
 	int r;
 
-	if (!place->matcher)
+	if (!place->matcher || place->behind[0])
 		return true;
 	if (dn_matcher_must_end(place->matcher)) {
 		dn_generate_finish(worker, place, DN_FINISH_EOS);
@@ -173,10 +174,34 @@ bool dn_place_accept(struct dn_worker *worker, struct dn_place *place, uint32_t 
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
-	if (!place->matcher)
+	if (!place->matcher || place->behind[0])
 		return true;
 	r = dn_matcher_accept(place->matcher, token, &err);
 	if (r < 0)
 		fail(worker, place, r, &err);
 	return r >= 0;
+}
+
+bool dn_place_read(struct dn_place *place, const char *text, size_t size)
+{
+	const size_t n = strlen(place->behind);
+	size_t at = 0;
+
+	if (n == 0)
+		return true;
+	while (at < size && memcmp(place->last_read, place->behind, n) != 0) {
+		memmove(place->last_read, place->last_read + 1, n - 1);
+		place->last_read[n - 1] = text[at++];
+	}
+	if (memcmp(place->last_read, place->behind, n) != 0)
+		return true;
+	place->behind[0] = '\0';
+	while (at < size && strchr(" \n\r\t", text[at]))
+		at++;
+	return dn_matcher_accept_bytes(place->matcher, text + at, size - at, NULL) == 0;
+}
+
+bool dn_place_must_end(const struct dn_place *place)
+{
+	return place->matcher && !place->behind[0] && dn_matcher_must_end(place->matcher);
 }

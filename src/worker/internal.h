@@ -71,6 +71,8 @@ struct dn_embed_request;
  * @rows: SCORE: predictions scored; LOGITS: rows sent
  * @embed: of EMBED alone: see embed.c; owned
  * @matcher: of GENERATE, where the answer keeps to a grammar; owned
+ * @behind: what the answer writes before it does; empty: nothing, or it was written
+ * @last_read: as many of the last bytes that it wrote
  * @lookup: of GENERATE, where tokens may be guessed ahead; owned
  * @always: they are, whatever it costs
  * @doubtful: tokens at the end of the sequence that are a draft not yet looked at; 0 between steps
@@ -102,6 +104,8 @@ struct dn_place {
 	struct dn_sampler *sampler;
 	struct dn_stop *stop;
 	struct dn_matcher *matcher;
+	char behind[DN_FRAME_BEHIND_BYTES];
+	char last_read[DN_FRAME_BEHIND_BYTES];
 	struct dn_detokenizer detokenizer;
 	uint32_t first_scored;
 	uint32_t rows;
@@ -282,15 +286,19 @@ DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
 
-/* grammar.c: has the answer keep to a grammar; -ENOENT where it is not kept. */
-DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t number,
-				  struct dn_error *err);
+/* grammar.c: has the answer keep to @submit's grammar; -ENOENT where it is not kept. */
+DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place,
+				  const struct dn_frame_submit *submit, struct dn_error *err);
 /*
  * Before a token is chosen, and behind it. Return: false where the request ended, because the text
  * cannot go on or the grammar's memory is at its end.
  */
 bool dn_place_allow(struct dn_worker *worker, struct dn_place *place);
 bool dn_place_accept(struct dn_worker *worker, struct dn_place *place, uint32_t token);
+/* What the answer wrote. Return: false where that cannot be followed by any text of its grammar. */
+bool dn_place_read(struct dn_place *place, const char *text, size_t size);
+/* Whether nothing can follow what the answer's grammar has had. */
+bool dn_place_must_end(const struct dn_place *place);
 
 /* A text to be embedded, or a document with its query. */
 struct dn_embed_text {

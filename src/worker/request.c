@@ -224,7 +224,7 @@ static int prepare(struct dn_worker *worker, struct dn_place *place, const struc
 		return r;
 	r = make_lookup(worker, place, submit, err);
 	if (r >= 0 && submit->grammar)
-		r = dn_place_follow(worker, place, submit->grammar, err);
+		r = dn_place_follow(worker, place, submit, err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < place->n_tokens; i++)

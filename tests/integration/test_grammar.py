@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
+import ggufs
 import schemas
 import serving
 import support
@@ -248,6 +249,34 @@ class Served(support.Case):
         self.assertEqual(caught.exception.param, "grammar")
         # The server goes on.
         self.test_grammar()
+
+
+@needs_model
+@needs_jsonschema
+class Reasoning(support.Case):
+    """A prompt that begins the reasoning: the answer keeps to the schema behind it."""
+
+    TEMPLATE = ("Ann: A place?\n<think>\nHm.\n</think>\n{}\n" * 3
+                + "Ann: {{ messages[-1]['content'] }}\n<think>\n")
+
+    def test_behind(self):
+        model = ggufs.Gguf.parse(pathlib.Path(MODEL).read_bytes())
+        model.set_raw("tokenizer.chat_template", ggufs.STRING, ggufs.text(self.TEMPLATE.encode()))
+        path = support.FOLDER / "thinks.gguf"
+        path.write_bytes(model.bytes())
+        schema = {"type": "object", "properties": {"city": {"enum": ["Bonn", "Rome"]}},
+                  "required": ["city"], "additionalProperties": False}
+        with serving.Server("--context", "512", models=[path]) as server:
+            answer = server.post("/v1/chat/completions", max_tokens=60, temperature=0,
+                                 messages=[{"role": "user", "content": "A place?"}],
+                                 response_format={"type": "json_schema", "json_schema": {
+                                     "name": "x", "schema": schema}})
+            self.assertEqual(answer.status, 200, answer.body)
+            choice = answer.json()["choices"][0]
+            self.assertEqual(choice["finish_reason"], "stop")
+            self.assertEqual(choice["message"]["reasoning_content"], "Hm.")
+            jsonschema.validate(json.loads(choice["message"]["content"]), schema)
+        path.unlink()
 
 
 # Each has its own states; the last two are as large and as wide as there may be.

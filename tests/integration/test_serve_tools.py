@@ -149,6 +149,29 @@ class Calls(Parrot):
         cut = self.chat(two, tool_choice="required", max_tokens=20).choices[0]
         self.assertEqual((cut.finish_reason, cut.message.content), ("length", two[:20]))
 
+    def test_a_call_or_a_format(self):
+        """A model may call before it answers in the form that is asked for."""
+        call, other = '{"name": "now", "arguments": {}}', '{"name": "Bob", "city": "Bonn"}'
+        for format in ({"type": "json_object"}, {"type": "json_schema", "json_schema": {
+                "name": "x", "schema": {"type": "object"}}}):
+            with self.subTest(format):
+                made = self.chat(call, response_format=format).choices[0]
+                self.assertEqual(made.message.tool_calls[0].function.name, "now")
+                for text in (other, '{"city": "Bonn"}'):
+                    said = self.chat(text, response_format=format).choices[0]
+                    self.assertEqual((said.message.content, said.finish_reason), (text, "stop"))
+                    self.assertIsNone(said.message.tool_calls)
+        events = list(self.chat('{"city": "Bonn"}', stream=True,
+                                response_format={"type": "json_object"}))
+        self.assertGreater(sum(bool(event.choices[0].delta.content) for event in events), 5)
+
+    def test_forced_behind_reasoning(self):
+        choice = self.chat('I wonder.</think>[{"name": "now", "arguments": {}}]',
+                           tool_choice="required", extra_body={
+                               "chat_template_kwargs": {"end": "<think>\n"}}).choices[0]
+        self.assertEqual(choice.message.model_extra["reasoning_content"], "I wonder.")
+        self.assertEqual(choice.message.tool_calls[0].function.name, "now")
+
     def test_forced_wrong(self):
         named = {"type": "function", "function": {"name": "nobody"}}
         for choice, more in ((named, {}), ({"type": "function"}, {}), ("perhaps", {}), (5, {}),

@@ -17,6 +17,10 @@
 static const char tools_text[] =
 	"[{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {"
 	"\"properties\": {\"city\": {\"type\": \"string\"}, \"days\": {\"type\": \"integer\"}}}}},"
+	" {\"type\": \"function\", \"function\": {\"name\": \"post\", \"parameters\": {"
+	"\"properties\": {\"code\": {\"type\": [\"string\", \"null\"]}, \"at\": {\"anyOf\": "
+	"[{\"type\": \"string\"}, {\"type\": \"null\"}]}, \"no\": {\"type\": [\"null\", "
+	"\"string\"]}, \"n\": {\"type\": [\"integer\", \"null\"]}}}}},"
 	" {\"type\": \"function\", \"function\": {\"name\": \"now\"}}]";
 
 /*
@@ -43,6 +47,31 @@ static const struct example {
 	  "<tool_call>nonsense</tool_call> and on" },
 	{ "<tool_call>", "<tool_call>{\"name\": \"now\", \"arguments\": [1]}</tool_call>",
 	  "<tool_call>{\"name\": \"now\", \"arguments\": [1]}</tool_call>" },
+	/* A word of the marker is no call, and the one behind it is. */
+	{ "<tool_call>",
+	  "Use the <tool_call> tag. <tool_call>\n{\"name\": \"now\", \"arguments\": "
+	  "{}}\n</tool_call>",
+	  "Use the <tool_call> tag.{now {}}" },
+	{ "<tool_call>", "So:\n\n<tool_call>\nfoo\n</tool_call> done",
+	  "So:\n\n<tool_call>\nfoo\n</tool_call> done" },
+	{ "[TOOL_CALLS]", "a [TOOL_CALLS] b", "a [TOOL_CALLS] b" },
+	/* The end of the block within a text of it. */
+	{ "<tool_call>",
+	  "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"a </tool_call> "
+	  "\\\"b\"}}\n</tool_call>",
+	  "{weather {\"city\":\"a </tool_call> \\\"b\"}}" },
+	/* Numbers as they were. */
+	{ "<tool_call>",
+	  "<tool_call>{\"name\": \"weather\", \"arguments\": {\"a\": 19.99}}</tool_call>",
+	  "{weather {\"a\":19.99}}" },
+	{ "<tool_call>",
+	  "<tool_call>{\"name\": \"weather\", \"arguments\": {\"b\": "
+	  "0.30000000000000004, \"c\": 12345678901234567890}}</tool_call>",
+	  "{weather {\"b\":0.30000000000000004,\"c\":1.2345678901234567e19}}" },
+	{ "<tool_call>",
+	  "<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"\\u0000\"}}"
+	  "</tool_call>",
+	  "{weather {\"city\":\"\\u0000\"}}" },
 	{ "<tool_call>", "<tool_call>{\"name\": \"now\", \"arg",
 	  "<tool_call>{\"name\": \"now\", \"arg" },
 	{ "<tool_call>", "{\"name\": \"now\", \"arguments\": {}}",
@@ -52,6 +81,11 @@ static const struct example {
 	  "<tool_call>\n<function=weather>\n<parameter=city>\n12\n</parameter>\n<parameter=days>\n"
 	  "3\n</parameter>\n<parameter=more>\n[1, 2]\n</parameter>\n</function>\n</tool_call>",
 	  "{weather {\"city\":\"12\",\"days\":3,\"more\":[1,2]}}" },
+	{ "<tool_call>",
+	  "<tool_call><function=post><parameter=code>12345</parameter><parameter=at>true"
+	  "</parameter><parameter=no>null</parameter><parameter=n>7</parameter></function>"
+	  "</tool_call>",
+	  "{post {\"code\":\"12345\",\"at\":\"true\",\"no\":null,\"n\":7}}" },
 	{ "<tool_call>", "<tool_call><function=now></function></tool_call>", "{now {}}" },
 	{ "<tool_call>", "<tool_call><function=now><parameter=a>1</tool_call>",
 	  "<tool_call><function=now><parameter=a>1</tool_call>" },
@@ -76,6 +110,10 @@ static const struct example {
 	{ "ipython", "{\"name\": \"Bob\", \"parameters\": {}}",
 	  "{\"name\": \"Bob\", \"parameters\": {}}" },
 	{ "ipython", "{\"a\": 1}", "{\"a\": 1}" },
+	{ "ipython", "{\"name\": \"weather\", \"parameters\": {}}\nI called it",
+	  "{weather {}}I called it" },
+	{ "", "{\"name\": \"weather\"}\n<tool_call>{\"name\": \"now\"}</tool_call>",
+	  "{weather {}}{now {}}" },
 	{ "ipython", "<|python_tag|>print(1)", "<|python_tag|>print(1)" },
 	/* Mistral */
 	{ "[TOOL_CALLS]",

@@ -581,6 +581,7 @@ static void test_frame_lists(void **state)
 	REFUSED(u.submit.n_stop, 5, "n_stop");
 	REFUSED(u.submit.n_stop, 1, "stop");
 	REFUSED(u.submit.stop[0][0], 'a', "stop");
+	REFUSED(u.submit.grammar_behind[0], 'a', "grammar_behind");
 	REFUSED(u.submit.n_bias, 33, "n_bias");
 	REFUSED(u.submit.bias[0].token, 1, "bias");
 	REFUSED(u.bytes[DN_FRAME_BODY - 1], 1, "unused");

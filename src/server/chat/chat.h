@@ -99,6 +99,7 @@ struct dn_chat_parser {
 	struct dn_buffer held;
 	size_t at;	/* of @held, what is given already */
 	size_t scanned; /* of a block, where its end is not */
+	size_t lead;	/* white space before its marker */
 	json_t *calls;
 	size_t next_call;
 	char *arguments;
@@ -106,13 +107,17 @@ struct dn_chat_parser {
 	bool ended;
 	bool said; /* some text */
 	bool trim; /* white space that comes next */
+	bool forced;
 };
 
 /* @tools: borrowed. @in_reasoning: the prompt ended with the beginning of the reasoning. */
 void dn_chat_parser_begin(struct dn_chat_parser *parser, const struct dn_chat_form *form,
 			  json_t *tools, uint32_t calls_max, bool in_reasoning);
-/* Right after: the answer is calls and nothing else, as JSON, whatever the form. */
-void dn_chat_parser_force(struct dn_chat_parser *parser);
+/*
+ * Right after: behind its reasoning the answer keeps to a grammar, in which calls are JSON whatever the
+ * form. @forced: it is calls and nothing else; else a call or something else
+ */
+void dn_chat_parser_expect_json(struct dn_chat_parser *parser, bool forced);
 /* More of the answer; whole UTF-8 sequences. Return: 0, or -ENOMEM. */
 DN_MUST_CHECK int dn_chat_parser_feed(struct dn_chat_parser *parser, const char *text, size_t size);
 /* That was all. */

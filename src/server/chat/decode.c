@@ -51,8 +51,13 @@ bool dn_cursor_until(struct dn_cursor *c, const char *word, struct dn_cursor *re
 json_t *dn_cursor_json(struct dn_cursor *c)
 {
 	json_error_t error;
-	json_t *json = json_loadb(c->at, (size_t)(c->end - c->at), JSON_DISABLE_EOF_CHECK, &error);
+	const size_t size = (size_t)(c->end - c->at);
+	const size_t flags = JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL;
+	json_t *json = json_loadb(c->at, size, flags, &error);
 
+	/* A number that no integer has takes the others of its value with it. */
+	if (!json && json_error_code(&error) == json_error_numeric_overflow)
+		json = json_loadb(c->at, size, flags | JSON_DECODE_INT_AS_REAL, &error);
 	if (json)
 		c->at += error.position;
 	return json;
@@ -153,8 +158,9 @@ json_t *dn_chat_decode_json(const char *block, size_t size, const json_t *tools)
 	return dn_calls_end(calls, add_values(calls, &c));
 }
 
-/* The type of an argument by the tool's schema; NULL: it says nothing. */
-static const char *argument_type(const json_t *tools, const struct dn_cursor *name, const char *key)
+/* What a tool's schema says of an argument; NULL: nothing. */
+static const json_t *argument_schema(const json_t *tools, const struct dn_cursor *name,
+				     const char *key)
 {
 	const json_t *tool;
 	size_t i;
@@ -167,15 +173,40 @@ static const char *argument_type(const json_t *tools, const struct dn_cursor *na
 
 		if (json_string_length(known) == (size_t)(name->end - name->at) &&
 		    memcmp(json_string_value(known), name->at, json_string_length(known)) == 0)
-			return json_string_value(json_object_get(
-				json_object_get(json_object_get(schema, "properties"), key),
-				"type"));
+			return json_object_get(json_object_get(schema, "properties"), key);
 	}
 	return NULL;
 }
 
-/* Text, unless the schema has another type and it is such a value. */
-static json_t *element_value(struct dn_cursor value, const char *type)
+static bool is_word(const json_t *json, const char *word)
+{
+	return json_is_string(json) && strcmp(json_string_value(json), word) == 0;
+}
+
+/* Whether a text can be the value; then only null is none. */
+static bool takes_text(const json_t *schema)
+{
+	const json_t *type = json_object_get(schema, "type");
+	const json_t *any = json_object_get(schema, "anyOf");
+	const json_t *one;
+	size_t i;
+
+	if (is_word(type, "string"))
+		return true;
+	json_array_foreach(type, i, one)
+	{
+		if (is_word(one, "string"))
+			return true;
+	}
+	json_array_foreach(any, i, one)
+	{
+		if (is_word(json_object_get(one, "type"), "string"))
+			return true;
+	}
+	return false;
+}
+
+static json_t *element_value(struct dn_cursor value, const json_t *schema)
 {
 	json_t *json = NULL;
 
@@ -183,8 +214,12 @@ static json_t *element_value(struct dn_cursor value, const char *type)
 		value.at++;
 	if (value.at < value.end && value.end[-1] == '\n')
 		value.end--;
-	if (!type || strcmp(type, "string") != 0)
+	if (!is_word(json_object_get(schema, "type"), "string"))
 		json = json_loadb(value.at, (size_t)(value.end - value.at), JSON_DECODE_ANY, NULL);
+	if (json && !json_is_null(json) && takes_text(schema)) {
+		json_decref(json);
+		json = NULL;
+	}
 	return json ? json : json_stringn(value.at, (size_t)(value.end - value.at));
 }
 
@@ -205,7 +240,7 @@ static bool add_argument(json_t *arguments, struct dn_cursor *c, const struct dn
 	if (!dn_cursor_until(c, "</parameter>", &part))
 		return false;
 	return json_object_set_new(arguments, key,
-				   element_value(part, argument_type(tools, name, key))) == 0;
+				   element_value(part, argument_schema(tools, name, key))) == 0;
 }
 
 /* <function=NAME> <parameter=KEY>VALUE</parameter>… </function> */

@@ -12,7 +12,7 @@
 enum state {
 	IN_TEXT = 0,
 	IN_REASONING,
-	IN_BLOCK,      /* @at is at its marker */
+	IN_BLOCK,      /* @at is at its marker, or at @lead bytes of white space before it */
 	IN_BARE_BLOCK, /* there is none */
 };
 
@@ -31,13 +31,6 @@ void dn_chat_parser_begin(struct dn_chat_parser *p, const struct dn_chat_form *f
 	p->held.max = 2 * DN_CHAT_BLOCK_MAX;
 	p->state = in_reasoning && form->think_close ? IN_REASONING : IN_TEXT;
 	p->trim = p->state == IN_REASONING;
-}
-
-void dn_chat_parser_force(struct dn_chat_parser *p)
-{
-	p->form.decode = dn_chat_decode_json;
-	p->state = IN_BARE_BLOCK;
-	p->trim = false;
 }
 
 void dn_chat_parser_done(struct dn_chat_parser *p)
@@ -128,6 +121,46 @@ static void enter(struct dn_chat_parser *p, enum state state, bool trim)
 	p->state = (int)state;
 	p->trim = trim;
 	p->scanned = 0;
+	p->lead = 0;
+}
+
+/*
+ * Of an object that has begun, whether it may be a call, as far as its first name tells: JSON that
+ * is none need not wait for its end.
+ */
+static bool may_be_call(const char *text, size_t size)
+{
+	static const char *const names[] = { "name", "function", "type", "parameters",
+					     "arguments" };
+	size_t at = 1;
+	size_t end;
+
+	while (at < size && is_space(text[at]))
+		at++;
+	if (at == size)
+		return true;
+	if (text[at] != '"')
+		return false;
+	for (end = ++at; end < size && text[end] != '"';)
+		end++;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(names); i++) {
+		const size_t n = strlen(names[i]);
+
+		if (end < size ? end - at == n && memcmp(text + at, names[i], n) == 0
+			       : end - at <= n && memcmp(text + at, names[i], end - at) == 0)
+			return true;
+	}
+	return false;
+}
+
+void dn_chat_parser_expect_json(struct dn_chat_parser *p, bool forced)
+{
+	p->forced = forced;
+	p->form.decode = dn_chat_decode_json;
+	p->form.bare = true;
+	p->form.call_open = NULL;
+	if (forced && p->state == IN_TEXT)
+		enter(p, IN_BARE_BLOCK, false);
 }
 
 /* What is held from here on, behind white space that is to be left out; false where there is none yet. */
@@ -155,7 +188,7 @@ static enum outcome next_text(struct dn_chat_parser *p, struct dn_chat_piece *pi
 	if (p->tools && p->form.bare && !p->said) {
 		const size_t space = strspn(text, " \n\t\r");
 
-		if (space < size && text[space] == '{') {
+		if (space < size && text[space] == '{' && may_be_call(text + space, size - space)) {
 			enter(p, IN_BARE_BLOCK, false);
 			return AGAIN;
 		}
@@ -173,8 +206,11 @@ static enum outcome next_text(struct dn_chat_parser *p, struct dn_chat_piece *pi
 		size = without_space(text, (size_t)(at - text));
 		if (size > 0)
 			return give(p, DN_CHAT_TEXT, size, piece);
-		p->at += (size_t)(at - text) + (thought ? strlen(think) : 0);
+		if (thought)
+			p->at += (size_t)(at - text) + strlen(think);
 		enter(p, thought ? IN_REASONING : IN_BLOCK, thought != NULL);
+		if (!thought)
+			p->lead = (size_t)(at - text);
 		return AGAIN;
 	}
 	size = settled(p, text, size, call, think);
@@ -195,7 +231,7 @@ static enum outcome next_reasoning(struct dn_chat_parser *p, struct dn_chat_piec
 		if (size > 0)
 			return give(p, DN_CHAT_REASONING, size, piece);
 		p->at += (size_t)(end - text) + strlen(p->form.think_close);
-		enter(p, IN_TEXT, true);
+		enter(p, p->forced ? IN_BARE_BLOCK : IN_TEXT, true);
 		return AGAIN;
 	}
 	size = settled(p, text, size, p->form.think_close, NULL);
@@ -235,6 +271,16 @@ static bool is_call(const struct dn_chat_parser *p, const json_t *calls)
 	return true;
 }
 
+/*
+ * What began a block that is none is a text like others; what comes behind it is looked at again.
+ */
+static enum outcome give_up(struct dn_chat_parser *p, size_t open, struct dn_chat_piece *piece)
+{
+	enter(p, IN_TEXT, false);
+	p->said = true; /* what comes next may be no bare block */
+	return give(p, DN_CHAT_TEXT, open, piece);
+}
+
 /* @size: of the block with its markers, of which @open and @close bytes are these. */
 static enum outcome end_block(struct dn_chat_parser *p, size_t size, size_t open, size_t close,
 			      struct dn_chat_piece *piece)
@@ -248,9 +294,7 @@ static enum outcome end_block(struct dn_chat_parser *p, size_t size, size_t open
 
 	if (!is_call(p, calls)) {
 		json_decref(calls);
-		enter(p, IN_TEXT, false);
-		p->said = true;
-		return give(p, DN_CHAT_TEXT, size, piece);
+		return give_up(p, DN_MAX(open, (size_t)1), piece);
 	}
 	p->at += size;
 	p->calls = calls;
@@ -259,27 +303,116 @@ static enum outcome end_block(struct dn_chat_parser *p, size_t size, size_t open
 	return AGAIN;
 }
 
-static enum outcome next_block(struct dn_chat_parser *p, struct dn_chat_piece *piece)
+/* Where the JSON values end that a block without markers begins with. */
+static size_t values_end(const char *text, size_t size)
 {
-	const char *close = p->state == IN_BARE_BLOCK ? NULL : p->form.call_close;
-	const size_t open = p->state == IN_BARE_BLOCK ? 0 : strlen(p->form.call_open);
+	size_t end = 0;
+	json_t *value;
+
+	do {
+		json_error_t error;
+		size_t at = end;
+
+		while (at < size && (is_space(text[at]) || text[at] == ';' || text[at] == ','))
+			at++;
+		value = json_loadb(text + at, size - at, JSON_DISABLE_EOF_CHECK, &error);
+		if (value)
+			end = at + (size_t)error.position;
+		json_decref(value);
+	} while (value && end < size);
+	return end;
+}
+
+static enum outcome next_bare_block(struct dn_chat_parser *p, struct dn_chat_piece *piece)
+{
 	const char *text = p->held.data + p->at;
 	const size_t size = p->held.size - p->at;
-	const size_t from = DN_MAX(p->scanned, open);
-	const char *end = find(text + from, size - from, close);
+	size_t begin = 0;
+
+	while (begin < size && is_space(text[begin]))
+		begin++;
+	if (size > DN_CHAT_BLOCK_MAX)
+		return give_up(p, size, piece);
+	if (!p->forced && begin < size && !may_be_call(text + begin, size - begin))
+		return give_up(p, begin + 1, piece);
+	if (!p->ended)
+		return HUNGRY;
+	return end_block(p, values_end(text, size), 0, 0, piece);
+}
+
+/* Whether the end of JSON @text is within one of its strings. */
+static bool ends_in_string(const char *text, size_t size)
+{
+	bool in_string = false;
+	size_t at = 0;
+
+	while (at < size && is_space(text[at]))
+		at++;
+	if (at == size || (text[at] != '{' && text[at] != '['))
+		return false;
+	for (; at < size; at++) {
+		if (in_string && text[at] == '\\')
+			at++;
+		else if (text[at] == '"')
+			in_string = !in_string;
+	}
+	return in_string;
+}
+
+/* Its marker, which arguments may have too; NULL: it is not there yet. */
+static const char *block_end(const struct dn_chat_parser *p, const char *text, size_t size,
+			     size_t open)
+{
+	const char *close = p->form.call_close;
+	const char *first = NULL;
+	const char *at = text + DN_MAX(p->scanned, open);
+
+	while ((at = find(at, (size_t)(text + size - at), close)) != NULL) {
+		if (!first)
+			first = at;
+		if (!ends_in_string(text + open, (size_t)(at - text) - open))
+			return at;
+		at += strlen(close);
+	}
+	return p->ended ? first : NULL;
+}
+
+static enum outcome next_block(struct dn_chat_parser *p, struct dn_chat_piece *piece)
+{
+	const char *close = p->form.call_close;
+	const size_t open = p->lead + strlen(p->form.call_open);
+	const char *text = p->held.data + p->at;
+	const size_t size = p->held.size - p->at;
+	const char *end = block_end(p, text, size, open);
 
 	if (end)
 		return end_block(p, (size_t)(end - text) + strlen(close), open, strlen(close),
 				 piece);
 	if (p->ended)
 		return end_block(p, size, open, 0, piece);
-	if (size > DN_CHAT_BLOCK_MAX) {
-		enter(p, IN_TEXT, false);
-		p->said = true;
-		return give(p, DN_CHAT_TEXT, size, piece);
-	}
+	if (size > DN_CHAT_BLOCK_MAX)
+		return give_up(p, size, piece);
 	p->scanned = close && size > strlen(close) + open ? size - strlen(close) : 0;
 	return HUNGRY;
+}
+
+/* The fewest digits that say the same; owned by the caller. */
+static char *dump_arguments(const json_t *arguments)
+{
+	char *text = NULL;
+	bool same = false;
+
+	for (size_t digits = 15; !same && digits <= 17; digits++) {
+		json_t *back;
+
+		free(text);
+		text = json_dumps(arguments,
+				  JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+		back = text ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+		same = json_equal(back, arguments);
+		json_decref(back);
+	}
+	return text;
 }
 
 /* Of the calls that were found. Return: false where there is none left. */
@@ -289,8 +422,7 @@ static bool next_call(struct dn_chat_parser *p, struct dn_chat_piece *piece)
 		const json_t *call = json_array_get(p->calls, p->next_call++);
 
 		free(p->arguments);
-		p->arguments = json_dumps(json_object_get(call, "arguments"),
-					  JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+		p->arguments = dump_arguments(json_object_get(call, "arguments"));
 		if (!p->arguments || (p->calls_max > 0 && p->n_calls >= p->calls_max))
 			continue;
 		p->n_calls++;
@@ -320,6 +452,8 @@ bool dn_chat_parser_next(struct dn_chat_parser *p, struct dn_chat_piece *ret_pie
 			outcome = next_text(p, ret_piece);
 		else if (p->state == IN_REASONING)
 			outcome = next_reasoning(p, ret_piece);
+		else if (p->state == IN_BARE_BLOCK)
+			outcome = next_bare_block(p, ret_piece);
 		else
 			outcome = next_block(p, ret_piece);
 		if (p->calls && next_call(p, ret_piece))

@@ -281,13 +281,33 @@ static bool read_format(struct dn_generation *g, const json_t *format, struct dn
 			  "'response_format' is of type 'text', 'json_object' or 'json_schema'");
 }
 
+/* Has an answer that keeps to a schema, or is any object, be a call instead where the model calls. */
+static bool allow_calls(struct dn_generation *g, struct dn_api_error *error)
+{
+	DN_AUTO_FREE char *format = g->grammar_text;
+	const char *field = g->grammar_field;
+
+	g->tools.json = true;
+	g->grammar.kind = 0;
+	g->grammar_text = NULL;
+	return set_grammar(g, DN_GRAMMAR_SCHEMA, field, dn_tools_schema_or(&g->tools, format),
+			   error);
+}
+
 static bool read_tools(struct dn_generation *g, const json_t *body, struct dn_api_error *error)
 {
 	if (!g->format->chat)
 		return true;
-	return dn_tools_read(body, &g->tools, error) &&
-	       (g->tools.forced == DN_TOOLS_FREE ||
-		set_grammar(g, DN_GRAMMAR_SCHEMA, "tools", dn_tools_schema(&g->tools), error));
+	if (!dn_tools_read(body, &g->tools, error))
+		return false;
+	g->tools.json = g->tools.forced != DN_TOOLS_FREE;
+	if (g->tools.forced != DN_TOOLS_FREE)
+		return set_grammar(g, DN_GRAMMAR_SCHEMA, "tools", dn_tools_schema(&g->tools),
+				   error);
+	/* Answers in a form do not keep a model from calling first; a grammar has to say so itself. */
+	if (!g->tools.list || !g->grammar.kind || g->grammar.kind == DN_GRAMMAR_GBNF)
+		return true;
+	return allow_calls(g, error);
 }
 
 bool dn_generation_read(struct dn_generation *g, json_t *body, struct dn_api_error *error)

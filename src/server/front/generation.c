@@ -142,11 +142,15 @@ static bool ask_choice(struct dn_generation *g, uint32_t at, struct dn_api_error
 {
 	struct dn_choice *choice = &g->choices[at];
 	const struct dn_prompt *prompt = &g->prompts[at / g->n];
+	const struct dn_chat_form *form = dn_models_form(g->model);
 
 	dn_frame_init(&choice->ask.frame, DN_FRAME_SUBMIT, 1);
 	choice->ask.frame.u.submit = g->submit;
 	choice->ask.frame.u.submit.prompt_kind = prompt->kind;
 	choice->ask.frame.u.submit.seed += at % g->n;
+	if (g->in_reasoning && g->grammar.kind)
+		dn_frame_set_text(choice->ask.frame.u.submit.grammar_behind, DN_FRAME_BEHIND_BYTES,
+				  form->think_close, strlen(form->think_close));
 	choice->ask.priority = g->submit.priority;
 	choice->ask.client = g->submit.client;
 	choice->ask.deadline_ns = g->submit.first_deadline_ns ? g->submit.first_deadline_ns
@@ -169,8 +173,8 @@ static void ask_all(struct dn_generation *g)
 
 		dn_chat_parser_begin(parser, form, g->tools.list, g->tools.calls_max,
 				     g->in_reasoning);
-		if (g->tools.forced)
-			dn_chat_parser_force(parser);
+		if (g->tools.list && g->tools.json)
+			dn_chat_parser_expect_json(parser, g->tools.forced != DN_TOOLS_FREE);
 	}
 	for (uint32_t i = 0; i < g->n_choices; i++)
 		if (!ask_choice(g, i, &error)) {

@@ -14,20 +14,26 @@
  * @calls_max: in one answer; 0: as many as it likes
  * @forced: the answer is to be calls and nothing else
  * @named: the one of @list that is to be called; NULL: any
+ * @json: calls are written as JSON, since the answer keeps to a schema
  */
 struct dn_tools {
 	json_t *list;
 	uint32_t calls_max;
 	enum dn_tools_forced { DN_TOOLS_FREE, DN_TOOLS_ONE, DN_TOOLS_SOME } forced;
 	const json_t *named;
+	bool json;
 };
 
 /* tools.c */
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error);
 /* tool-choice.c */
 bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error);
-/* The schema of an answer that is forced to call, as text, owned by the caller; NULL: no memory. */
+/*
+ * Schemas of answers, as text, owned by the caller; NULL where memory is short: of one that is forced to
+ * call, and of one that is a call or @format, which is a schema; NULL: any object.
+ */
 char *dn_tools_schema(const struct dn_tools *tools);
+char *dn_tools_schema_or(const struct dn_tools *tools, const char *format);
 
 /* tools.c: has the messages tell of the tools in words, and of calls and what came of them. */
 bool dn_tools_put_in_words(json_t *messages, const json_t *tools);
