@@ -42,7 +42,8 @@ static void take(struct dn_chat_parser *parser, struct dn_buffer *out, int *last
 		const char kind = (char)('0' + piece.part);
 
 		if (piece.part == DN_CHAT_CALL) {
-			json_t *arguments = json_loadb(piece.text, piece.size, 0, NULL);
+			json_t *arguments =
+				json_loadb(piece.text, piece.size, JSON_ALLOW_NUL, NULL);
 
 			MUST(json_is_object(arguments) && piece.name && piece.name[0]);
 			json_decref(arguments);
@@ -66,6 +67,8 @@ static void parse(const char *template, const uint8_t *data, size_t size, size_t
 
 	dn_chat_form_find(template, strlen(template), &form);
 	dn_chat_parser_begin(&parser, &form, tools, flags & 4 ? 1 : 0, (flags & 2) != 0);
+	if (tools && flags & 8)
+		dn_chat_parser_expect_json(&parser, (flags & 16) != 0);
 	for (size_t at = 0; at < size;) {
 		const size_t n = first && first < size - at ? first : size - at;
 
