@@ -197,28 +197,64 @@ static int read_key(const char *word, struct line *line)
 	return 0;
 }
 
-/* @text: words apart by blanks, changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
-static int parse_line(char *text, struct line *line)
+/* What is meant for a field or a remark is not taken for a secret; base64 is padded with '='. */
+static bool is_key(const char *word)
 {
-	char *save = NULL;
-	char *first = strtok_r(text, BLANKS, &save);
-	char *second = first ? strtok_r(NULL, BLANKS, &save) : NULL;
-	const bool named = second && !find_field(second);
-	char name[16];
-	int r;
+	const size_t bare = strcspn(word, "=");
+
+	return word[0] != '#' && strspn(word + bare, "=") == strlen(word + bare);
+}
+
+int dn_key_line_split(char *text, unsigned int number, struct dn_key_line *ret_line,
+		      struct dn_error *err)
+{
+	struct dn_key_line line = { .name = NULL };
+	char *first = strtok_r(text, BLANKS, &line.more);
+	char *second;
 
 	if (!first || first[0] == '#')
 		return 0;
+	second = strtok_r(NULL, BLANKS, &line.more);
+	line.key = first;
+	line.field = second;
+	if (second && !find_field(second)) {
+		line.name = first;
+		line.key = second;
+		line.field = strtok_r(NULL, BLANKS, &line.more);
+	}
+	/* Without it, a secret that a misspelt field follows would be the name, and logged. */
+	if (!is_key(line.key) || find_field(first)) {
+		(void)dn_error_set(err, EINVAL,
+				   "line %u has something else where its key belongs: it is "
+				   "[NAME] KEY, then priority=, models=, requests=, tokens= and "
+				   "parallel=; remarks have lines of their own",
+				   number);
+		return -EINVAL;
+	}
+	*ret_line = line;
+	return 1;
+}
+
+/* @text: changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
+static int parse_line(char *text, struct line *line)
+{
+	struct dn_key_line words;
+	char name[16];
+	int r = dn_key_line_split(text, line->number, &words, line->err);
+
+	if (r <= 0)
+		return r;
 	(void)snprintf(name, sizeof(name), "key%u", line->number);
 	*line->key = (struct dn_control_key){
 		.models = UINT64_MAX,
 		.priority = DN_PRIORITY_NORMAL,
 		.most = DN_PRIORITY_URGENT,
 	};
-	dn_control_set_text(line->key->name, sizeof(line->key->name), named ? first : name);
-	r = read_key(named ? second : first, line);
+	dn_control_set_text(line->key->name, sizeof(line->key->name),
+			    words.name ? words.name : name);
+	r = read_key(words.key, line);
 	if (r >= 0)
-		r = read_fields(named ? strtok_r(NULL, BLANKS, &save) : second, &save, line);
+		r = read_fields(words.field, &words.more, line);
 	return r < 0 ? r : 1;
 }
 

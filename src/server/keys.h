@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * API keys in a file, one a line; '#' begins a remark:
+ * API keys in a file, one a line; a line that begins with '#' is a remark:
  *
  *	[NAME] KEY|sha256:HEX [priority=urgent|normal|batch] [models=NAME,NAME] [requests=N/m]
  *		[tokens=N/m] [parallel=N]
@@ -24,6 +24,24 @@ struct dn_key_models {
 	const char *names[DN_SERVER_MODELS_MAX];
 	uint32_t n;
 };
+
+/* Words of a line, borrowed from it; @name and @field are NULL where there is none. */
+struct dn_key_line {
+	char *name;
+	char *key;
+	char *field; /* the first; strtok_r() of @more has the others */
+	char *more;
+};
+
+/**
+ * dn_key_line_split() - what of a line is its key
+ * @text: without its end; changed on the way
+ * @number: of the line, for the message, which has nothing else of it
+ *
+ * Return: 1; 0 for a line without a key; -EINVAL where something else stands in a key's place.
+ */
+DN_MUST_CHECK int dn_key_line_split(char *text, unsigned int number, struct dn_key_line *ret_line,
+				    struct dn_error *err);
 
 /**
  * dn_keys_parse() - the keys that a text has

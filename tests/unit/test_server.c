@@ -136,6 +136,29 @@ static const char *why_not(const char *line)
 	return dn_keys_parse(text, &models, keys, &n, unknown, &err) < 0 ? err.message : NULL;
 }
 
+/* What is long enough to be a key and is none: the key beside it is neither a name nor unlimited. */
+static void test_key_takers(void **state)
+{
+	static const char *const bad[] = {
+		"sk-0123456789abcdef request=1000000/d",
+		"sk-0123456789abcdef prioritty=urgent",
+		"sk-0123456789abcdef expired=2027-01-01",
+		"sk-0123456789abcdef #alices-laptop-key",
+		"sk-0123456789abcdef # alice",
+		"requests=1/d sk-0123456789abcdef",
+		"requests=1000000/d",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(bad); i++) {
+		const char *why = why_not(bad[i]);
+
+		assert_non_null(why);
+		assert_non_null(strstr(why, "line 1"));
+		assert_null(strstr(why, "0123456789"));
+	}
+}
+
 static void test_key_fields(void **state)
 {
 	static const char *const bad[] = {
@@ -176,6 +199,9 @@ static void test_key_fields(void **state)
 	assert_string_equal(keys[0].name, "key1");
 	assert_int_equal(keys[0].parallel, 2);
 	assert_null(why_not("alice c2VjcmV0c2VjcmV0c2VjcmU="));
+	assert_string_equal(keys[0].name, "alice");
+	assert_null(why_not("c2VjcmV0c2VjcmV0c2VjcmU= tokens=1/s"));
+	assert_string_equal(keys[0].name, "key1");
 	for (size_t i = 0; i < DN_ARRAY_SIZE(bad); i++) {
 		const char *why;
 
@@ -470,12 +496,12 @@ static void test_log_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_control),	    cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_key_fields),  cmocka_unit_test(test_accounts),
-		cmocka_unit_test(test_rates),	    cmocka_unit_test(test_accounts_memory),
-		cmocka_unit_test(test_comparisons), cmocka_unit_test(test_beyond),
-		cmocka_unit_test(test_listen),	    cmocka_unit_test(test_metrics),
-		cmocka_unit_test(test_log_values),
+		cmocka_unit_test(test_control),		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_key_takers),	cmocka_unit_test(test_key_fields),
+		cmocka_unit_test(test_accounts),	cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_accounts_memory), cmocka_unit_test(test_comparisons),
+		cmocka_unit_test(test_beyond),		cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_metrics),		cmocka_unit_test(test_log_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
