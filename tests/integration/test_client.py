@@ -123,6 +123,19 @@ class Ways(support.Case):
         path.write_text("# none\n")
         self.bad(dunlin("chat", "127.0.0.1:1", "x", "--key-file", path), FAILED, "has no key")
 
+    def test_key_of_base64(self):
+        """What the server takes for a line's key is what is sent."""
+        path = FOLDER / "client-base64"
+        for line in "bob dGVzdC1rZXktMDEyMzQ1Njc4OQ== parallel=2\n", f"{SECRET} parallel=2":
+            path.write_text(line)
+            path.chmod(0o600)
+            with Server("--key-file", path) as server:
+                self.good(dunlin("chat", server.url, "hello", "-n", "2", "--key-file", path))
+        path.write_text(f"\n{SECRET} # mine\n")
+        done = dunlin("chat", "127.0.0.1:1", "x", "--key-file", path)
+        self.bad(done, FAILED, str(path), "line 2")
+        self.assertNotIn(SECRET.encode(), done.stderr)
+
     def test_socket_file(self):
         path = FOLDER / "client.sock"
         with Server(listen=[f"unix:{path}"]):
