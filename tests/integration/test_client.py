@@ -209,11 +209,14 @@ class Hostile(support.Case):
 
     def test_terminal(self):
         """Nothing that a server sends moves the cursor."""
-        where = self.serve(self.models(), self.stream(self.piece("a\x1b]0;title\x07b"), b"[DONE]"))
-        terminal = Terminal("chat", where, "x")
+        end = json.dumps({"choices": [{"finish_reason": "\x1b[2J" + "\u00e9" * 40}]}).encode()
+        where = self.serve(self.models(), self.stream(self.piece("a\x1b]0;title\x07b"), end,
+                                                      b"[DONE]"))
+        terminal = Terminal("chat", where, "x", "--stats")
         self.assertEqual(terminal.wait(), OK)
         self.assertNotRegex(terminal.seen, b"[\x1b\x07]")
         self.assertIn("a\ufffd]0;title\ufffdb".encode(), terminal.seen)
+        self.assertIn("end: \ufffd[2J\u00e9".encode(), terminal.seen)
 
 
 class Conversation(support.Case):
