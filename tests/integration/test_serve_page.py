@@ -83,6 +83,15 @@ HARD = {
     "urls": "https://" * 20000,
 }
 
+# Within what is looked at as Markdown: a step for each pair of characters would be some 10^8.
+LONG_RUNS = {
+    "code": "` " + "a" * 19900 + "`",
+    "blanks before a letter": "a" + " " * 19900 + "b\nc",
+    "backslashes": "a" + " \\\\" * 6600 + "b\nc",
+    "ends of addresses": ("https://a" + "." * 1950 + "a ") * 10,
+    "no table": ("|-" + " " * 1990 + "x\n") * 29,
+}
+
 
 _browser = []
 
@@ -536,6 +545,21 @@ class Text(Page):
                     return [depth(parent), parent.textContent.length];""", text)
                 self.assertLess(depth, 80)
                 self.assertGreater(length, 0)
+
+    def test_linear(self):
+        """Long runs take no longer than as many words, but for a factor."""
+        took = self.browser.promise("""
+            const { Markdown } = await import("/page/markdown.js");
+            const once = text => {
+                const begin = performance.now();
+                new Markdown(document.createElement("div")).update(text);
+                return performance.now() - begin;
+            };
+            return given[0].map(text => Math.min(...[1, 2, 3, 4, 5].map(() => once(text))));""",
+                                    ["word " * 3990, *LONG_RUNS.values()])
+        for name, one in zip(LONG_RUNS, took[1:]):
+            with self.subTest(name):
+                self.assertLess(one, 15 * took[0])
 
     def test_megabyte(self):
         """An answer of a megabyte arrives whole, and the page still does what it is asked."""
