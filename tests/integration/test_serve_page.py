@@ -186,10 +186,11 @@ class Page(support.Case):
 
     words = ()
     names = ("polly",)
+    template = ""
 
     @classmethod
     def setUpClass(cls):
-        cls.server = parrot_server(*cls.words, names=cls.names)
+        cls.server = parrot_server(*cls.words, names=cls.names, template=cls.template)
         cls.addClassCleanup(cls.server.kill)
         cls.browser = the_browser()
 
@@ -655,6 +656,47 @@ class Everybody(Page):
         b.ask("hello")
         body = [one["postData"] for one in b.requests() if "postData" in one][0]
         self.assertEqual(json.loads(body)["model"], "the other one")
+
+
+class Thoughts(Page):
+    """A model that thinks before it speaks: what is seen of it, and counted."""
+
+    template = "<think>"
+
+    def figures(self):
+        return self.browser.texts(".message.answer .figures")[-1]
+
+    def test_thoughts_are_no_text(self):
+        b = self.browser
+        b.ask("<think>Nobody sees this.</think>Seen.")
+        self.assertEqual(b.answers(), ["Seen."])
+        self.assertNotIn("thinking", self.figures())
+        self.assertNotIn("thoughts", self.figures())
+
+    def test_while_it_thinks(self):
+        b = self.browser
+        b.ask("<think>slowly 30 " + "word " * 2000, end=False)
+        b.wait("/^Thinking… · [0-9]+ tokens/.test("
+               "document.getElementById('live-text').textContent)")
+        b.click("#stop")
+        b.idle()
+        self.server.idle()
+        self.assertEqual(b.answers(), [""])
+        self.assertRegex(self.figures(), r"\A\d+ tokens? .* stopped while thinking\Z")
+
+    def test_cut(self):
+        """A limit that is used up by thoughts is no empty answer without a reason."""
+        b = self.browser
+        b.click("#settings-open")
+        b.keys("40", at="#set-max_tokens")
+        b.click("#set-save")
+        b.ask("<think>" + "word " * 20)
+        self.assertIn("cut at the longest length while thinking", self.figures())
+        b.ask("<think>one</think>" + "word " * 20)
+        self.assertTrue(self.figures().endswith("cut at the longest length"))
+        b.driver.refresh()
+        b.wait("document.querySelectorAll('.message.answer .figures').length === 2")
+        self.assertIn("while thinking", b.texts(".message.answer .figures")[0])
 
 
 @needs_browser
