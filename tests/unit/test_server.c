@@ -102,6 +102,9 @@ static void test_keys(void **state)
 	assert_int_equal(keys[0].most, DN_PRIORITY_URGENT);
 	write_file(path, "alice sk-0123456789abcdef\n", 0644);
 	assert_int_equal(read_keys(path, &n, &err), -EPERM);
+	/* A byte-order mark neither is a name nor makes a key of a remark. */
+	write_file(path, "\xef\xbb\xbf# remarks-of-some-length\n", 0600);
+	assert_int_equal(read_keys(path, &n, &err), -ENOENT);
 	write_file(path, "short\n", 0600);
 	assert_int_equal(read_keys(path, &n, &err), -EINVAL);
 	assert_non_null(strstr(err.message, "line 1"));
