@@ -14,7 +14,7 @@
 #define NAME_MAX_SIZE 32
 
 static const struct dn_option help_option = {
-	"help", 'h', DN_OPTION_FLAG, 0, 0, 0, NULL, "print this help",
+	"help", 'h', DN_OPTION_FLAG, 0, 0, 0, NULL, "print this help", .not_in_files = true,
 };
 
 int dn_parse_size(const char *text, uint64_t *ret_bytes)
@@ -341,8 +341,10 @@ int dn_options_set(struct dn_invocation *invocation, const char *name, const cha
 	const struct dn_option *option = find_name(verb, name, strlen(name));
 	const bool yes = strcmp(value, "true") == 0;
 
-	if (!option || option == &help_option)
+	if (!option)
 		return unknown_option(verb, name, strlen(name), err);
+	if (option->not_in_files)
+		return dn_error_set(err, EINVAL, "'%s' is for the command line alone", name);
 	if (option->kind == DN_OPTION_FLAG && !yes && strcmp(value, "false") != 0)
 		return dn_error_set(err, EINVAL, "'%s' is true or false", name);
 	if (invocation->given & bit_of(verb, option) || (option->kind == DN_OPTION_FLAG && !yes))

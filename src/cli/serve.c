@@ -52,11 +52,13 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_TEXT,
 	  .offset = offsetof(struct values, config),
 	  .argument = "FILE",
-	  .help = "more options, as lines of NAME = VALUE; those given here go first" },
+	  .help = "more options, as lines of NAME = VALUE; those given here go first",
+	  .not_in_files = true },
 	{ .name = "check",
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, check),
-	  .help = "read all files, say what would be served, and end" },
+	  .help = "read all files, say what would be served, and end",
+	  .not_in_files = true },
 	{ .name = "model",
 	  .kind = DN_OPTION_LIST,
 	  .offset = offsetof(struct values, models),
@@ -567,6 +569,11 @@ static int run(struct dn_invocation *invocation)
 		return dn_cli_fail(invocation->verb, r, &err);
 	}
 	r = read_config(invocation, served, &err);
+	/* The same mistake on the command line ends so. */
+	if (r == -EINVAL) {
+		(void)dn_cli_fail(invocation->verb, r, &err);
+		return DN_EXIT_USAGE;
+	}
 	if (r >= 0 && invocation->n_args == 0 && values->models.count == 0) {
 		(void)fprintf(stderr, "dunlin: serve: missing argument; usage: dunlin serve "
 				      "[OPTIONS] [NAME=]MODEL|FOLDER…\n");

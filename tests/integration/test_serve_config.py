@@ -46,12 +46,14 @@ class Config(support.Case):
                             ("\n\nthreads = many\n", (":3:", "whole number")),
                             ("threads\n", (":1:", "NAME = VALUE")),
                             ("no-sandbox = yes\n", (":1:", "true or false")),
-                            ("threads =\n", (":1:", "no value"))):
+                            ("threads =\n", (":1:", "no value")),
+                            ("config = other.conf\n", (":1:", "command line alone")),
+                            ("check = true\n", (":1:", "command line alone"))):
             with self.subTest(text):
                 path = write("mistake.conf", text)
                 for more in [], ["--check"]:
                     self.bad(dunlin("serve", "--config", path, support.tiny_model(), *more),
-                             FAILED, str(path), *words)
+                             USAGE, str(path), *words)
         self.bad(dunlin("serve", "--config", FOLDER / "none.conf"), FAILED, "No such file")
 
     def test_no_model(self):
