@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -557,6 +558,16 @@ static int add_models(const struct dn_invocation *invocation, struct served *ser
 	return r;
 }
 
+/* By itself it would end the process: one that comes before dn_serve() can heed it waits for that. */
+static void hold_reload(void)
+{
+	sigset_t reload;
+
+	(void)sigemptyset(&reload);
+	(void)sigaddset(&reload, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &reload, NULL);
+}
+
 static int run(struct dn_invocation *invocation)
 {
 	const struct values *values = invocation->values;
@@ -564,6 +575,7 @@ static int run(struct dn_invocation *invocation)
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
+	hold_reload();
 	if (!served) {
 		r = dn_error_memory(&err, "models", sizeof(*served));
 		return dn_cli_fail(invocation->verb, r, &err);

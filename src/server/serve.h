@@ -91,6 +91,8 @@ DN_MUST_CHECK int dn_serve_check_listen(const struct dn_serve_options *options,
 /**
  * dn_serve() - serve until SIGTERM or SIGINT
  *
+ * A SIGHUP that the caller had blocked is heeded, and blocked no more.
+ *
  * Return: 0 after an orderly end; a negative errno where it could not begin.
  */
 DN_MUST_CHECK int dn_serve(const struct dn_serve_options *options, struct dn_error *err);

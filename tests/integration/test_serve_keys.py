@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import statistics
+import subprocess
 import threading
 import time
 
@@ -322,6 +323,33 @@ class Reload(support.Case):
             reload(server)
             self.assertEqual(server.complete(headers=bearer(ALICE)).status, 200)
             self.assertEqual(server.events("front", "error") + server.events("worker"), [])
+
+    def test_before_it_serves(self):
+        """A signal that comes while the server begins does not end it, and is heeded."""
+        path = FOLDER / "early"
+        log, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(theirs, b"x" * 4096):
+                pass
+        os.set_blocking(theirs, True)
+        # Until somebody reads what it says, it comes no further than to the key that it made.
+        process = subprocess.Popen([support.PROGRAM, "serve", support.tiny_model(), "--listen",
+                                    "127.0.0.1:0", *serving.SANDBOX, "--threads", "1",
+                                    "--key-file", path, "--make-key"], stderr=theirs)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(theirs)
+        wait_for(path.exists, "a file of keys")
+        process.send_signal(signal.SIGHUP)
+        seen = b""
+        with os.fdopen(log, "rb", buffering=0) as file:
+            while b"info reload keys=1" not in seen:
+                more = file.read(65536)
+                self.assertTrue(more, seen.lstrip(b"x"))
+                seen += more
+        process.terminate()
+        self.assertEqual(process.wait(serving.PATIENCE), 0)
 
     def test_service_manager_is_told(self):
         path = key_file("notified", f"alice {ALICE}\n")
