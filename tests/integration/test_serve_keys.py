@@ -198,6 +198,18 @@ class Fields(support.Case):
             wait_for(lambda: server.events("request", r'client="al\"ice"'), "a line")
             self.assertNotIn(ALICE, server.log())
 
+    def test_where_a_key_may_stand(self):
+        """What a proxy was let in with hides no key."""
+        path = key_file("headers", f"alice {ALICE}\n")
+        basic = {"Authorization": "Basic cHJveHk6cHJveHk="}
+        with Server("--key-file", path) as server:
+            for headers, status in ((bearer(ALICE), 200), ({"X-Api-Key": ALICE}, 200),
+                                    ({**basic, "X-Api-Key": ALICE}, 200),
+                                    ({**basic, "X-Api-Key": BOB}, 401), (basic, 401),
+                                    ({**bearer(BOB), "X-Api-Key": ALICE}, 401)):
+                with self.subTest(headers):
+                    self.assertEqual(server.get("/v1/models", headers=headers).status, status)
+
     def test_bad_lines(self):
         for text, words in ((f"a {ALICE} requests=10", ("line 1", "'requests='", "/m")),
                             (f"a {ALICE} parallel=0", ("'parallel='", "1 to 65535")),

@@ -187,15 +187,16 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	return true;
 }
 
-/* The key of a request; Anthropic's clients have a header of their own. */
+/*
+ * The key of a request; Anthropic's clients have a header of their own, beside which a proxy may have
+ * put what it was let in with.
+ */
 static const char *bearer(const struct dn_http_request *request)
 {
 	const char *value = dn_http_header(request, "authorization");
 
-	if (!value)
+	if (!value || strncasecmp(value, "bearer ", 7) != 0)
 		return dn_http_header(request, "x-api-key");
-	if (strncasecmp(value, "bearer ", 7) != 0)
-		return NULL;
 	value += 7;
 	return value + strspn(value, " ");
 }
