@@ -135,6 +135,17 @@ static int unknown_option(const struct dn_verb *verb, const char *word, size_t s
 			    (int)DN_MIN(size, (size_t)80), word, verb->name);
 }
 
+static int bad_size(const struct dn_option *option, const char *value, struct dn_error *err)
+{
+	if (option->min > 0)
+		return dn_error_set(err, EINVAL,
+				    "--%s '%.80s': takes a size such as 400M or 2G, of at least "
+				    "%.0f bytes",
+				    option->name, value, option->min);
+	return dn_error_set(err, EINVAL, "--%s '%.80s': takes a size such as 400M or 2G",
+			    option->name, value);
+}
+
 static int bad_value(const struct dn_option *option, const char *value, struct dn_error *err)
 {
 	switch (option->kind) {
@@ -146,8 +157,7 @@ static int bad_value(const struct dn_option *option, const char *value, struct d
 		return dn_error_set(err, EINVAL, "--%s '%.80s': takes a number, %g to %g",
 				    option->name, value, option->min, option->max);
 	case DN_OPTION_SIZE:
-		return dn_error_set(err, EINVAL, "--%s '%.80s': takes a size such as 400M or 2G",
-				    option->name, value);
+		return bad_size(option, value, err);
 	case DN_OPTION_BIAS:
 		return dn_error_set(err, EINVAL,
 				    "--%s '%.80s': takes a token id and a number from -100 to "
@@ -239,6 +249,16 @@ static int set_number(const struct dn_option *option, const char *value, void *f
 	return 0;
 }
 
+static int set_size(const struct dn_option *option, const char *value, uint64_t *field)
+{
+	uint64_t bytes;
+
+	if (dn_parse_size(value, &bytes) < 0 || (double)bytes < option->min)
+		return -EINVAL;
+	*field = bytes;
+	return 0;
+}
+
 static int set_value(const struct dn_option *option, const char *value, void *values,
 		     struct dn_error *err)
 {
@@ -259,7 +279,7 @@ static int set_value(const struct dn_option *option, const char *value, void *va
 		r = parse_float(option, value, field);
 		break;
 	case DN_OPTION_SIZE:
-		r = dn_parse_size(value, field);
+		r = set_size(option, value, field);
 		break;
 	case DN_OPTION_TEXT:
 		*(const char **)field = value;

@@ -50,7 +50,7 @@ struct dn_option_biases {
  * @name: without the dashes
  * @letter: the short form, or 0
  * @offset: of its field in the verb's values
- * @min, @max: of numbers; of lists, how many
+ * @min, @max: of numbers; of sizes @min alone; of lists, how many
  * @argument: what the help calls the value; NULL for flags
  * @help: one line; names the default
  * @group: a heading of the help, which the options from here on are under; NULL: as before

@@ -123,6 +123,7 @@ static const struct dn_option options[] = {
 	{ .name = "max-body",
 	  .kind = DN_OPTION_SIZE,
 	  .offset = offsetof(struct values, max_body),
+	  .min = 1024,
 	  .argument = "SIZE",
 	  .help = "of a request (default: 1M)" },
 	{ .name = "request-timeout",
@@ -581,7 +582,9 @@ static int run(struct dn_invocation *invocation)
 		return dn_cli_fail(invocation->verb, r, &err);
 	}
 	r = read_config(invocation, served, &err);
-	/* The same mistake on the command line ends so. */
+	if (r >= 0)
+		r = dn_serve_check_hosts(values->hosts.items, values->hosts.count, &err);
+	/* A mistake in options, wherever they are from. */
 	if (r == -EINVAL) {
 		(void)dn_cli_fail(invocation->verb, r, &err);
 		return DN_EXIT_USAGE;

@@ -88,6 +88,9 @@ struct dn_serve_options {
 DN_MUST_CHECK int dn_serve_check_listen(const struct dn_serve_options *options,
 					struct dn_error *err);
 
+/* Whether requests can be for these names. */
+DN_MUST_CHECK int dn_serve_check_hosts(const char *const *hosts, uint32_t n, struct dn_error *err);
+
 /**
  * dn_serve() - serve until SIGTERM or SIGINT
  *
