@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -25,6 +26,8 @@
 #define COUNT_MAX    (UINT64_C(1) << 53)
 #define PARALLEL_MAX 65535U
 #define SECOND_NS    UINT64_C(1000000000)
+#define DAY_S	     86400
+#define DATE_SIZE    10 /* YYYY-MM-DD */
 
 /* One line that is being read. */
 struct line {
@@ -137,12 +140,35 @@ static bool read_parallel(char *value, struct line *line)
 	return true;
 }
 
+/* strptime() takes shorter ones too, and the 30th of February. */
+bool dn_key_expires(const char *date, uint64_t *ret_expires_s)
+{
+	struct tm day = { 0 };
+	const char *end = strlen(date) == DATE_SIZE ? strptime(date, "%Y-%m-%d", &day) : NULL;
+	const int of_month = day.tm_mday;
+	time_t begin;
+
+	if (!end || *end != '\0')
+		return false;
+	begin = timegm(&day);
+	if (begin < 0 || day.tm_mday != of_month)
+		return false;
+	*ret_expires_s = (uint64_t)begin + DAY_S;
+	return true;
+}
+
+static bool read_expires(char *value, struct line *line)
+{
+	return dn_key_expires(value, &line->key->expires_s);
+}
+
 static const struct field fields[] = {
 	{ "priority", read_priority, "urgent, normal or batch" },
 	{ "models", read_models, "names with commas between" },
 	{ "requests", read_requests, "a number and /s, /m, /h or /d" },
 	{ "tokens", read_tokens, "a number and /s, /m, /h or /d" },
 	{ "parallel", read_parallel, "a number from 1 to 65535" },
+	{ "expires", read_expires, "the last day that it is good on, as YYYY-MM-DD" },
 };
 
 static const struct field *find_field(const char *word)
@@ -167,7 +193,7 @@ static int read_fields(char *word, char **save, struct line *line)
 		if (!field)
 			return dn_error_set(line->err, EINVAL,
 					    "line %u has more than a name, a key, priority=, "
-					    "models=, requests=, tokens= and parallel=",
+					    "models=, requests=, tokens=, parallel= and expires=",
 					    line->number);
 		if (seen & 1U << (field - fields))
 			return dn_error_set(line->err, EINVAL, "line %u has '%s=' twice",
@@ -226,8 +252,8 @@ int dn_key_line_split(char *text, unsigned int number, struct dn_key_line *ret_l
 	if (!is_key(line.key) || find_field(first)) {
 		(void)dn_error_set(err, EINVAL,
 				   "line %u has something else where its key belongs: it is "
-				   "[NAME] KEY, then priority=, models=, requests=, tokens= and "
-				   "parallel=; remarks have lines of their own",
+				   "[NAME] KEY, then priority=, models=, requests=, tokens=, "
+				   "parallel= and expires=; remarks have lines of their own",
 				   number);
 		return -EINVAL;
 	}

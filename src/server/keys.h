@@ -3,7 +3,7 @@
  * API keys in a file, one a line; a line that begins with '#' is a remark:
  *
  *	[NAME] KEY|sha256:HEX [priority=urgent|normal|batch] [models=NAME,NAME] [requests=N/m]
- *		[tokens=N/m] [parallel=N]
+ *		[tokens=N/m] [parallel=N] [expires=YYYY-MM-DD]
  *
  * Only digests leave this file's functions.
  */
@@ -60,6 +60,9 @@ DN_MUST_CHECK int dn_keys_parse(char *text, const struct dn_key_models *models,
 DN_MUST_CHECK int dn_keys_read(const char *path, const struct dn_key_models *models,
 			       struct dn_control_key *keys, uint32_t *ret_n, char *ret_unknown,
 			       struct dn_error *err);
+
+/* Whether a text is a day, YYYY-MM-DD, and the second of UTC at which it is over. */
+bool dn_key_expires(const char *date, uint64_t *ret_expires_s);
 
 /* A new random one, of DN_KEY_TEXT_MAX bytes. */
 DN_MUST_CHECK int dn_key_new(char *ret_key, struct dn_error *err);

@@ -4,6 +4,7 @@
 
 import concurrent.futures
 import contextlib
+import datetime
 import hashlib
 import json
 import os
@@ -190,6 +191,20 @@ class Fields(support.Case):
             self.assertEqual(server.complete(headers=bearer(ALICE), max_tokens=1).status, 200)
             self.assertEqual(links[1].getresponse().status, 200)
             links[1].close()
+
+    def test_expires(self):
+        """Good to the end of its last day, of UTC."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        # Not today, which may end within this test.
+        tomorrow, yesterday = (now + datetime.timedelta(days=n) for n in (1, -1))
+        path = key_file("expiring", f"alice {ALICE} expires={tomorrow:%Y-%m-%d}\n"
+                                    f"bob {BOB} expires={yesterday:%Y-%m-%d}\n{CAROL}\n")
+        with Server("--key-file", path) as server:
+            for key, status in (ALICE, 200), (BOB, 401), (CAROL, 200):
+                answer = server.complete(headers=bearer(key), max_tokens=1)
+                self.assertEqual(answer.status, status)
+                if status == 401:
+                    self.assertEqual(answer.error()["code"], "expired_api_key")
 
     def test_log_names_clients(self):
         path = key_file("named", f'al"ice {ALICE}\n')
@@ -406,6 +421,15 @@ class Verb(support.Case):
         self.bad(dunlin("key", "hash", "alice", stdin="short"), FAILED, "16 characters")
         self.bad(dunlin("key", "hash", "alice", stdin="two words of a length"), FAILED, "blank")
         self.bad(dunlin("key", "hash", "alice", stdin=""), FAILED, "16 characters")
+
+    def test_expires(self):
+        digest = hashlib.sha256(ALICE.encode()).hexdigest()
+        text = self.good(dunlin("key", "hash", "alice", "--expires", "2027-01-31", stdin=ALICE))
+        self.assertEqual(text.decode(), f"alice sha256:{digest} expires=2027-01-31\n")
+        self.assertRegex(dunlin("key", "new", "bob", "--expires=2027-01-31").stdout,
+                         rb"\Abob sha256:[0-9a-f]{64} expires=2027-01-31\n\Z")
+        self.bad(dunlin("key", "new", "bob", "--expires", "2027-02-30"), USAGE, "--expires",
+                 "YYYY-MM-DD")
 
     def test_usage(self):
         self.bad(dunlin("key", "make", "alice"), USAGE, "new or hash")

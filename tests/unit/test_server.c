@@ -180,6 +180,13 @@ static void test_key_fields(void **state)
 		"parallel=1/m",
 		"requests=99999999999999999999/m",
 		"parallel=2 parallel=2",
+		"expires=2027-02-29",
+		"expires=2027-13-01",
+		"expires=2027-1-001",
+		"expires=27-01-01",
+		"expires=2027-01-01x",
+		"expires=0202-01-01",
+		"expires=",
 		"colour=red",
 		"models=one more",
 	};
@@ -197,6 +204,9 @@ static void test_key_fields(void **state)
 	assert_true(keys[0].tokens.count == 10000);
 	assert_true(keys[0].tokens.period_ns == UINT64_C(3600000000000));
 	assert_int_equal(keys[0].parallel, 4);
+	assert_true(keys[0].expires_s == 0);
+	assert_null(why_not("alice sk-0123456789abcdef expires=2028-02-29"));
+	assert_true(keys[0].expires_s == UINT64_C(1835481600));
 	/* Fields of a key without a name; a key that looks like one, behind a name. */
 	assert_null(why_not("sk-0123456789abcdef parallel=2"));
 	assert_string_equal(keys[0].name, "key1");
@@ -255,6 +265,17 @@ static void test_accounts(void **state)
 	b.n = DN_SERVER_KEYS_MAX + 1;
 	assert_int_equal(dn_accounts_take(&accounts, &b, 0, &err), -EBADMSG);
 	dn_accounts_done(&accounts);
+}
+
+static void test_expired(void **state)
+{
+	struct dn_account account = { .key = { .expires_s = 0 } };
+
+	(void)state;
+	assert_false(dn_account_is_expired(&account, UINT64_MAX));
+	account.key.expires_s = 1835481600;
+	assert_false(dn_account_is_expired(&account, 1835481599));
+	assert_true(dn_account_is_expired(&account, 1835481600));
 }
 
 #define SECOND UINT64_C(1000000000)
@@ -499,12 +520,13 @@ static void test_log_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_control),		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_key_takers),	cmocka_unit_test(test_key_fields),
-		cmocka_unit_test(test_accounts),	cmocka_unit_test(test_rates),
-		cmocka_unit_test(test_accounts_memory), cmocka_unit_test(test_comparisons),
-		cmocka_unit_test(test_beyond),		cmocka_unit_test(test_listen),
-		cmocka_unit_test(test_metrics),		cmocka_unit_test(test_log_values),
+		cmocka_unit_test(test_control),	    cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_key_takers),  cmocka_unit_test(test_key_fields),
+		cmocka_unit_test(test_accounts),    cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_expired),	    cmocka_unit_test(test_accounts_memory),
+		cmocka_unit_test(test_comparisons), cmocka_unit_test(test_beyond),
+		cmocka_unit_test(test_listen),	    cmocka_unit_test(test_metrics),
+		cmocka_unit_test(test_log_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
