@@ -83,9 +83,10 @@ static int run(struct dn_invocation *invocation)
 			      expires);
 		return DN_EXIT_USAGE;
 	}
-	if (name[0] == '\0' || name[0] == '#' || strpbrk(name, " \t\r\n") ||
+	if (name[0] == '\0' || name[0] == '#' || strpbrk(name, " \t\r\n=") ||
 	    strlen(name) >= DN_CONTROL_NAME_MAX) {
-		(void)fprintf(stderr, "dunlin: key: '%.80s': a name is one word\n", name);
+		(void)fprintf(stderr, "dunlin: key: '%.80s': a name is one word, without '='\n",
+			      name);
 		return DN_EXIT_USAGE;
 	}
 	if (strcmp(word, "new") == 0) {

@@ -435,6 +435,7 @@ class Verb(support.Case):
         self.bad(dunlin("key", "make", "alice"), USAGE, "new or hash")
         self.bad(dunlin("key", "new"), USAGE, "missing argument")
         self.bad(dunlin("key", "new", "a b"), USAGE, "one word")
+        self.bad(dunlin("key", "new", "parallel=2"), USAGE, "without '='")
 
 
 class Time(support.Case):
