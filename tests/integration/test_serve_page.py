@@ -225,6 +225,19 @@ class Conversations(Page):
         self.assertRegex(b.texts(".message.answer .figures")[0], r"first token [\d.]+\sm?s")
         self.assertEqual(b.find("#ask-text").get_property("value"), "")
 
+    def test_before_the_models_are_known(self):
+        """What is asked at once is for the only model, not for the list's first word."""
+        b = self.browser
+        b.command("Network.enable")
+        b.command("Network.setBlockedURLs", urls=["*/v1/models"])
+        try:
+            b.open(self.server)
+            b.ask("one")
+        finally:
+            b.command("Network.setBlockedURLs", urls=[])
+        self.assertEqual(b.answers(), ["one"])
+        self.assertTrue(all("/v1/models" in line for line in b.logs()))
+
     def test_lines(self):
         """Enter sends, and Shift and Enter do not."""
         b = self.browser
