@@ -15,7 +15,7 @@ _dunlin()
 	chat) words='--help --model --system --file --key-file --ca --max-tokens --json --stats --temperature --seed --top-k --top-p --min-p' ;;
 	top) words='--help --interval --key-file --ca --json' ;;
 	health) words='--help --ready --ca --timeout' ;;
-	key) words='--help' ;;
+	key) words='--help --expires' ;;
 	embed) words='--help --prefix --pooling --dimensions --no-normalise --truncate --jsonl --json --raw --threads --realtime --context --kv --memory --lora --no-sandbox' ;;
 	rerank) words='--help --top --truncate --jsonl --json --threads --realtime --context --kv --memory --lora --no-sandbox' ;;
 	inspect) words='--help --json --all --context --threads --kv --memory --lora --no-sandbox' ;;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli/console.h"
 #include "cli/remote.h"
 #include "cli/run.h"
@@ -232,7 +233,8 @@ static int take_event(struct reply *reply, const json_t *event, struct dn_error 
 				    message ? message : "the server failed");
 	}
 	if (finish)
-		(void)snprintf(reply->finish, sizeof(reply->finish), "%s", finish);
+		(void)dn_text_printable(finish, strlen(finish), reply->finish,
+					sizeof(reply->finish));
 	keep(&reply->usage, json_object_get(event, "usage"));
 	keep(&reply->timings, json_object_get(event, "timings"));
 	return take_text(reply, json_object_get(json_object_get(choice, "delta"), "content"), err);

@@ -20,15 +20,34 @@ static char *trim(char *text)
 	return text;
 }
 
-/* "VALUE" may stand in quotes, as it has to in TOML. */
-static char *unquote(char *value)
+/* Behind what the line says: nothing, or a remark. */
+static bool is_end(const char *text)
 {
-	const size_t size = strlen(value);
+	text += strspn(text, BLANKS);
+	return *text == '\0' || *text == '#';
+}
 
-	if (size < 2 || value[0] != '"' || value[size - 1] != '"')
-		return value;
-	value[size - 1] = '\0';
-	return value + 1;
+/*
+ * What is behind the '=', without a remark; it may stand in quotes, as it has to in TOML. A '#' within
+ * a word begins none. Return: NULL where a quote has no other one at the value's end.
+ */
+static char *find_value(char *text)
+{
+	text = trim(text);
+	if (text[0] == '"') {
+		char *end = strchr(text + 1, '"');
+
+		if (!end || !is_end(end + 1))
+			return NULL;
+		*end = '\0';
+		return text + 1;
+	}
+	for (char *at = text; *at != '\0'; at++)
+		if (*at == '#' && (at == text || strchr(BLANKS, at[-1]))) {
+			*at = '\0';
+			break;
+		}
+	return trim(text);
 }
 
 static int parse_line(char *line, struct dn_invocation *invocation, struct dn_error *err)
@@ -45,7 +64,10 @@ static int parse_line(char *line, struct dn_invocation *invocation, struct dn_er
 		return dn_error_set(err, EINVAL, "'%.80s' is no NAME = VALUE", line);
 	*equals = '\0';
 	name = trim(line);
-	value = unquote(trim(equals + 1));
+	value = find_value(equals + 1);
+	if (!value)
+		return dn_error_set(err, EINVAL,
+				    "'%.80s': a value in quotes ends with the second one", name);
 	if (value[0] == '\0')
 		return dn_error_set(err, EINVAL, "'%.80s' has no value", name);
 	return dn_options_set(invocation, name, value, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Options from a file: "NAME = VALUE" lines with the long names of the command line's, one for each
- * time that an option is given there; '#' begins a remark.
+ * time that an option is given there; a '#' at the beginning of a word begins a remark, but in quotes.
  */
 #ifndef DUNLIN_CLI_CONFIG_H
 #define DUNLIN_CLI_CONFIG_H

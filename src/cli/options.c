@@ -14,7 +14,7 @@
 #define NAME_MAX_SIZE 32
 
 static const struct dn_option help_option = {
-	"help", 'h', DN_OPTION_FLAG, 0, 0, 0, NULL, "print this help",
+	"help", 'h', DN_OPTION_FLAG, 0, 0, 0, NULL, "print this help", .not_in_files = true,
 };
 
 int dn_parse_size(const char *text, uint64_t *ret_bytes)
@@ -135,6 +135,17 @@ static int unknown_option(const struct dn_verb *verb, const char *word, size_t s
 			    (int)DN_MIN(size, (size_t)80), word, verb->name);
 }
 
+static int bad_size(const struct dn_option *option, const char *value, struct dn_error *err)
+{
+	if (option->min > 0)
+		return dn_error_set(err, EINVAL,
+				    "--%s '%.80s': takes a size such as 400M or 2G, of at least "
+				    "%.0f bytes",
+				    option->name, value, option->min);
+	return dn_error_set(err, EINVAL, "--%s '%.80s': takes a size such as 400M or 2G",
+			    option->name, value);
+}
+
 static int bad_value(const struct dn_option *option, const char *value, struct dn_error *err)
 {
 	switch (option->kind) {
@@ -146,8 +157,7 @@ static int bad_value(const struct dn_option *option, const char *value, struct d
 		return dn_error_set(err, EINVAL, "--%s '%.80s': takes a number, %g to %g",
 				    option->name, value, option->min, option->max);
 	case DN_OPTION_SIZE:
-		return dn_error_set(err, EINVAL, "--%s '%.80s': takes a size such as 400M or 2G",
-				    option->name, value);
+		return bad_size(option, value, err);
 	case DN_OPTION_BIAS:
 		return dn_error_set(err, EINVAL,
 				    "--%s '%.80s': takes a token id and a number from -100 to "
@@ -239,6 +249,16 @@ static int set_number(const struct dn_option *option, const char *value, void *f
 	return 0;
 }
 
+static int set_size(const struct dn_option *option, const char *value, uint64_t *field)
+{
+	uint64_t bytes;
+
+	if (dn_parse_size(value, &bytes) < 0 || (double)bytes < option->min)
+		return -EINVAL;
+	*field = bytes;
+	return 0;
+}
+
 static int set_value(const struct dn_option *option, const char *value, void *values,
 		     struct dn_error *err)
 {
@@ -259,7 +279,7 @@ static int set_value(const struct dn_option *option, const char *value, void *va
 		r = parse_float(option, value, field);
 		break;
 	case DN_OPTION_SIZE:
-		r = dn_parse_size(value, field);
+		r = set_size(option, value, field);
 		break;
 	case DN_OPTION_TEXT:
 		*(const char **)field = value;
@@ -341,8 +361,10 @@ int dn_options_set(struct dn_invocation *invocation, const char *name, const cha
 	const struct dn_option *option = find_name(verb, name, strlen(name));
 	const bool yes = strcmp(value, "true") == 0;
 
-	if (!option || option == &help_option)
+	if (!option)
 		return unknown_option(verb, name, strlen(name), err);
+	if (option->not_in_files)
+		return dn_error_set(err, EINVAL, "'%s' is for the command line alone", name);
 	if (option->kind == DN_OPTION_FLAG && !yes && strcmp(value, "false") != 0)
 		return dn_error_set(err, EINVAL, "'%s' is true or false", name);
 	if (invocation->given & bit_of(verb, option) || (option->kind == DN_OPTION_FLAG && !yes))

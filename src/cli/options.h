@@ -50,10 +50,11 @@ struct dn_option_biases {
  * @name: without the dashes
  * @letter: the short form, or 0
  * @offset: of its field in the verb's values
- * @min, @max: of numbers; of lists, how many
+ * @min, @max: of numbers; of sizes @min alone; of lists, how many
  * @argument: what the help calls the value; NULL for flags
  * @help: one line; names the default
  * @group: a heading of the help, which the options from here on are under; NULL: as before
+ * @not_in_files: means something on the command line alone
  */
 struct dn_option {
 	const char *name;
@@ -65,6 +66,7 @@ struct dn_option {
 	const char *argument;
 	const char *help;
 	const char *group;
+	bool not_in_files;
 };
 
 /**

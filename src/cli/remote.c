@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/keys.h"
 #include "server/serve.h"
 
 #define KEY_VARIABLE "DUNLIN_API_KEY"
@@ -24,30 +25,23 @@ static int set_key(const char *key, const char *from, struct dn_remote *remote,
 	return 0;
 }
 
-/* The last word of a line; of a server's list, what has but a digest is no key to send. */
+/* The first that can be sent: of a server's list, what has but a digest is none. */
 static int read_key(const char *path, struct dn_remote *remote, struct dn_error *err)
 {
 	DN_AUTO_BUFFER struct dn_buffer text = DN_BUFFER_INIT(KEY_FILE_MAX);
-	char *lines = NULL;
 	int r = dn_cli_read_file(path, &text, err);
+	char *at = text.data;
 
 	if (r < 0)
 		return r;
-	for (char *line = strtok_r(text.data ? text.data : (char[]){ "" }, "\n", &lines); line;
-	     line = strtok_r(NULL, "\n", &lines)) {
-		char *words = NULL;
-		const char *key = NULL;
+	for (unsigned int number = 1; at; number++) {
+		struct dn_key_line line;
 
-		for (const char *word = strtok_r(line, " \t\r", &words); word;
-		     word = strtok_r(NULL, " \t\r", &words)) {
-			if (!key && word[0] == '#')
-				break;
-			/* What the server is to hold the key to comes behind it. */
-			if (!strchr(word, '='))
-				key = word;
-		}
-		if (key && strncmp(key, DIGEST_WORD, strlen(DIGEST_WORD)) != 0)
-			return set_key(key, path, remote, err);
+		r = dn_key_line_split(strsep(&at, "\n"), number, &line, err);
+		if (r < 0)
+			return dn_error_prefix(err, r, "'%.120s'", path);
+		if (r > 0 && strncmp(line.key, DIGEST_WORD, strlen(DIGEST_WORD)) != 0)
+			return set_key(line.key, path, remote, err);
 	}
 	return dn_error_set(err, ENOENT, "'%.120s' has no key that could be sent", path);
 }

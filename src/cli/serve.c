@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,11 +53,13 @@ static const struct dn_option options[] = {
 	  .kind = DN_OPTION_TEXT,
 	  .offset = offsetof(struct values, config),
 	  .argument = "FILE",
-	  .help = "more options, as lines of NAME = VALUE; those given here go first" },
+	  .help = "more options, as lines of NAME = VALUE; those given here go first",
+	  .not_in_files = true },
 	{ .name = "check",
 	  .kind = DN_OPTION_FLAG,
 	  .offset = offsetof(struct values, check),
-	  .help = "read all files, say what would be served, and end" },
+	  .help = "read all files, say what would be served, and end",
+	  .not_in_files = true },
 	{ .name = "model",
 	  .kind = DN_OPTION_LIST,
 	  .offset = offsetof(struct values, models),
@@ -120,6 +123,7 @@ static const struct dn_option options[] = {
 	{ .name = "max-body",
 	  .kind = DN_OPTION_SIZE,
 	  .offset = offsetof(struct values, max_body),
+	  .min = 1024,
 	  .argument = "SIZE",
 	  .help = "of a request (default: 1M)" },
 	{ .name = "request-timeout",
@@ -556,6 +560,16 @@ static int add_models(const struct dn_invocation *invocation, struct served *ser
 	return r;
 }
 
+/* By itself it would end the process: one that comes before dn_serve() can heed it waits for that. */
+static void hold_reload(void)
+{
+	sigset_t reload;
+
+	(void)sigemptyset(&reload);
+	(void)sigaddset(&reload, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &reload, NULL);
+}
+
 static int run(struct dn_invocation *invocation)
 {
 	const struct values *values = invocation->values;
@@ -563,11 +577,19 @@ static int run(struct dn_invocation *invocation)
 	struct dn_error err = DN_ERROR_INIT;
 	int r;
 
+	hold_reload();
 	if (!served) {
 		r = dn_error_memory(&err, "models", sizeof(*served));
 		return dn_cli_fail(invocation->verb, r, &err);
 	}
 	r = read_config(invocation, served, &err);
+	if (r >= 0)
+		r = dn_serve_check_hosts(values->hosts.items, values->hosts.count, &err);
+	/* A mistake in options, wherever they are from. */
+	if (r == -EINVAL) {
+		(void)dn_cli_fail(invocation->verb, r, &err);
+		return DN_EXIT_USAGE;
+	}
 	if (r >= 0 && invocation->n_args == 0 && values->models.count == 0) {
 		(void)fprintf(stderr, "dunlin: serve: missing argument; usage: dunlin serve "
 				      "[OPTIONS] [NAME=]MODEL|FOLDER…\n");

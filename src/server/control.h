@@ -108,6 +108,7 @@ struct dn_control_rate {
  * struct dn_control_key - who has it, and what it is good for
  * @models: a bit for the number of each that it may ask
  * @requests, @tokens: in prompts and answers together
+ * @expires_s: of UTC since 1970, from which on it is refused; 0: never
  * @parallel: requests at once; 0: as many as there are
  * @priority: of a request that says nothing of it
  * @most: the highest that a request may ask for
@@ -118,6 +119,7 @@ struct dn_control_key {
 	uint64_t models;
 	struct dn_control_rate requests;
 	struct dn_control_rate tokens;
+	uint64_t expires_s;
 	uint32_t parallel;
 	uint32_t priority;
 	uint32_t most;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -25,6 +26,8 @@
 #define COUNT_MAX    (UINT64_C(1) << 53)
 #define PARALLEL_MAX 65535U
 #define SECOND_NS    UINT64_C(1000000000)
+#define DAY_S	     86400
+#define DATE_SIZE    10 /* YYYY-MM-DD */
 
 /* One line that is being read. */
 struct line {
@@ -137,12 +140,35 @@ static bool read_parallel(char *value, struct line *line)
 	return true;
 }
 
+/* strptime() takes shorter ones too, and the 30th of February. */
+bool dn_key_expires(const char *date, uint64_t *ret_expires_s)
+{
+	struct tm day = { 0 };
+	const char *end = strlen(date) == DATE_SIZE ? strptime(date, "%Y-%m-%d", &day) : NULL;
+	const int of_month = day.tm_mday;
+	time_t begin;
+
+	if (!end || *end != '\0')
+		return false;
+	begin = timegm(&day);
+	if (begin < 0 || day.tm_mday != of_month)
+		return false;
+	*ret_expires_s = (uint64_t)begin + DAY_S;
+	return true;
+}
+
+static bool read_expires(char *value, struct line *line)
+{
+	return dn_key_expires(value, &line->key->expires_s);
+}
+
 static const struct field fields[] = {
 	{ "priority", read_priority, "urgent, normal or batch" },
 	{ "models", read_models, "names with commas between" },
 	{ "requests", read_requests, "a number and /s, /m, /h or /d" },
 	{ "tokens", read_tokens, "a number and /s, /m, /h or /d" },
 	{ "parallel", read_parallel, "a number from 1 to 65535" },
+	{ "expires", read_expires, "the last day that it is good on, as YYYY-MM-DD" },
 };
 
 static const struct field *find_field(const char *word)
@@ -167,7 +193,7 @@ static int read_fields(char *word, char **save, struct line *line)
 		if (!field)
 			return dn_error_set(line->err, EINVAL,
 					    "line %u has more than a name, a key, priority=, "
-					    "models=, requests=, tokens= and parallel=",
+					    "models=, requests=, tokens=, parallel= and expires=",
 					    line->number);
 		if (seen & 1U << (field - fields))
 			return dn_error_set(line->err, EINVAL, "line %u has '%s=' twice",
@@ -197,28 +223,64 @@ static int read_key(const char *word, struct line *line)
 	return 0;
 }
 
-/* @text: words apart by blanks, changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
-static int parse_line(char *text, struct line *line)
+/* What is meant for a field or a remark is not taken for a secret; base64 is padded with '='. */
+static bool is_key(const char *word)
 {
-	char *save = NULL;
-	char *first = strtok_r(text, BLANKS, &save);
-	char *second = first ? strtok_r(NULL, BLANKS, &save) : NULL;
-	const bool named = second && !find_field(second);
-	char name[16];
-	int r;
+	const size_t bare = strcspn(word, "=");
+
+	return word[0] != '#' && strspn(word + bare, "=") == strlen(word + bare);
+}
+
+int dn_key_line_split(char *text, unsigned int number, struct dn_key_line *ret_line,
+		      struct dn_error *err)
+{
+	struct dn_key_line line = { .name = NULL };
+	char *first = strtok_r(text, BLANKS, &line.more);
+	char *second;
 
 	if (!first || first[0] == '#')
 		return 0;
+	second = strtok_r(NULL, BLANKS, &line.more);
+	line.key = first;
+	line.field = second;
+	if (second && !find_field(second)) {
+		line.name = first;
+		line.key = second;
+		line.field = strtok_r(NULL, BLANKS, &line.more);
+	}
+	/* Without it, a secret that a misspelt field follows would be the name, and logged. */
+	if (!is_key(line.key) || find_field(first)) {
+		(void)dn_error_set(err, EINVAL,
+				   "line %u has something else where its key belongs: it is "
+				   "[NAME] KEY, then priority=, models=, requests=, tokens=, "
+				   "parallel= and expires=; remarks have lines of their own",
+				   number);
+		return -EINVAL;
+	}
+	*ret_line = line;
+	return 1;
+}
+
+/* @text: changed on the way. Return: 0 for a line without a key, 1, -EINVAL. */
+static int parse_line(char *text, struct line *line)
+{
+	struct dn_key_line words;
+	char name[16];
+	int r = dn_key_line_split(text, line->number, &words, line->err);
+
+	if (r <= 0)
+		return r;
 	(void)snprintf(name, sizeof(name), "key%u", line->number);
 	*line->key = (struct dn_control_key){
 		.models = UINT64_MAX,
 		.priority = DN_PRIORITY_NORMAL,
 		.most = DN_PRIORITY_URGENT,
 	};
-	dn_control_set_text(line->key->name, sizeof(line->key->name), named ? first : name);
-	r = read_key(named ? second : first, line);
+	dn_control_set_text(line->key->name, sizeof(line->key->name),
+			    words.name ? words.name : name);
+	r = read_key(words.key, line);
 	if (r >= 0)
-		r = read_fields(named ? strtok_r(NULL, BLANKS, &save) : second, &save, line);
+		r = read_fields(words.field, &words.more, line);
 	return r < 0 ? r : 1;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * API keys in a file, one a line; '#' begins a remark:
+ * API keys in a file, one a line; a line that begins with '#' is a remark:
  *
  *	[NAME] KEY|sha256:HEX [priority=urgent|normal|batch] [models=NAME,NAME] [requests=N/m]
- *		[tokens=N/m] [parallel=N]
+ *		[tokens=N/m] [parallel=N] [expires=YYYY-MM-DD]
  *
  * Only digests leave this file's functions.
  */
@@ -25,6 +25,24 @@ struct dn_key_models {
 	uint32_t n;
 };
 
+/* Words of a line, borrowed from it; @name and @field are NULL where there is none. */
+struct dn_key_line {
+	char *name;
+	char *key;
+	char *field; /* the first; strtok_r() of @more has the others */
+	char *more;
+};
+
+/**
+ * dn_key_line_split() - what of a line is its key
+ * @text: without its end; changed on the way
+ * @number: of the line, for the message, which has nothing else of it
+ *
+ * Return: 1; 0 for a line without a key; -EINVAL where something else stands in a key's place.
+ */
+DN_MUST_CHECK int dn_key_line_split(char *text, unsigned int number, struct dn_key_line *ret_line,
+				    struct dn_error *err);
+
 /**
  * dn_keys_parse() - the keys that a text has
  * @text: changed on the way
@@ -42,6 +60,9 @@ DN_MUST_CHECK int dn_keys_parse(char *text, const struct dn_key_models *models,
 DN_MUST_CHECK int dn_keys_read(const char *path, const struct dn_key_models *models,
 			       struct dn_control_key *keys, uint32_t *ret_n, char *ret_unknown,
 			       struct dn_error *err);
+
+/* Whether a text is a day, YYYY-MM-DD, and the second of UTC at which it is over. */
+bool dn_key_expires(const char *date, uint64_t *ret_expires_s);
 
 /* A new random one, of DN_KEY_TEXT_MAX bytes. */
 DN_MUST_CHECK int dn_key_new(char *ret_key, struct dn_error *err);

@@ -88,8 +88,13 @@ struct dn_serve_options {
 DN_MUST_CHECK int dn_serve_check_listen(const struct dn_serve_options *options,
 					struct dn_error *err);
 
+/* Whether requests can be for these names. */
+DN_MUST_CHECK int dn_serve_check_hosts(const char *const *hosts, uint32_t n, struct dn_error *err);
+
 /**
  * dn_serve() - serve until SIGTERM or SIGINT
+ *
+ * A SIGHUP that the caller had blocked is heeded, and blocked no more.
  *
  * Return: 0 after an orderly end; a negative errno where it could not begin.
  */

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the supervisor listens, and what is needed before others than this machine may connect. */
+/*
+ * Where the supervisor listens, by which names, and what is needed before others than this machine may
+ * connect.
+ */
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/listen.h"
@@ -56,6 +63,35 @@ int dn_serve_check_listen(const struct dn_serve_options *options, struct dn_erro
 
 	for (uint32_t i = 0; i < places.n && r >= 0; i++)
 		r = check_address(options, places.addresses[i], err);
+	return r;
+}
+
+/*
+ * Without scheme, port and pattern: it is compared with a request's as it is. Addresses are taken
+ * anyway, so that one here does no harm.
+ */
+static int check_host(const char *name, struct dn_error *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-._";
+	struct in6_addr address;
+	const size_t size = strlen(name);
+
+	if (inet_pton(AF_INET6, name, &address) == 1 ||
+	    (size > 0 && size < DN_CONTROL_NAME_MAX && strspn(name, letters) == size))
+		return 0;
+	return dn_error_set(err, EINVAL,
+			    "--host '%.80s': takes a name alone, such as example.org: without "
+			    "scheme, port and '*', of at most %d characters",
+			    name, DN_CONTROL_NAME_MAX - 1);
+}
+
+int dn_serve_check_hosts(const char *const *hosts, uint32_t n, struct dn_error *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r >= 0; i++)
+		r = check_host(hosts[i], err);
 	return r;
 }
 

@@ -336,6 +336,7 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 static int watch_signals(struct supervisor *s, struct dn_error *err)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGCHLD, SIGHUP };
+	sigset_t held;
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(numbers); i++) {
@@ -343,6 +344,9 @@ static int watch_signals(struct supervisor *s, struct dn_error *err)
 		if (!s->signals[i] || event_add(s->signals[i], NULL) < 0)
 			return dn_error_memory(err, "an event", 1);
 	}
+	(void)sigemptyset(&held);
+	(void)sigaddset(&held, SIGHUP);
+	(void)sigprocmask(SIG_UNBLOCK, &held, NULL);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -12,12 +13,26 @@
 
 #include "base/io.h"
 
+#define BYTE_ORDER_MARK "\xef\xbb\xbf"
+
 void dn_text_file_done(struct dn_text_file *file)
 {
 	if (file->text)
 		OPENSSL_cleanse(file->text, file->size);
 	free(file->text);
 	*file = (struct dn_text_file){ NULL, 0 };
+}
+
+/* Some editors begin texts with it; it is no part of their first word. */
+static void drop_byte_order_mark(struct dn_text_file *file)
+{
+	const size_t mark = strlen(BYTE_ORDER_MARK);
+
+	if (file->size < mark || memcmp(file->text, BYTE_ORDER_MARK, mark) != 0)
+		return;
+	file->size -= mark;
+	memmove(file->text, file->text + mark, file->size);
+	memset(file->text + file->size, 0, mark);
 }
 
 int dn_text_file_read(const char *path, const char *what, size_t max, bool secret,
@@ -43,6 +58,7 @@ int dn_text_file_read(const char *path, const char *what, size_t max, bool secre
 	r = dn_read_whole(fd, file.text, file.size, what, err);
 	if (r < 0)
 		return dn_error_prefix(err, r, "'%.160s'", path);
+	drop_byte_order_mark(&file);
 	*ret_file = file;
 	file.text = NULL;
 	return 0;

@@ -38,7 +38,7 @@ MODEL = support.FOLDER / "polly.parrot"
 
 def parrot():
     """parrot.py with room for long texts; of "slowly N …" it says a byte each N ms, until told to
-    stop, and of "messages" all that it was given."""
+    stop, also as a thought, and of "messages" all that it was given."""
     source = (pathlib.Path(__file__).parent / "parrot.py").read_text()
     for old, new in (
             ("CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096", "CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, "
@@ -47,7 +47,7 @@ def parrot():
             ('text = json.loads(text)["messages"][-1]["content"].encode()',
              'text = said_to(json.loads(text)["messages"])'),
             ("    for character in said:\n", "    pause = int(said.split()[1]) / 1000 if "
-             "said.startswith(\"slowly \") else 0\n    for character in said:\n        if pause and "
+             "said.startswith((\"slowly \", \"<think>slowly \")) else 0\n    for character in said:\n        if pause and "
              "select.select([parent], [], [], pause)[0]:\n            break\n"),
             ("def answer(", "def said_to(messages):\n    last = messages[-1][\"content\"]\n"
              "    return (json.dumps(messages) if last == \"messages\" else last).encode()\n\n\n"
@@ -57,12 +57,12 @@ def parrot():
     path = support.FOLDER / "page-parrot"
     path.write_text(f"#!{sys.executable}\n" + source)
     path.chmod(0o755)
-    MODEL.write_bytes(b"PARROT")
     return path
 
 
-def parrot_server(*words, names=("polly",)):
+def parrot_server(*words, names=("polly",), template=""):
     program = parrot()
+    MODEL.write_text("PARROT" + template)
     return serving.Server("--worker", program, "--max-body", "8M", *words,
                           models=[f"{name}={MODEL}" for name in names])
 

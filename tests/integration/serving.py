@@ -48,7 +48,7 @@ def package(name):
 needs_openai = unittest.skipUnless(openai, "no 'openai' package: scripts/fetch-clients has it")
 needs_prometheus = unittest.skipUnless(prometheus, "no 'prometheus_client' package: "
                                        "scripts/fetch-clients has it")
-needs_root = unittest.skipUnless(os.geteuid() == 0, "reading others' memory in /proc takes root")
+needs_root = unittest.skipUnless(os.geteuid() == 0, "reading others' memory and being others takes root")
 
 
 def wait_for(condition, what, seconds=PATIENCE, interval=0.01):

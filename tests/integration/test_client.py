@@ -123,6 +123,19 @@ class Ways(support.Case):
         path.write_text("# none\n")
         self.bad(dunlin("chat", "127.0.0.1:1", "x", "--key-file", path), FAILED, "has no key")
 
+    def test_key_of_base64(self):
+        """What the server takes for a line's key is what is sent."""
+        path = FOLDER / "client-base64"
+        for line in "bob dGVzdC1rZXktMDEyMzQ1Njc4OQ== parallel=2\n", f"{SECRET} parallel=2":
+            path.write_text(line)
+            path.chmod(0o600)
+            with Server("--key-file", path) as server:
+                self.good(dunlin("chat", server.url, "hello", "-n", "2", "--key-file", path))
+        path.write_text(f"\n{SECRET} # mine\n")
+        done = dunlin("chat", "127.0.0.1:1", "x", "--key-file", path)
+        self.bad(done, FAILED, str(path), "line 2")
+        self.assertNotIn(SECRET.encode(), done.stderr)
+
     def test_socket_file(self):
         path = FOLDER / "client.sock"
         with Server(listen=[f"unix:{path}"]):
@@ -196,11 +209,14 @@ class Hostile(support.Case):
 
     def test_terminal(self):
         """Nothing that a server sends moves the cursor."""
-        where = self.serve(self.models(), self.stream(self.piece("a\x1b]0;title\x07b"), b"[DONE]"))
-        terminal = Terminal("chat", where, "x")
+        end = json.dumps({"choices": [{"finish_reason": "\x1b[2J" + "\u00e9" * 40}]}).encode()
+        where = self.serve(self.models(), self.stream(self.piece("a\x1b]0;title\x07b"), end,
+                                                      b"[DONE]"))
+        terminal = Terminal("chat", where, "x", "--stats")
         self.assertEqual(terminal.wait(), OK)
         self.assertNotRegex(terminal.seen, b"[\x1b\x07]")
         self.assertIn("a\ufffd]0;title\ufffdb".encode(), terminal.seen)
+        self.assertIn("end: \ufffd[2J\u00e9".encode(), terminal.seen)
 
 
 class Conversation(support.Case):

@@ -4,8 +4,12 @@
 deadlines, and prefixes that are computed once."""
 
 import contextlib
+import json
 import os
 import signal
+import socket
+import sys
+import tempfile
 import threading
 import time
 
@@ -282,6 +286,33 @@ class Prefixes(support.Case):
         with self.start("--share-prefixes") as server:
             self.assertEqual(self.cached(server, "alice", prompt + "Yes?"), 0)
             self.assertGreaterEqual(self.cached(server, "bob", prompt + "No?"), 100)
+
+    @serving.needs_root
+    def test_user_with_the_bytes_of_an_address(self):
+        """Without keys, nobody is another client by the number of a user. (In its jail the front is
+        told of no users.)"""
+        prompt = "You are a helpful assistant. " * 8
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o711)
+            path = f"{folder}/socket"
+            with Server("--context", "1024", "--no-sandbox",
+                        listen=("127.0.0.1:0", f"unix:{path}")) as server:
+                os.chmod(path, 0o666)
+                self.assertEqual(server.complete(prompt + "Yes?").status, 200)
+                link = serving.connect(f"unix:{path}")
+                os.seteuid(int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder))
+                try:
+                    link.connect()
+                finally:
+                    os.seteuid(0)
+                with contextlib.closing(link):
+                    for asked, least, most in (("No?", 0, 0), ("Why?", 100, 1000)):
+                        link.request("POST", "/v1/completions",
+                                     json.dumps({"prompt": prompt + asked, "max_tokens": 4}),
+                                     {"Content-Type": "application/json"})
+                        usage = json.loads(link.getresponse().read())["usage"]
+                        cached = usage["prompt_tokens_details"]["cached_tokens"]
+                        self.assertTrue(least <= cached <= most, cached)
 
     def test_answers_stay_the_same(self):
         prompt = "You are a helpful assistant. " * 8

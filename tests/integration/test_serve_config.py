@@ -46,13 +46,35 @@ class Config(support.Case):
                             ("\n\nthreads = many\n", (":3:", "whole number")),
                             ("threads\n", (":1:", "NAME = VALUE")),
                             ("no-sandbox = yes\n", (":1:", "true or false")),
-                            ("threads =\n", (":1:", "no value"))):
+                            ("threads =\n", (":1:", "no value")),
+                            ("config = other.conf\n", (":1:", "command line alone")),
+                            ("check = true\n", (":1:", "command line alone"))):
             with self.subTest(text):
                 path = write("mistake.conf", text)
                 for more in [], ["--check"]:
                     self.bad(dunlin("serve", "--config", path, support.tiny_model(), *more),
-                             FAILED, str(path), *words)
+                             USAGE, str(path), *words)
         self.bad(dunlin("serve", "--config", FOLDER / "none.conf"), FAILED, "No such file")
+
+    def test_hosts(self):
+        """Names that no request can be for are told at once, not by a 403 to each."""
+        for name in ("https://example.org", "example.org:8080", "*", "*.example.org", "[::1]",
+                     "example.org/x", "a b", "x" * 64, ""):
+            with self.subTest(name):
+                self.bad(dunlin("serve", "--check", support.tiny_model(), "--host", name), USAGE,
+                         "--host", name[:80], "takes a name alone")
+        self.bad(dunlin("serve", "--check", "--config", write("host.conf", "host = *\n"),
+                        support.tiny_model()), USAGE, "--host '*'")
+        good = ("Example-1.org", "dunlin", "my_host.local", "x" * 63, "10.0.0.1", "::1")
+        self.good(dunlin("serve", "--check", support.tiny_model(),
+                         *(word for name in good for word in ("--host", name))))
+
+    def test_least_body(self):
+        """A server that takes no body can answer no request."""
+        for size in "0", "1023":
+            self.bad(dunlin("serve", "--check", support.tiny_model(), "--max-body", size), USAGE,
+                     "--max-body", "at least 1024 bytes")
+        self.good(dunlin("serve", "--check", support.tiny_model(), "--max-body", "1K"))
 
     def test_no_model(self):
         self.bad(dunlin("serve"), USAGE, "missing argument")

@@ -4,6 +4,7 @@
 
 import concurrent.futures
 import contextlib
+import datetime
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import signal
 import socket
 import statistics
+import subprocess
 import threading
 import time
 
@@ -190,12 +192,38 @@ class Fields(support.Case):
             self.assertEqual(links[1].getresponse().status, 200)
             links[1].close()
 
+    def test_expires(self):
+        """Good to the end of its last day, of UTC."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        # Not today, which may end within this test.
+        tomorrow, yesterday = (now + datetime.timedelta(days=n) for n in (1, -1))
+        path = key_file("expiring", f"alice {ALICE} expires={tomorrow:%Y-%m-%d}\n"
+                                    f"bob {BOB} expires={yesterday:%Y-%m-%d}\n{CAROL}\n")
+        with Server("--key-file", path) as server:
+            for key, status in (ALICE, 200), (BOB, 401), (CAROL, 200):
+                answer = server.complete(headers=bearer(key), max_tokens=1)
+                self.assertEqual(answer.status, status)
+                if status == 401:
+                    self.assertEqual(answer.error()["code"], "expired_api_key")
+
     def test_log_names_clients(self):
         path = key_file("named", f'al"ice {ALICE}\n')
         with Server("--key-file", path) as server:
             server.complete(headers=bearer(ALICE), max_tokens=1)
             wait_for(lambda: server.events("request", r'client="al\"ice"'), "a line")
             self.assertNotIn(ALICE, server.log())
+
+    def test_where_a_key_may_stand(self):
+        """What a proxy was let in with hides no key."""
+        path = key_file("headers", f"alice {ALICE}\n")
+        basic = {"Authorization": "Basic cHJveHk6cHJveHk="}
+        with Server("--key-file", path) as server:
+            for headers, status in ((bearer(ALICE), 200), ({"X-Api-Key": ALICE}, 200),
+                                    ({**basic, "X-Api-Key": ALICE}, 200),
+                                    ({**basic, "X-Api-Key": BOB}, 401), (basic, 401),
+                                    ({**bearer(BOB), "X-Api-Key": ALICE}, 401)):
+                with self.subTest(headers):
+                    self.assertEqual(server.get("/v1/models", headers=headers).status, status)
 
     def test_bad_lines(self):
         for text, words in ((f"a {ALICE} requests=10", ("line 1", "'requests='", "/m")),
@@ -323,6 +351,33 @@ class Reload(support.Case):
             self.assertEqual(server.complete(headers=bearer(ALICE)).status, 200)
             self.assertEqual(server.events("front", "error") + server.events("worker"), [])
 
+    def test_before_it_serves(self):
+        """A signal that comes while the server begins does not end it, and is heeded."""
+        path = FOLDER / "early"
+        log, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(theirs, b"x" * 4096):
+                pass
+        os.set_blocking(theirs, True)
+        # Until somebody reads what it says, it comes no further than to the key that it made.
+        process = subprocess.Popen([support.PROGRAM, "serve", support.tiny_model(), "--listen",
+                                    "127.0.0.1:0", *serving.SANDBOX, "--threads", "1",
+                                    "--key-file", path, "--make-key"], stderr=theirs)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(theirs)
+        wait_for(path.exists, "a file of keys")
+        process.send_signal(signal.SIGHUP)
+        seen = b""
+        with os.fdopen(log, "rb", buffering=0) as file:
+            while b"info reload keys=1" not in seen:
+                more = file.read(65536)
+                self.assertTrue(more, seen.lstrip(b"x"))
+                seen += more
+        process.terminate()
+        self.assertEqual(process.wait(serving.PATIENCE), 0)
+
     def test_service_manager_is_told(self):
         path = key_file("notified", f"alice {ALICE}\n")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
@@ -367,10 +422,20 @@ class Verb(support.Case):
         self.bad(dunlin("key", "hash", "alice", stdin="two words of a length"), FAILED, "blank")
         self.bad(dunlin("key", "hash", "alice", stdin=""), FAILED, "16 characters")
 
+    def test_expires(self):
+        digest = hashlib.sha256(ALICE.encode()).hexdigest()
+        text = self.good(dunlin("key", "hash", "alice", "--expires", "2027-01-31", stdin=ALICE))
+        self.assertEqual(text.decode(), f"alice sha256:{digest} expires=2027-01-31\n")
+        self.assertRegex(dunlin("key", "new", "bob", "--expires=2027-01-31").stdout,
+                         rb"\Abob sha256:[0-9a-f]{64} expires=2027-01-31\n\Z")
+        self.bad(dunlin("key", "new", "bob", "--expires", "2027-02-30"), USAGE, "--expires",
+                 "YYYY-MM-DD")
+
     def test_usage(self):
         self.bad(dunlin("key", "make", "alice"), USAGE, "new or hash")
         self.bad(dunlin("key", "new"), USAGE, "missing argument")
         self.bad(dunlin("key", "new", "a b"), USAGE, "one word")
+        self.bad(dunlin("key", "new", "parallel=2"), USAGE, "without '='")
 
 
 class Time(support.Case):

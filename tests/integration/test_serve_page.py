@@ -83,6 +83,15 @@ HARD = {
     "urls": "https://" * 20000,
 }
 
+# Within what is looked at as Markdown: a step for each pair of characters would be some 10^8.
+LONG_RUNS = {
+    "code": "` " + "a" * 19900 + "`",
+    "blanks before a letter": "a" + " " * 19900 + "b\nc",
+    "backslashes": "a" + " \\\\" * 6600 + "b\nc",
+    "ends of addresses": ("https://a" + "." * 1950 + "a ") * 10,
+    "no table": ("|-" + " " * 1990 + "x\n") * 29,
+}
+
 
 _browser = []
 
@@ -177,10 +186,11 @@ class Page(support.Case):
 
     words = ()
     names = ("polly",)
+    template = ""
 
     @classmethod
     def setUpClass(cls):
-        cls.server = parrot_server(*cls.words, names=cls.names)
+        cls.server = parrot_server(*cls.words, names=cls.names, template=cls.template)
         cls.addClassCleanup(cls.server.kill)
         cls.browser = the_browser()
 
@@ -214,6 +224,19 @@ class Conversations(Page):
         self.assertIn("24 tokens", b.texts(".message.answer .figures")[0])
         self.assertRegex(b.texts(".message.answer .figures")[0], r"first token [\d.]+\sm?s")
         self.assertEqual(b.find("#ask-text").get_property("value"), "")
+
+    def test_before_the_models_are_known(self):
+        """What is asked at once is for the only model, not for the list's first word."""
+        b = self.browser
+        b.command("Network.enable")
+        b.command("Network.setBlockedURLs", urls=["*/v1/models"])
+        try:
+            b.open(self.server)
+            b.ask("one")
+        finally:
+            b.command("Network.setBlockedURLs", urls=[])
+        self.assertEqual(b.answers(), ["one"])
+        self.assertTrue(all("/v1/models" in line for line in b.logs()))
 
     def test_lines(self):
         """Enter sends, and Shift and Enter do not."""
@@ -537,6 +560,21 @@ class Text(Page):
                 self.assertLess(depth, 80)
                 self.assertGreater(length, 0)
 
+    def test_linear(self):
+        """Long runs take no longer than as many words, but for a factor."""
+        took = self.browser.promise("""
+            const { Markdown } = await import("/page/markdown.js");
+            const once = text => {
+                const begin = performance.now();
+                new Markdown(document.createElement("div")).update(text);
+                return performance.now() - begin;
+            };
+            return given[0].map(text => Math.min(...[1, 2, 3, 4, 5].map(() => once(text))));""",
+                                    ["word " * 3990, *LONG_RUNS.values()])
+        for name, one in zip(LONG_RUNS, took[1:]):
+            with self.subTest(name):
+                self.assertLess(one, 15 * took[0])
+
     def test_megabyte(self):
         """An answer of a megabyte arrives whole, and the page still does what it is asked."""
         b = self.browser
@@ -631,6 +669,47 @@ class Everybody(Page):
         b.ask("hello")
         body = [one["postData"] for one in b.requests() if "postData" in one][0]
         self.assertEqual(json.loads(body)["model"], "the other one")
+
+
+class Thoughts(Page):
+    """A model that thinks before it speaks: what is seen of it, and counted."""
+
+    template = "<think>"
+
+    def figures(self):
+        return self.browser.texts(".message.answer .figures")[-1]
+
+    def test_thoughts_are_no_text(self):
+        b = self.browser
+        b.ask("<think>Nobody sees this.</think>Seen.")
+        self.assertEqual(b.answers(), ["Seen."])
+        self.assertNotIn("thinking", self.figures())
+        self.assertNotIn("thoughts", self.figures())
+
+    def test_while_it_thinks(self):
+        b = self.browser
+        b.ask("<think>slowly 30 " + "word " * 2000, end=False)
+        b.wait("/^Thinking… · [0-9]+ tokens/.test("
+               "document.getElementById('live-text').textContent)")
+        b.click("#stop")
+        b.idle()
+        self.server.idle()
+        self.assertEqual(b.answers(), [""])
+        self.assertRegex(self.figures(), r"\A\d+ tokens? .* stopped while thinking\Z")
+
+    def test_cut(self):
+        """A limit that is used up by thoughts is no empty answer without a reason."""
+        b = self.browser
+        b.click("#settings-open")
+        b.keys("40", at="#set-max_tokens")
+        b.click("#set-save")
+        b.ask("<think>" + "word " * 20)
+        self.assertIn("cut at the longest length while thinking", self.figures())
+        b.ask("<think>one</think>" + "word " * 20)
+        self.assertTrue(self.figures().endswith("cut at the longest length"))
+        b.driver.refresh()
+        b.wait("document.querySelectorAll('.message.answer .figures').length === 2")
+        self.assertIn("while thinking", b.texts(".message.answer .figures")[0])
 
 
 @needs_browser

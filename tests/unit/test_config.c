@@ -38,6 +38,10 @@ static const struct dn_option options[] = {
 	  .offset = offsetof(struct values, list),
 	  .max = 3,
 	  .argument = "ITEM" },
+	{ .name = "once",
+	  .kind = DN_OPTION_FLAG,
+	  .offset = offsetof(struct values, flag),
+	  .not_in_files = true },
 };
 
 static const struct dn_verb verb = {
@@ -63,7 +67,7 @@ static int parse(char *argument, char *text, struct values *values, struct dn_er
 static void test_lines(void **state)
 {
 	char text[] = "# remark\n\n  flag = true\r\n"
-		      "number=7\ntext = a # b = c\n"
+		      "number=7 # ours\ntext = \"a # b = c\"#d\n"
 		      "list = one\nlist =\ttwo words \nlist = \" three\"";
 	struct dn_error err;
 	struct values values;
@@ -77,6 +81,25 @@ static void test_lines(void **state)
 	assert_string_equal(values.list.items[0], "one");
 	assert_string_equal(values.list.items[1], "two words");
 	assert_string_equal(values.list.items[2], " three");
+}
+
+/* A remark is no part of a value; what only looks like one is. */
+static void test_remarks(void **state)
+{
+	char text[] = "text = example.org # ours\r\n"
+		      "list = a#b\nlist = \"c\"\t# \"d\"\nlist = e\t#\n"
+		      "flag = true #\n";
+	struct dn_error err;
+	struct values values;
+
+	(void)state;
+	assert_int_equal(parse(NULL, text, &values, &err), 0);
+	assert_string_equal(values.text, "example.org");
+	assert_int_equal(values.list.count, 3);
+	assert_string_equal(values.list.items[0], "a#b");
+	assert_string_equal(values.list.items[1], "c");
+	assert_string_equal(values.list.items[2], "e");
+	assert_true(values.flag);
 }
 
 static void test_command_line_goes_first(void **state)
@@ -117,7 +140,11 @@ static void test_errors(void **state)
 		{ "number = 70\n", "a.conf:1", "1 to 9" },
 		{ "flag = 1\n", "a.conf:1", "true or false" },
 		{ "flag = \n", "a.conf:1", "no value" },
-		{ "help = true\n", "a.conf:1", "unknown option" },
+		{ "number = # 7\n", "a.conf:1", "no value" },
+		{ "text = \"a\" b\n", "a.conf:1", "in quotes" },
+		{ "text = \"a\n", "a.conf:1", "in quotes" },
+		{ "help = true\n", "a.conf:1", "command line alone" },
+		{ "once = false\n", "a.conf:1", "command line alone" },
 		{ " = 1\n", "a.conf:1", "unknown option" },
 		{ "list = 1\nlist = 2\nlist = 3\nlist = 4\n", "a.conf:4", "at most 3" },
 	};
@@ -153,6 +180,10 @@ static void test_file(void **state)
 	assert_int_equal(dn_config_read(path, &invocation, &file, &err), 0);
 	assert_int_equal(values.number, 8);
 	dn_text_file_done(&file);
+	assert_int_equal(pwrite(fd, "\xef\xbb\xbfnumber=9", 11, 0), 11);
+	assert_int_equal(dn_config_read(path, &invocation, &file, &err), 0);
+	assert_int_equal(values.number, 9);
+	dn_text_file_done(&file);
 	assert_int_equal(write(fd, "\0", 1), 1);
 	assert_int_equal(dn_config_read(path, &invocation, &file, &err), -EINVAL);
 	assert_null(file.text);
@@ -166,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_remarks),
 		cmocka_unit_test(test_command_line_goes_first),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_file),

@@ -102,6 +102,9 @@ static void test_keys(void **state)
 	assert_int_equal(keys[0].most, DN_PRIORITY_URGENT);
 	write_file(path, "alice sk-0123456789abcdef\n", 0644);
 	assert_int_equal(read_keys(path, &n, &err), -EPERM);
+	/* A byte-order mark neither is a name nor makes a key of a remark. */
+	write_file(path, "\xef\xbb\xbf# remarks-of-some-length\n", 0600);
+	assert_int_equal(read_keys(path, &n, &err), -ENOENT);
 	write_file(path, "short\n", 0600);
 	assert_int_equal(read_keys(path, &n, &err), -EINVAL);
 	assert_non_null(strstr(err.message, "line 1"));
@@ -136,6 +139,29 @@ static const char *why_not(const char *line)
 	return dn_keys_parse(text, &models, keys, &n, unknown, &err) < 0 ? err.message : NULL;
 }
 
+/* What is long enough to be a key and is none: the key beside it is neither a name nor unlimited. */
+static void test_key_takers(void **state)
+{
+	static const char *const bad[] = {
+		"sk-0123456789abcdef request=1000000/d",
+		"sk-0123456789abcdef prioritty=urgent",
+		"sk-0123456789abcdef expired=2027-01-01",
+		"sk-0123456789abcdef #alices-laptop-key",
+		"sk-0123456789abcdef # alice",
+		"requests=1/d sk-0123456789abcdef",
+		"requests=1000000/d",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < DN_ARRAY_SIZE(bad); i++) {
+		const char *why = why_not(bad[i]);
+
+		assert_non_null(why);
+		assert_non_null(strstr(why, "line 1"));
+		assert_null(strstr(why, "0123456789"));
+	}
+}
+
 static void test_key_fields(void **state)
 {
 	static const char *const bad[] = {
@@ -154,6 +180,13 @@ static void test_key_fields(void **state)
 		"parallel=1/m",
 		"requests=99999999999999999999/m",
 		"parallel=2 parallel=2",
+		"expires=2027-02-29",
+		"expires=2027-13-01",
+		"expires=2027-1-001",
+		"expires=27-01-01",
+		"expires=2027-01-01x",
+		"expires=0202-01-01",
+		"expires=",
 		"colour=red",
 		"models=one more",
 	};
@@ -171,11 +204,17 @@ static void test_key_fields(void **state)
 	assert_true(keys[0].tokens.count == 10000);
 	assert_true(keys[0].tokens.period_ns == UINT64_C(3600000000000));
 	assert_int_equal(keys[0].parallel, 4);
+	assert_true(keys[0].expires_s == 0);
+	assert_null(why_not("alice sk-0123456789abcdef expires=2028-02-29"));
+	assert_true(keys[0].expires_s == UINT64_C(1835481600));
 	/* Fields of a key without a name; a key that looks like one, behind a name. */
 	assert_null(why_not("sk-0123456789abcdef parallel=2"));
 	assert_string_equal(keys[0].name, "key1");
 	assert_int_equal(keys[0].parallel, 2);
 	assert_null(why_not("alice c2VjcmV0c2VjcmV0c2VjcmU="));
+	assert_string_equal(keys[0].name, "alice");
+	assert_null(why_not("c2VjcmV0c2VjcmV0c2VjcmU= tokens=1/s"));
+	assert_string_equal(keys[0].name, "key1");
 	for (size_t i = 0; i < DN_ARRAY_SIZE(bad); i++) {
 		const char *why;
 
@@ -226,6 +265,17 @@ static void test_accounts(void **state)
 	b.n = DN_SERVER_KEYS_MAX + 1;
 	assert_int_equal(dn_accounts_take(&accounts, &b, 0, &err), -EBADMSG);
 	dn_accounts_done(&accounts);
+}
+
+static void test_expired(void **state)
+{
+	struct dn_account account = { .key = { .expires_s = 0 } };
+
+	(void)state;
+	assert_false(dn_account_is_expired(&account, UINT64_MAX));
+	account.key.expires_s = 1835481600;
+	assert_false(dn_account_is_expired(&account, 1835481599));
+	assert_true(dn_account_is_expired(&account, 1835481600));
 }
 
 #define SECOND UINT64_C(1000000000)
@@ -471,8 +521,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_control),	    cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_key_fields),  cmocka_unit_test(test_accounts),
-		cmocka_unit_test(test_rates),	    cmocka_unit_test(test_accounts_memory),
+		cmocka_unit_test(test_key_takers),  cmocka_unit_test(test_key_fields),
+		cmocka_unit_test(test_accounts),    cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_expired),	    cmocka_unit_test(test_accounts_memory),
 		cmocka_unit_test(test_comparisons), cmocka_unit_test(test_beyond),
 		cmocka_unit_test(test_listen),	    cmocka_unit_test(test_metrics),
 		cmocka_unit_test(test_log_values),

@@ -113,6 +113,11 @@ void dn_accounts_done(struct dn_accounts *accounts)
 		drop(accounts->list[--accounts->n]);
 }
 
+bool dn_account_is_expired(const struct dn_account *account, uint64_t now_s)
+{
+	return account->key.expires_s > 0 && now_s >= account->key.expires_s;
+}
+
 bool dn_account_may(const struct dn_account *account, uint32_t model)
 {
 	return !account || (account->key.models >> model & 1);

@@ -48,6 +48,8 @@ void dn_accounts_done(struct dn_accounts *accounts);
 /* NULL: it is none. All are compared, whole, so that time tells nothing. */
 struct dn_account *dn_accounts_find(const struct dn_accounts *accounts, const char *key);
 
+/* @now_s: of UTC since 1970, as this device has it */
+bool dn_account_is_expired(const struct dn_account *account, uint64_t now_s);
 /* Whether there is room for one more request now; false with @error (429). */
 bool dn_account_check(struct dn_account *account, uint64_t now_ns, struct dn_api_error *error);
 /* It is under way; @limited: it counts. */

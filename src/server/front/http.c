@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <event2/listener.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 #include "base/clock.h"
@@ -343,13 +344,23 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
 
 /* Connections. */
 
-/* FNV-1a: no secret, only a number for an address. */
-static uint64_t number_of(const void *bytes, size_t size)
-{
-	uint64_t number = UINT64_C(0xcbf29ce484222325);
+/* What a number is of: users and addresses may have the same bytes, and are not the same client. */
+enum party {
+	PARTY_USER = 1,
+	PARTY_IPV4 = 4,
+	PARTY_IPV6 = 6,
+};
 
-	for (size_t i = 0; i < size; i++)
-		number = (number ^ ((const uint8_t *)bytes)[i]) * UINT64_C(0x100000001b3);
+/* By SHA-256, since who has a network of his own may choose its addresses. @size: 16 at most */
+static uint64_t number_of(enum party party, const void *bytes, size_t size)
+{
+	uint8_t text[1 + sizeof(struct in6_addr)] = { party };
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	uint64_t number;
+
+	memcpy(text + 1, bytes, size);
+	SHA256(text, 1 + size, digest);
+	memcpy(&number, digest, sizeof(number));
 	return DN_MAX(number, (uint64_t)NOBODY);
 }
 
@@ -361,7 +372,7 @@ static void identify_local(struct dn_http_connection *c, int fd)
 	c->local = true;
 	c->peer = c->address = NOBODY;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.pid != 0)
-		c->peer = c->address = number_of(&who.uid, sizeof(who.uid));
+		c->peer = c->address = number_of(PARTY_USER, &who.uid, sizeof(who.uid));
 }
 
 /* A network of its own has the /64 of IPv6: its addresses share their turns, and nothing else. */
@@ -370,11 +381,11 @@ static void identify_six(struct dn_http_connection *c, const struct sockaddr_in6
 	const uint8_t *bytes = six->sin6_addr.s6_addr;
 
 	if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-		c->peer = c->address = number_of(bytes + 12, 4);
+		c->peer = c->address = number_of(PARTY_IPV4, bytes + 12, 4);
 		return;
 	}
-	c->peer = number_of(bytes, 8);
-	c->address = number_of(bytes, 16) ^ six->sin6_scope_id;
+	c->peer = number_of(PARTY_IPV6, bytes, 8);
+	c->address = number_of(PARTY_IPV6, bytes, 16) ^ six->sin6_scope_id;
 }
 
 static void identify(struct dn_http_connection *c, int fd)
@@ -388,8 +399,8 @@ static void identify(struct dn_http_connection *c, int fd)
 	socklen_t size = sizeof(address);
 
 	if (getpeername(fd, &address.any, &size) == 0 && address.any.sa_family == AF_INET)
-		c->peer = c->address =
-			number_of(&address.four.sin_addr, sizeof(address.four.sin_addr));
+		c->peer = c->address = number_of(PARTY_IPV4, &address.four.sin_addr,
+						 sizeof(address.four.sin_addr));
 	else if (address.any.sa_family == AF_INET6)
 		identify_six(c, &address.six);
 	else

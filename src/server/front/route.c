@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "server/front/front.h"
@@ -187,15 +188,16 @@ static bool check_browser(const struct dn_front *front, const struct dn_http_req
 	return true;
 }
 
-/* The key of a request; Anthropic's clients have a header of their own. */
+/*
+ * The key of a request; Anthropic's clients have a header of their own, beside which a proxy may have
+ * put what it was let in with.
+ */
 static const char *bearer(const struct dn_http_request *request)
 {
 	const char *value = dn_http_header(request, "authorization");
 
-	if (!value)
+	if (!value || strncasecmp(value, "bearer ", 7) != 0)
 		return dn_http_header(request, "x-api-key");
-	if (strncasecmp(value, "bearer ", 7) != 0)
-		return NULL;
 	value += 7;
 	return value + strspn(value, " ");
 }
@@ -216,6 +218,9 @@ static bool find_account(const struct dn_front *front, const struct dn_http_requ
 	*ret_account = dn_accounts_find(&front->accounts, key);
 	if (!*ret_account)
 		return dn_api_fail(error, 401, "invalid_api_key", "the API key is not known here");
+	if (dn_account_is_expired(*ret_account, (uint64_t)time(NULL)))
+		return dn_api_fail(error, 401, "expired_api_key",
+				   "the API key has expired: ask who runs this server for another");
 	return true;
 }
 

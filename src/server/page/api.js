@@ -74,7 +74,7 @@ async function* events(body) {
 }
 
 /**
- * An answer as it comes: yields {text}, {finish} and at the end {usage, timings}.
+ * An answer as it comes: yields {thought}, {text}, {finish} and at the end {usage, timings}.
  * Leaving the loop, or @signal, ends it on the server too.
  */
 export async function* chat(body, signal) {
@@ -92,6 +92,8 @@ export async function* chat(body, signal) {
 				throw new Fault(500, String(event.error.message), 0);
 			const choice = event.choices?.[0];
 
+			if (choice?.delta?.reasoning_content)
+				yield { thought: choice.delta.reasoning_content };
 			if (choice?.delta?.content)
 				yield { text: choice.delta.content };
 			if (choice?.finish_reason) {

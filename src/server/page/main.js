@@ -135,7 +135,9 @@ function showState() {
 }
 
 function liveText(run) {
-	return run.figures.tokens ? figuresText(run.figures) : "Reading the prompt…";
+	if (!run.figures.tokens)
+		return "Reading the prompt…";
+	return `${run.message.thinking ? "Thinking… · " : ""}${figuresText(run.figures)}`;
 }
 
 function toEnd() {
@@ -190,8 +192,9 @@ async function stream(run) {
 	let saved = performance.now();
 
 	for await (const event of api.chat(run.request, run.controller.signal)) {
-		if (event.text) {
-			run.message.content += event.text;
+		if (event.text || event.thought) {
+			run.message.content += event.text ?? "";
+			run.message.thinking = Boolean(event.thought);
 			count(run, 1);
 		} else if (event.finish) {
 			run.message.end = event.finish;

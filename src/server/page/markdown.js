@@ -18,7 +18,7 @@ const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+|$)/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}>[ ]?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])([ \t]+|$)/;
-const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$/;
 
 export function element(name, className, ...children) {
 	const made = document.createElement(name);
@@ -27,6 +27,15 @@ export function element(name, className, ...children) {
 		made.className = className;
 	made.append(...children);
 	return made;
+}
+
+/* Without those of @marks that are last; a pattern would try again at each of them. */
+function withoutEnd(text, marks) {
+	let end = text.length;
+
+	while (end > 0 && marks.includes(text[end - 1]))
+		end--;
+	return text.slice(0, end);
 }
 
 /* Only what is on the web: no script, no data, no file. */
@@ -92,7 +101,7 @@ class Inline {
 				if (match[1].length === ticks.length) {
 					let inside = this.text.slice(begin, match.index).replace(/\n/g, " ");
 
-					if (/^ .*[^ ].* $/.test(inside))
+					if (inside.startsWith(" ") && inside.endsWith(" ") && inside.trim())
 						inside = inside.slice(1, -1);
 					this.put(element("code", "", inside));
 					this.at = CODE.lastIndex;
@@ -122,9 +131,9 @@ class Inline {
 		AUTO.lastIndex = this.at;
 		let text = this.links ? AUTO.exec(this.text)?.[0] : null;
 
-		text = text?.replace(/[.,;:!?*_~]+$/, "");
+		text = text && withoutEnd(text, ".,;:!?*_~");
 		if (text?.endsWith(")") && !text.includes("("))
-			text = text.replace(/\)+$/, "");
+			text = withoutEnd(text, ")");
 		const address = text && safeAddress(text);
 
 		if (!address) {
@@ -182,9 +191,9 @@ class Inline {
 	}
 
 	line() {
-		const hard = /(?: {2,}|\\)$/.test(this.plain);
+		const hard = this.plain.endsWith("  ") || this.plain.endsWith("\\");
 
-		this.plain = this.plain.replace(/[ \\]+$/, "");
+		this.plain = withoutEnd(this.plain, " \\");
 		this.put(hard ? element("br") : "\n");
 		this.at++;
 	}

@@ -108,11 +108,14 @@ export function figuresText(figures) {
 
 function endText(message) {
 	const parts = [figuresText(message.figures)];
+	const when = message.thinking ? " while thinking" : "";
 
 	if (message.end === "stopped")
-		parts.push("stopped");
+		parts.push(`stopped${when}`);
 	else if (message.end === "length")
-		parts.push("cut at the longest length");
+		parts.push(`cut at the longest length${when}`);
+	else if (message.thinking)
+		parts.push("no text but thoughts");
 	return parts.filter(Boolean).join(" · ");
 }
 
