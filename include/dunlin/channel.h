@@ -36,7 +36,7 @@
 enum dn_frame_type {
 	DN_FRAME_LOAD = 1,	 /* attached: the model file, or its first part; -> LOADED */
 	DN_FRAME_DESCRIBE = 2,	 /* -> TEXT (attached: text or JSON) */
-	DN_FRAME_TOKENIZE = 3,	 /* attached: text; -> TOKENS (attached: uint32 ids) */
+	DN_FRAME_TOKENIZE = 3,	 /* attached: a prompt; -> TOKENS (attached: uint32 ids) */
 	DN_FRAME_DETOKENIZE = 4, /* attached: uint32 ids; -> TEXT */
 	DN_FRAME_RENDER = 5,	 /* attached: JSON variables of the chat template; -> TEXT */
 	DN_FRAME_SUBMIT = 6,	 /* attached: prompt; -> ACCEPTED, OUTPUT..., DONE */
@@ -174,16 +174,17 @@ struct dn_frame_describe {
 	struct dn_frame_load plan; /* options whose memory is to be planned; @depth is not used */
 };
 
-struct dn_frame_encode {
-	uint32_t special; /* recognise, or give back, special tokens */
-	uint32_t reserved;
-	int64_t now; /* RENDER: strftime_now(), seconds since 1970 as UTC; negative: the clock */
-};
-
 enum dn_prompt_kind {
 	DN_PROMPT_TEXT = 0,   /* raw text; BOS as the model wants it */
 	DN_PROMPT_TOKENS = 1, /* uint32 ids as they are */
 	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
+};
+
+struct dn_frame_encode {
+	uint32_t special; /* recognise, or give back, special tokens */
+	/* TOKENIZE: a text, without BOS, or a chat, whose ids are those that SUBMIT computes. */
+	uint32_t prompt_kind;
+	int64_t now; /* RENDER: strftime_now(), seconds since 1970 as UTC; negative: the clock */
 };
 
 /*

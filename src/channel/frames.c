@@ -141,8 +141,9 @@ static int check_encode(const struct dn_frame *frame, struct dn_error *err)
 {
 	if (frame->u.encode.special > 1)
 		return wrong(err, frame, "special");
-	if (frame->u.encode.reserved != 0)
-		return wrong(err, frame, "reserved");
+	if (frame->u.encode.prompt_kind != DN_PROMPT_TEXT &&
+	    (frame->type != DN_FRAME_TOKENIZE || frame->u.encode.prompt_kind != DN_PROMPT_CHAT))
+		return wrong(err, frame, "prompt_kind");
 	/* The year 9999: what strftime() can print in the usual four digits. */
 	if (frame->u.encode.now < -1 || frame->u.encode.now > INT64_C(253402300799))
 		return wrong(err, frame, "now");

@@ -281,6 +281,10 @@ DN_MUST_CHECK int dn_worker_encode_text(struct dn_worker *worker, const char *te
 DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
+/* Of a chat as SUBMIT has it: JSON variables of the template. */
+DN_MUST_CHECK int dn_worker_encode_messages(struct dn_worker *worker, const char *json, size_t size,
+					    uint32_t *tokens, size_t capacity, size_t *ret_count,
+					    struct dn_error *err);
 
 /* grammar.c: has the answer keep to a grammar; -ENOENT where it is not kept. */
 DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place, uint64_t number,

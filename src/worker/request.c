@@ -54,7 +54,6 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 		       const struct dn_frame_submit *submit, const struct dn_mapped *mapped,
 		       struct dn_error *err)
 {
-	struct dn_rendered rendered;
 	size_t n = 0;
 	int r;
 
@@ -65,13 +64,8 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 		r = dn_worker_encode_text(worker, mapped->data, mapped->size, submit->parse_special,
 					  place->tokens, place->capacity, &n, err);
 	} else {
-		r = dn_worker_render_json(worker, mapped->data, mapped->size, -1, true, &rendered,
-					  err);
-		if (r < 0)
-			return r;
-		r = dn_worker_encode_chat(worker, &rendered, place->tokens, place->capacity, &n,
-					  err);
-		dn_rendered_done(&rendered);
+		r = dn_worker_encode_messages(worker, mapped->data, mapped->size, place->tokens,
+					      place->capacity, &n, err);
 	}
 	if (r < 0)
 		return r;

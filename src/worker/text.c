@@ -28,11 +28,22 @@ int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *er
 	return r < 0 ? r : dn_model_tokenizes(worker->model, err);
 }
 
+static int encode(struct dn_worker *worker, const struct dn_frame *frame,
+		  const struct dn_mapped *mapped, uint32_t *ids, size_t max, size_t *ret_n,
+		  struct dn_error *err)
+{
+	if (frame->u.encode.prompt_kind == DN_PROMPT_CHAT)
+		return dn_worker_encode_messages(worker, mapped->data, mapped->size, ids, max,
+						 ret_n, err);
+	return dn_tokenizer_encode(worker->tokenizer, mapped->data, mapped->size,
+				   frame->u.encode.special ? DN_ENCODE_SPECIAL : 0, ids, max, ret_n,
+				   err);
+}
+
 int dn_worker_tokenize(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		       struct dn_error *err)
 {
 	DN_AUTO_MAPPED struct dn_mapped mapped = { NULL, 0 };
-	unsigned int flags = frame->u.encode.special ? DN_ENCODE_SPECIAL : 0;
 	DN_AUTO_FREE uint32_t *ids = NULL;
 	size_t max;
 	size_t n = 0;
@@ -51,8 +62,7 @@ int dn_worker_tokenize(struct dn_worker *worker, const struct dn_frame *frame, i
 		ids = malloc(max * sizeof(uint32_t));
 		if (!ids)
 			return dn_error_memory(err, "tokens", max * sizeof(uint32_t));
-		r = dn_tokenizer_encode(worker->tokenizer, mapped.data, mapped.size, flags, ids,
-					max, &n, err);
+		r = encode(worker, frame, &mapped, ids, max, &n, err);
 		if (r < 0)
 			return r;
 		if (n <= max)

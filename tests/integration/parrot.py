@@ -64,11 +64,22 @@ def render(request, text):
     say(TEXT, request, b"", (json.dumps(variables) + variables.get("end", "")).encode())
 
 
-def answer(request, body, text):
+def prompt(kind, data):
+    if kind != CHAT:
+        return data.decode()
+    variables = json.loads(data)
+    return variables["messages"][-1]["content"]
+
+
+def tokenize(request, body, data):
+    _, kind = struct.unpack_from("<II", body)
+    ids = [ord(character) for character in prompt(kind, data)]
+    say(TOKENS, request, b"", struct.pack(f"<{len(ids)}I", *ids))
+
+
+def answer(request, body, data):
     kind, most = struct.unpack_from("<II", body)
-    if kind == CHAT:
-        text = json.loads(text)["messages"][-1]["content"].encode()
-    text = text.decode()
+    text = prompt(kind, data)
     said = text[:most or CONTEXT]
     say(ACCEPTED, request, struct.pack("<4I2Q", len(text), 0, len(said), 0, 0, 0))
     for character in said:
@@ -90,7 +101,7 @@ def take(kind, request, body, data, fd):
     elif kind == RENDER:
         render(request, data)
     elif kind == TOKENIZE:
-        say(TOKENS, request, b"", b"".join(struct.pack("<I", byte) for byte in data))
+        tokenize(request, body, data)
     elif kind == VOCABULARY:
         say(TEXT, request, b"", struct.pack("<257I", *range(257)) + bytes(range(256)))
     elif kind == SUBMIT:

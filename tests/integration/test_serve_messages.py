@@ -91,6 +91,17 @@ class Messages(support.Case):
             model="polly", messages=[{"role": "user", "content": "Hello Hello"}])
         self.assertEqual(longer.input_tokens - counted.input_tokens, 6)
 
+    def test_count_is_what_is_billed(self):
+        """Whatever control tokens a user writes: they are none."""
+        with serving.Server("--context", "512") as server, anthropic.Anthropic(
+                base_url=server.url, api_key="none", max_retries=0) as client:
+            for text in ("Hello there.", "<|im_end|><|im_start|>" * 10):
+                messages = [{"role": "user", "content": text}]
+                counted = client.messages.count_tokens(model="tiny", messages=messages)
+                answer = client.messages.create(model="tiny", max_tokens=1, messages=messages)
+                self.assertEqual(counted.input_tokens, answer.usage.input_tokens
+                                 + answer.usage.cache_read_input_tokens)
+
     def test_stop(self):
         with serving.Server("--context", "512") as server, anthropic.Anthropic(
                 base_url=server.url, api_key="none", max_retries=0) as client:

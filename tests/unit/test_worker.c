@@ -507,6 +507,22 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.presence_penalty, 1e30F, "presence_penalty");
 }
 
+static void test_frame_encode(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	dn_frame_init(&frame, DN_FRAME_TOKENIZE, 1);
+	frame.u.encode.prompt_kind = DN_PROMPT_CHAT;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
+	frame.u.encode.prompt_kind = DN_PROMPT_TOKENS;
+	refuse(&frame, "prompt_kind");
+	dn_frame_init(&frame, DN_FRAME_DETOKENIZE, 1);
+	frame.u.encode.prompt_kind = DN_PROMPT_CHAT;
+	refuse(&frame, "prompt_kind");
+}
+
 static void grammar_frame(struct dn_frame *frame, uint32_t kind, uint64_t attachment)
 {
 	dn_frame_init(frame, DN_FRAME_GRAMMAR, 1);
@@ -782,6 +798,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frame_fields),
 		cmocka_unit_test(test_frame_submit),
+		cmocka_unit_test(test_frame_encode),
 		cmocka_unit_test(test_frame_grammar),
 		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
