@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A worker that is not ours: it speaks <dunlin/channel.h>, and repeats what it is told, a character
-a token. Of what a model is, it knows that its file begins with "PARROT", and that a chat template
-follows; what it renders is the template's variables as JSON, and behind them the text of "end".
+a token; in a chat, its last message, or with the variable "tell" all of the variables, as JSON. Of
+what a model is, it knows that its file begins with "PARROT", and that a chat template follows; what
+it renders is the template's variables as JSON, and behind them the text of "end".
 
 A letter that the server would not take ends this, and so the test; its errors are on stderr."""
 
@@ -68,7 +69,7 @@ def prompt(kind, data):
     if kind != CHAT:
         return data.decode()
     variables = json.loads(data)
-    return variables["messages"][-1]["content"]
+    return json.dumps(variables) if "tell" in variables else variables["messages"][-1]["content"]
 
 
 def tokenize(request, body, data):

@@ -82,6 +82,22 @@ class Responses(support.Case):
         parts = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
         self.assertEqual(self.ask(parts).output_text, "Hi")
 
+    def messages(self, items, **more):
+        """What the template gets of them."""
+        answer = self.ask(items, extra_body={"chat_template_kwargs": {"tell": True}}, **more)
+        return json.loads(answer.output_text)["messages"]
+
+    def test_reasoning_in(self):
+        """An answer of several items is one message."""
+        items = self.ask(f"{THOUGHT}I look.").output
+        self.assertEqual([item.type for item in items], ["reasoning", "message"])
+        said = {"role": "assistant", "reasoning_content": "I wonder.", "content": "I look."}
+        user = {"role": "user", "content": "And?"}
+        self.assertEqual(self.messages([user, *items, user]), [user, said, user])
+        # What another answer said is a message of its own.
+        again = {"role": "assistant", "content": "So."}
+        self.assertEqual(self.messages([user, *items, again]), [user, said, again])
+
     def test_refused(self):
         for more, param in (({"previous_response_id": "resp_1"}, "previous_response_id"),
                             ({"conversation": "conv_1"}, "conversation"),

@@ -101,25 +101,52 @@ static json_t *read_content(json_t *content, struct dn_api_error *error)
 	return NULL;
 }
 
+static bool is_assistant(const char *role)
+{
+	return role && strcmp(role, "assistant") == 0;
+}
+
+/* The last message, where it is the model's; NULL: it is another's, or there is none. */
+static json_t *last_of_model(const json_t *messages)
+{
+	json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+
+	return is_assistant(json_string_value(json_object_get(last, "role"))) ? last : NULL;
+}
+
+/* Whether all that the model's message has is its reasoning: what it then said is a further item. */
+static bool is_reasoning(const json_t *message)
+{
+	const json_t *content = json_object_get(message, "content");
+
+	return json_object_get(message, "reasoning_content") &&
+	       !json_object_get(message, "tool_calls") && json_is_string(content) &&
+	       json_string_length(content) == 0;
+}
+
 static bool add_message(json_t *messages, const json_t *item, struct dn_api_error *error)
 {
 	const char *role = json_string_value(json_object_get(item, "role"));
+	json_t *before = last_of_model(messages);
 	json_t *content;
 
 	if (!role)
 		return dn_api_bad(error, "input", "a message of the input has no 'role'");
 	content = read_content(json_object_get(item, "content"), error);
-	return content && json_array_append_new(messages, json_pack("{s:s, s:o}", "role", role,
-								    "content", content)) == 0;
+	if (!content)
+		return false;
+	if (is_assistant(role) && is_reasoning(before))
+		return json_object_set_new(before, "content", content) == 0;
+	return json_array_append_new(
+		       messages, json_pack("{s:s, s:o}", "role", role, "content", content)) == 0;
 }
 
-/* The message that calls and reasoning are put into: the last one, where it is the model's. */
+/* The message that calls are put into. */
 static json_t *assistant(json_t *messages)
 {
-	json_t *last = json_array_get(messages, json_array_size(messages) - 1);
-	const char *role = last ? json_string_value(json_object_get(last, "role")) : NULL;
+	json_t *last = last_of_model(messages);
 
-	if (role && strcmp(role, "assistant") == 0)
+	if (last)
 		return last;
 	if (json_array_append_new(messages,
 				  json_pack("{s:s, s:s}", "role", "assistant", "content", "")) < 0)
