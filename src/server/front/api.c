@@ -116,7 +116,7 @@ static const char *anthropic_type(int status)
 
 json_t *dn_api_error_json(const struct dn_http_request *request, const struct dn_api_error *error)
 {
-	const char *path = request && request->path ? request->path : "";
+	const char *path = request->path ? request->path : "";
 
 	if (strncmp(path, "/v1/messages", 12) == 0)
 		return json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type",

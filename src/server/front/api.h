@@ -46,10 +46,7 @@ bool dn_api_fail(struct dn_api_error *error, int status, const char *code, const
 /* What a worker said of a request (struct dn_frame_error). */
 void dn_api_from_worker(const struct dn_frame_error *from, struct dn_api_error *ret_error);
 
-/*
- * {"error": {…}}, or as the API has it that the request's path is of; NULL where memory is short.
- * @request: NULL: it is unknown
- */
+/* {"error": {…}}, or as the API has it that the request's path is of; NULL where memory is short. */
 json_t *dn_api_error_json(const struct dn_http_request *request, const struct dn_api_error *error);
 void dn_api_reply_error(struct dn_http_connection *connection, const struct dn_api_error *error);
 /* Takes @json over; NULL: memory was short, which the answer then says. */

@@ -106,7 +106,8 @@ static void handle(void *context, struct dn_http_connection *connection)
 		dn_api_reply_error(connection, &error);
 }
 
-static char *fault(void *context, int status, const char *message)
+static char *fault(void *context, const struct dn_http_request *request, int status,
+		   const char *message)
 {
 	struct dn_api_error error;
 	json_t *json;
@@ -114,7 +115,7 @@ static char *fault(void *context, int status, const char *message)
 
 	(void)context;
 	(void)dn_api_fail(&error, status, NULL, "%s", message);
-	json = dn_api_error_json(NULL, &error);
+	json = dn_api_error_json(request, &error);
 	text = json_dumps(json, DN_API_DUMP);
 	json_decref(json);
 	return text;
