@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A worker that is not ours: it speaks <dunlin/channel.h>, and repeats what it is told, a character
-a token; in a chat, its last message, or with the variable "tell" all of the variables, as JSON. Of
-what a model is, it knows that its file begins with "PARROT", and that a chat template follows; what
-it renders is the template's variables as JSON, and behind them the text of "end".
+a token; in a chat, its last message, or with the variable "tell" all of the variables, as JSON. With
+"fail", what comes behind that is an error. Of what a model is, it knows that its file begins with
+"PARROT", and that a chat template follows; what it renders is the template's variables as JSON, and
+behind them the text of "end".
 
 A letter that the server would not take ends this, and so the test; its errors are on stderr."""
 
@@ -19,7 +20,7 @@ PREPARE, PLAN, RESET, VOCABULARY, GRAMMAR = 16, 18, 19, 20, 21
 HELLO, LOADED, TEXT, TOKENS, ACCEPTED, OUTPUT, DONE, READY = 100, 101, 102, 103, 104, 105, 106, 112
 ERROR, PREPARED, PLANNED = 114, 116, 117
 NO_TOKEN, EOS, LENGTH, EINVAL, CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096
-F_ADD_SEALS, ALL_SEALS = 1033, 0xF
+EIO, F_ADD_SEALS, ALL_SEALS = 5, 1033, 0xF
 
 parent = socket.socket(fileno=3)
 model = b""
@@ -86,8 +87,10 @@ def answer(request, body, data):
     for character in said:
         coded = character.encode()
         say(OUTPUT, request, struct.pack("<3If160x", coded[0], len(coded), 0, -0.5) + coded)
+    if kind == CHAT and "fail" in json.loads(data):
+        return say(ERROR, request, struct.pack("<iIQ", EIO, 0, 0) + b"the parrot choked")
     end = EOS if len(said) == len(text) else LENGTH
-    say(DONE, request, struct.pack("<4I4Q4I2Q", end, len(text), 0, len(said), *[0] * 10))
+    return say(DONE, request, struct.pack("<4I4Q4I2Q", end, len(text), 0, len(said), *[0] * 10))
 
 
 def take(kind, request, body, data, fd):

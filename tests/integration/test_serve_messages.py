@@ -69,6 +69,12 @@ class Messages(support.Case):
         self.assertEqual(kinds.count("content_block_start"), 3)
         self.assertEqual(kinds.count("content_block_stop"), 3)
 
+    def test_stream_that_fails(self):
+        with self.assertRaises(anthropic.APIStatusError) as caught:
+            list(self.ask("Hello", stream=True,
+                          extra_body={"chat_template_kwargs": {"fail": True}}))
+        self.assertEqual(caught.exception.body["error"]["type"], "api_error")
+
     def test_results(self):
         """What the model called, and what came of it, on its way back."""
         answer = self.client.messages.create(

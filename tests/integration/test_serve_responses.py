@@ -72,6 +72,17 @@ class Responses(support.Case):
         self.assertEqual(deltas, "I look.So.")
         self.assertEqual(json.loads(last.output[2].arguments), {"city": "Bonn"})
 
+    def test_stream_that_fails(self):
+        with self.client.responses.create(
+                model="polly", input="Hello", stream=True,
+                extra_body={"chat_template_kwargs": {"fail": True}}) as stream:
+            events = list(stream)
+        self.assertEqual(events[-1].type, "response.failed")
+        self.assertEqual([event.sequence_number for event in events], list(range(len(events))))
+        last = events[-1].response
+        self.assertEqual((last.status, last.error.code), ("failed", "server_error"))
+        self.assertIn("choked", last.error.message)
+
     def test_items_in(self):
         """A conversation that the client keeps."""
         first = self.ask(f"I look.\n{CALL}", tools=TOOLS)

@@ -75,27 +75,30 @@ static void client_left(void *data)
 	dn_generation_free(g);
 }
 
+/* Ends a stream. An event's name is its type, in APIs whose events have one. */
+static void end_with(struct dn_generation *g, const struct dn_api_error *error)
+{
+	DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT((size_t)64 << 20);
+	json_t *json = g->format->fail ? g->format->fail(g, error)
+				       : dn_api_error_json(dn_http_request(g->connection), error);
+	const char *type = json_string_value(json_object_get(json, "type"));
+	DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
+
+	if (text && (!type || dn_buffer_printf(&event, "event: %s\n", type) >= 0) &&
+	    dn_buffer_printf(&event, g->format->lines ? "%s\n" : "data: %s\n\n", text) >= 0)
+		(void)dn_http_write(g->connection, event.data, event.size);
+	json_decref(json);
+	dn_http_end(g->connection);
+}
+
 void dn_generation_fail(struct dn_generation *g, const struct dn_api_error *error)
 {
 	dn_http_on_left(g->connection, NULL, NULL);
 	dn_generation_log(g, error->code ? error->code : "error");
-	if (!g->begun) {
+	if (g->begun)
+		end_with(g, error);
+	else
 		dn_api_reply_error(g->connection, error);
-	} else {
-		DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT(8192);
-		json_t *json = dn_api_error_json(dn_http_request(g->connection), error);
-		DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
-
-		json_decref(json);
-		if (text &&
-		    dn_buffer_printf(&event,
-				     g->format->lines	       ? "%s\n"
-				     : g->format->chunk_object ? "data: %s\n\n"
-							       : "event: error\ndata: %s\n\n",
-				     text) >= 0)
-			(void)dn_http_write(g->connection, event.data, event.size);
-		dn_http_end(g->connection);
-	}
 	dn_generation_free(g);
 }
 

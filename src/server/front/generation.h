@@ -65,6 +65,7 @@ struct dn_choice {
  * @piece: a piece of a stream's text, a call, or no text where it has logprobs alone
  * @finish: a choice of a stream is done
  * @end: the stream's last events
+ * @fail: a stream's last event, where it came to nothing; NULL: the error as in other answers
  * @whole: a whole answer
  * @add_logprobs: appends those of a token to choice->logprobs
  *
@@ -88,6 +89,7 @@ struct dn_generation_format {
 	bool (*piece)(struct dn_choice *choice, const struct dn_chat_piece *piece);
 	bool (*finish)(struct dn_choice *choice);
 	bool (*end)(struct dn_generation *generation);
+	json_t *(*fail)(struct dn_generation *generation, const struct dn_api_error *error);
 	json_t *(*whole)(struct dn_generation *generation);
 	void (*add_logprobs)(struct dn_choice *choice, const struct dn_frame_output *output);
 };

@@ -98,20 +98,28 @@ static void add_request(const struct dn_generation *g, json_t *response)
 				  json_boolean(g->tools.calls_max != 1));
 }
 
-/* @output: taken over; @done: the answer is there. */
-static json_t *response_json(const struct dn_generation *g, json_t *output, bool done)
+/* Whether the answer was ended before it was whole. */
+static bool is_cut(const struct dn_choice *choice)
 {
-	const bool cut = done && strcmp(g->choices[0].finish, "length") == 0;
+	return choice->done && strcmp(choice->finish, "length") == 0;
+}
+
+static const char *status_of(const struct dn_choice *choice)
+{
+	return !choice->done ? "in_progress" : is_cut(choice) ? "incomplete" : "completed";
+}
+
+/* @output: taken over. */
+static json_t *response_json(const struct dn_generation *g, json_t *output)
+{
+	const struct dn_choice *choice = &g->choices[0];
 	json_t *response = json_pack(
 		"{s:s, s:s, s:I, s:s, s:b, s:n, s:o, s:s, s:o, s:n, s:b, s:s, s:o}", "id", g->id,
 		"object", "response", "created_at", (json_int_t)g->created, "status",
-		!done ? "in_progress"
-		: cut ? "incomplete"
-		      : "completed",
-		"background", 0, "error", "incomplete_details",
-		cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "model",
-		g->model->name, "output", output, "previous_response_id", "store", 0, "truncation",
-		"disabled", "usage", done ? usage_json(g) : json_null());
+		status_of(choice), "background", 0, "error", "incomplete_details",
+		is_cut(choice) ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
+		"model", g->model->name, "output", output, "previous_response_id", "store", 0,
+		"truncation", "disabled", "usage", choice->done ? usage_json(g) : json_null());
 
 	if (response)
 		add_request(g, response);
@@ -139,7 +147,7 @@ static json_t *output_json(const struct dn_choice *choice)
 
 static json_t *whole(struct dn_generation *g)
 {
-	json_t *response = response_json(g, output_json(&g->choices[0]), true);
+	json_t *response = response_json(g, output_json(&g->choices[0]));
 
 	if (response)
 		(void)json_object_set_new(response, "timings", dn_generation_timings(g));
@@ -149,21 +157,26 @@ static json_t *whole(struct dn_generation *g)
 /* Streams: an item is open at a time, and its number is that of the item before and one. */
 
 /* Takes @event over. */
-static bool send_event(struct dn_generation *g, const char *type, json_t *event)
+static json_t *number_event(struct dn_generation *g, const char *type, json_t *event)
 {
 	if (event) {
 		(void)json_object_set_new(event, "type", json_string(type));
 		(void)json_object_set_new(event, "sequence_number", json_integer(g->sequence++));
 	}
-	return dn_generation_send(g, type, event);
+	return event;
+}
+
+static bool send_event(struct dn_generation *g, const char *type, json_t *event)
+{
+	return dn_generation_send(g, type, number_event(g, type, event));
 }
 
 static bool begin(struct dn_generation *g)
 {
 	return send_event(g, "response.created",
-			  json_pack("{s:o}", "response", response_json(g, json_array(), false))) &&
+			  json_pack("{s:o}", "response", response_json(g, json_array()))) &&
 	       send_event(g, "response.in_progress",
-			  json_pack("{s:o}", "response", response_json(g, json_array(), false)));
+			  json_pack("{s:o}", "response", response_json(g, json_array())));
 }
 
 /* What all events of a part of the open item have. */
@@ -306,11 +319,26 @@ static bool finish(struct dn_choice *choice)
 
 static bool end_stream(struct dn_generation *g)
 {
-	const bool cut = strcmp(g->choices[0].finish, "length") == 0;
-	json_t *response = response_json(g, json_incref(g->choices[0].items), true);
+	const struct dn_choice *choice = &g->choices[0];
+	json_t *response = response_json(g, json_incref(choice->items));
 
-	return send_event(g, cut ? "response.incomplete" : "response.completed",
+	return send_event(g, is_cut(choice) ? "response.incomplete" : "response.completed",
 			  json_pack("{s:o}", "response", response));
+}
+
+/* With the items that were whole by then. */
+static json_t *fail(struct dn_generation *g, const struct dn_api_error *error)
+{
+	json_t *response = response_json(g, json_incref(g->choices[0].items));
+
+	if (response) {
+		(void)json_object_set_new(response, "status", json_string("failed"));
+		(void)json_object_set_new(response, "error",
+					  json_pack("{s:s, s:s}", "code",
+						    error->code ? error->code : error->type,
+						    "message", error->message));
+	}
+	return number_event(g, "response.failed", json_pack("{s:o}", "response", response));
 }
 
 static const struct dn_generation_format format = {
@@ -323,6 +351,7 @@ static const struct dn_generation_format format = {
 	.piece = piece,
 	.finish = finish,
 	.end = end_stream,
+	.fail = fail,
 	.whole = whole,
 };
 
