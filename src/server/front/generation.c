@@ -52,9 +52,12 @@ void dn_generation_log(const struct dn_generation *g, const char *how)
 	const uint64_t end = dn_clock_ns();
 
 	for (uint32_t i = 0; i < g->n_choices; i++) {
-		prompt += g->choices[i].end.prompt_tokens;
-		cached += g->choices[i].end.reused_tokens;
-		output += g->choices[i].end.output_tokens;
+		const struct dn_choice *choice = &g->choices[i];
+
+		/* What was computed counts, whether it came to an end or not. */
+		prompt += choice->accepted.prompt_tokens;
+		cached += choice->done ? choice->end.reused_tokens : choice->accepted.reused_tokens;
+		output += choice->n_tokens;
 	}
 	dn_log_event("info", "generation",
 		     "request=%s model=%s end=%s choices=%u prompt_tokens=%llu cached_tokens=%llu "

@@ -26,6 +26,7 @@ struct dn_generation;
  *	in parts: where in its text the open one begins
  * @part, @items, @n_parts: of a stream in parts: the one that is open, those that are whole, where
  *	they are told again at the end, and how many there were
+ * @n_tokens: that came so far
  * @finish: the API's word, once it is done
  */
 struct dn_choice {
@@ -41,6 +42,7 @@ struct dn_choice {
 	int part;
 	json_t *items;
 	uint32_t n_parts;
+	uint32_t n_tokens;
 	bool done;
 	const char *finish;
 	uint64_t last_ns;
