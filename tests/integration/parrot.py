@@ -47,7 +47,7 @@ def load(request, body, fd):
     depth = struct.unpack_from("<I", body)[0]
     whole = depth == 2
     return say(LOADED, request, struct.pack(
-        "<16I4Q16s32s16s128s", depth, 256, CONTEXT * whole, 0, 0, 1, NO_TOKEN, NO_TOKEN, 0, whole,
+        "<16I4Q16s32s16s128s", depth, 256, CONTEXT * whole, 0, 0, 1, NO_TOKEN, NO_TOKEN, 0, 1,
         0, 0, 0, 0, 1, 0, 0, 1 << 20, 0, 0, b"any", b"parrot", b"none", b"Polly"))
 
 

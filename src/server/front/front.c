@@ -265,7 +265,7 @@ static int take(struct dn_front *front, const struct dn_control *control, int *f
 			       control->type == DN_CONTROL_FAILED);
 		return 0;
 	case DN_CONTROL_ABSENT:
-		dn_models_absent(front->models, control->model);
+		dn_models_absent(front->models, control->model, &control->u.loaded);
 		return 0;
 	case DN_CONTROL_RELEASE:
 		dn_models_release(front->models, control->model);
