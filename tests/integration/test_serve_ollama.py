@@ -52,8 +52,27 @@ class Lines(support.Case):
                                stream=False, options={"num_predict": 1}).json()
         self.assertEqual((raw["response"], raw["done_reason"], raw["done"]), ("H", "length", True))
 
+    def test_load(self):
+        """Clients have a model loaded by a request that asks nothing."""
+        for _ in range(2):
+            for path, body, key, said in (
+                    ("/api/generate", {}, "response", ""),
+                    ("/api/generate", {"prompt": "", "keep_alive": "5m"}, "response", ""),
+                    ("/api/generate", {"prompt": None, "raw": True}, "response", ""),
+                    ("/api/chat", {}, "message", {"role": "assistant", "content": ""}),
+                    ("/api/chat", {"messages": []}, "message",
+                     {"role": "assistant", "content": ""})):
+                with self.subTest(path=path, body=body):
+                    answer = self.server.post(path, model="polly", **body)
+                    self.assertEqual(answer.status, 200)
+                    self.assertEqual(answer.headers["Content-Type"], "application/json")
+                    got = answer.json()
+                    self.assertTrue(got.pop("created_at"))
+                    self.assertEqual(got, {"model": "polly", "done": True,
+                                           "done_reason": "load", key: said})
+
     def test_wrong(self):
-        for path, body in (("/api/chat", {"messages": "x"}), ("/api/generate", {}),
+        for path, body in (("/api/chat", {"messages": "x"}), ("/api/generate", {"prompt": 5}),
                            ("/api/chat", {"messages": say("x"), "options": 5}),
                            ("/api/chat", {"messages": say("x"), "options": {"top_k": "x"}}),
                            ("/api/chat", {"messages": [{**say("x")[0], "images": ["eA=="]}]}),

@@ -303,6 +303,11 @@ class Memory(support.Case):
             self.assertEqual(shown["model_info"]["general.architecture"], "llama")
             self.assertEqual(shown["model_info"]["llama.context_length"], 512)
             self.assertAlmostEqual(self.planned(server, name), need, delta=need / 100)
+            # Twice: the second time the form of its chats is known, and it has to be loaded again.
+            for name in (name, *{"m0", "m1"} - {name}, name):
+                self.assertEqual(server.post("/api/generate", model=name).json()["done_reason"],
+                                 "load")
+                self.assertNotIn(name, absent())
 
     @serving.needs_root
     @unittest.skipIf(support.SANITIZED, "a sanitizer takes memory of its own")

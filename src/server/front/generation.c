@@ -288,14 +288,33 @@ static bool begin_choices(struct dn_generation *g, struct dn_api_error *error)
 	return true;
 }
 
+/* Its first question is what waits until the model is loaded, whether the answer is known or not. */
+static bool only_loads(const struct dn_generation *g)
+{
+	return g->format->loaded && !json_object_get(g->body, "messages");
+}
+
+static void reply_loaded(struct dn_generation *g)
+{
+	dn_http_on_left(g->connection, NULL, NULL);
+	dn_generation_log(g, "loaded");
+	dn_api_reply(g->connection, 200, g->format->loaded(g));
+	dn_generation_free(g);
+}
+
 static void next_question(struct dn_generation *g)
 {
+	const bool begun = g->question.frame.type != 0;
 	const bool rendered = g->question.frame.type == DN_FRAME_RENDER ||
 			      g->question.frame.type == DN_FRAME_VOCABULARY;
 	struct dn_api_error error;
 
-	if (g->format->chat && !g->model->has_form) {
+	if (g->format->chat && (!g->model->has_form || (!begun && only_loads(g)))) {
 		ask_question(g, DN_FRAME_DESCRIBE, NULL);
+		return;
+	}
+	if (only_loads(g)) {
+		reply_loaded(g);
 		return;
 	}
 	if (g->n_choices == 0 && !begin_choices(g, &error)) {

@@ -69,6 +69,8 @@ struct dn_choice {
  * @end: the stream's last events
  * @fail: a stream's last event, where it came to nothing; NULL: the error as in other answers
  * @whole: a whole answer
+ * @loaded: the answer to a body without messages, which has the model loaded and no more; NULL: such a
+ *	body is wrong
  * @add_logprobs: appends those of a token to choice->logprobs
  *
  * What sends events returns false where the generation is gone.
@@ -93,6 +95,7 @@ struct dn_generation_format {
 	bool (*end)(struct dn_generation *generation);
 	json_t *(*fail)(struct dn_generation *generation, const struct dn_api_error *error);
 	json_t *(*whole)(struct dn_generation *generation);
+	json_t *(*loaded)(struct dn_generation *generation);
 	void (*add_logprobs)(struct dn_choice *choice, const struct dn_frame_output *output);
 };
 

@@ -150,15 +150,27 @@ static bool add_message(json_t *messages, const json_t *message, struct dn_api_e
 	return json_array_append_new(messages, copy) == 0;
 }
 
+/* Whether there is no such text or list, or nothing in it. */
+static bool is_empty(const json_t *value, json_type type)
+{
+	return !value || json_is_null(value) ||
+	       (json_typeof(value) == type && json_string_length(value) == 0 &&
+		json_array_size(value) == 0);
+}
+
+/* Without messages it has the model loaded. */
 static json_t *translate_chat(const json_t *body, struct dn_api_error *error)
 {
 	const json_t *given = json_object_get(body, "messages");
 	json_t *chat = json_object();
-	json_t *messages = json_array();
+	json_t *messages;
 	bool good = fill(chat, body, error);
 	const json_t *message;
 	size_t i;
 
+	if (good && is_empty(given, JSON_ARRAY))
+		return chat;
+	messages = json_array();
 	json_array_foreach(given, i, message)
 	{
 		good = good && add_message(messages, message, error);
@@ -169,7 +181,7 @@ static json_t *translate_chat(const json_t *body, struct dn_api_error *error)
 	return NULL;
 }
 
-/* A prompt is a chat of one message, unless it is raw. */
+/* A prompt is a chat of one message, unless it is raw; without one it has the model loaded. */
 static json_t *translate_generate(const json_t *body, struct dn_api_error *error)
 {
 	json_t *prompt = json_object_get(body, "prompt");
@@ -179,12 +191,15 @@ static json_t *translate_generate(const json_t *body, struct dn_api_error *error
 	json_t *messages;
 
 	if (!fill(chat, body, error) ||
-	    (!json_is_string(prompt) && !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
+	    (!is_empty(prompt, JSON_STRING) && !json_is_string(prompt) &&
+	     !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
 	    (json_string_length(json_object_get(body, "suffix")) > 0 &&
 	     !dn_api_bad(error, "suffix", "this server does not do 'suffix'"))) {
 		json_decref(chat);
 		return NULL;
 	}
+	if (is_empty(prompt, JSON_STRING))
+		return chat;
 	messages = json_pack("[{s:s, s:O}]", "role", "user", "content", prompt);
 	if (json_string_length(system) > 0)
 		(void)json_array_insert_new(
@@ -347,6 +362,27 @@ static json_t *whole_generate(struct dn_generation *g)
 	return json;
 }
 
+static json_t *loaded_chat(struct dn_generation *g)
+{
+	json_t *json = line(g, true);
+
+	if (json)
+		(void)json_object_update_new(json, json_pack("{s:o, s:s}", "message",
+							     message_json(json_string("")),
+							     "done_reason", "load"));
+	return json;
+}
+
+static json_t *loaded_generate(struct dn_generation *g)
+{
+	json_t *json = line(g, true);
+
+	if (json)
+		(void)json_object_update_new(
+			json, json_pack("{s:s, s:s}", "response", "", "done_reason", "load"));
+	return json;
+}
+
 static const struct dn_generation_format chat_format = {
 	.prefix = "chat-",
 	.chat = true,
@@ -358,6 +394,7 @@ static const struct dn_generation_format chat_format = {
 	.finish = finish,
 	.end = end_chat,
 	.whole = whole_chat,
+	.loaded = loaded_chat,
 };
 
 static const struct dn_generation_format generate_format = {
@@ -371,6 +408,7 @@ static const struct dn_generation_format generate_format = {
 	.finish = finish,
 	.end = end_generate,
 	.whole = whole_generate,
+	.loaded = loaded_generate,
 };
 
 /* POST /api/chat */
