@@ -25,8 +25,8 @@
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
 #define DN_FRAME_TEXT_MAX      512
-#define DN_FRAME_STOP_MAX      4
-#define DN_FRAME_STOP_BYTES    64
+#define DN_FRAME_STOP_MAX      16
+#define DN_FRAME_STOP_BYTES    256 /* of all, with a NUL behind each */
 #define DN_FRAME_BREAKER_MAX   8
 #define DN_FRAME_BREAKER_BYTES 32
 #define DN_FRAME_BIAS_MAX      32
@@ -226,7 +226,8 @@ struct dn_frame_submit {
 	uint32_t show_special;	/* control tokens give their text, else none */
 	uint32_t parse_special; /* they are recognised in a DN_PROMPT_TEXT */
 	uint32_t branch;	/* leave @continues kept and share its blocks; else it is used up */
-	char stop[DN_FRAME_STOP_MAX][DN_FRAME_STOP_BYTES]; /* NUL-terminated */
+	char stop
+		[DN_FRAME_STOP_BYTES]; /* @n_stop texts, each NUL-terminated, with no room between */
 	struct {
 		uint32_t token;
 		float bias;

@@ -144,11 +144,14 @@ static int make_stop(struct dn_place *place, const struct dn_frame_submit *submi
 		     struct dn_error *err)
 {
 	const char *strings[DN_FRAME_STOP_MAX];
+	const char *next = submit->stop;
 
 	if (submit->n_stop == 0)
 		return 0;
-	for (uint32_t i = 0; i < submit->n_stop; i++)
-		strings[i] = submit->stop[i];
+	for (uint32_t i = 0; i < submit->n_stop; i++) {
+		strings[i] = next;
+		next += strlen(next) + 1;
+	}
 	return dn_stop_new(strings, submit->n_stop, &place->stop, err);
 }
 
