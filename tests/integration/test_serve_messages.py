@@ -75,6 +75,10 @@ class Messages(support.Case):
                           extra_body={"chat_template_kwargs": {"fail": True}}))
         self.assertEqual(caught.exception.body["error"]["type"], "api_error")
 
+    def test_many_stops(self):
+        answer = self.ask("Hello", stop_sequences=list("123456789"))
+        self.assertEqual(answer.content[0].text, "Hello")
+
     def test_results(self):
         """What the model called, and what came of it, on its way back."""
         answer = self.client.messages.create(

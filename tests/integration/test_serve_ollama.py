@@ -52,6 +52,19 @@ class Lines(support.Case):
                                stream=False, options={"num_predict": 1}).json()
         self.assertEqual((raw["response"], raw["done_reason"], raw["done"]), ("H", "length", True))
 
+    def test_options(self):
+        """Beyond the ranges of the other APIs is the nearest, and what is no limit is none."""
+        for options in ({"temperature": 2.5}, {"temperature": -1}, {"top_k": -1}, {"top_k": 1 << 40},
+                        {"top_p": 1.5}, {"min_p": -0.5}, {"repeat_penalty": 0},
+                        {"repeat_penalty": 1000}, {"presence_penalty": 3},
+                        {"frequency_penalty": -3.5}, {"num_predict": 99999999},
+                        {"num_predict": -1}, {"num_predict": 0},
+                        {"stop": ["1", "2", "3", "4", "5"]}):
+            with self.subTest(options):
+                answer = self.server.post("/api/generate", prompt="Hello", options=options,
+                                          stream=False)
+                self.assertEqual((answer.status, answer.json().get("response")), (200, "Hello"))
+
     def test_load(self):
         """Clients have a model loaded by a request that asks nothing."""
         for _ in range(2):

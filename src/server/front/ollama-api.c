@@ -10,17 +10,31 @@
 #include "server/front/generation.h"
 #include "server/front/ollama.h"
 
-/* Of 'options': what they are called in a chat. */
-static const char *const options[][2] = {
-	{ "temperature", "temperature" },
-	{ "top_p", "top_p" },
-	{ "top_k", "top_k" },
-	{ "min_p", "min_p" },
-	{ "seed", "seed" },
-	{ "stop", "stop" },
-	{ "repeat_penalty", "repetition_penalty" },
-	{ "presence_penalty", "presence_penalty" },
-	{ "frequency_penalty", "frequency_penalty" },
+/**
+ * struct option - one of 'options'
+ * @chat: what it is called in a chat
+ * @min, @max: of a chat; ollama takes any number, and what is beyond is the nearest; both 0: it has none
+ * @off: what is not above 0 is as if it were not there
+ */
+struct option {
+	const char *name;
+	const char *chat;
+	double min;
+	double max;
+	bool off;
+};
+
+static const struct option options[] = {
+	{ "temperature", "temperature", 0, 2, false },
+	{ "top_p", "top_p", 0, 1, false },
+	{ "top_k", "top_k", 0, DN_LOAD_CONTEXT_MAX, false },
+	{ "min_p", "min_p", 0, 1, false },
+	{ "seed", "seed", 0, 0, false },
+	{ "stop", "stop", 0, 0, false },
+	{ "repeat_penalty", "repetition_penalty", 0.01, 100, true },
+	{ "presence_penalty", "presence_penalty", -2, 2, false },
+	{ "frequency_penalty", "frequency_penalty", -2, 2, false },
+	{ "num_predict", "max_tokens", 1, DN_LOAD_CONTEXT_MAX, true },
 };
 
 static const char *const same[] = {
@@ -54,23 +68,32 @@ void dn_ollama_time(char *out, size_t size)
 		out[0] = '\0';
 }
 
+static bool read_option(json_t *chat, const struct option *option, json_t *value)
+{
+	const double number = json_number_value(value);
+	const double nearest = number < option->min ? option->min : option->max;
+
+	if (!json_is_number(value) || (option->min == 0 && option->max == 0))
+		return json_object_set(chat, option->chat, value) == 0;
+	if (option->off && number <= 0)
+		return true;
+	if (number >= option->min && number <= option->max)
+		return json_object_set(chat, option->chat, value) == 0;
+	return json_object_set_new(chat, option->chat,
+				   json_is_integer(value) ? json_integer((json_int_t)nearest)
+							  : json_real(nearest)) == 0;
+}
+
 static bool read_options(json_t *chat, const json_t *given, struct dn_api_error *error)
 {
-	const json_t *most = json_object_get(given, "num_predict");
-
 	if (given && !json_is_null(given) && !json_is_object(given))
 		return dn_api_bad(error, "options", "'options' is to be an object");
 	for (size_t i = 0; i < DN_ARRAY_SIZE(options); i++) {
-		json_t *value = json_object_get(given, options[i][0]);
+		json_t *value = json_object_get(given, options[i].name);
 
-		if (value && json_object_set(chat, options[i][1], value) < 0)
+		if (value && !read_option(chat, &options[i], value))
 			return false;
 	}
-	if (most && !json_is_null(most) && !json_is_integer(most))
-		return dn_api_bad(error, "num_predict", "'num_predict' is to be a whole number");
-	/* Less than one is no limit. */
-	if (json_integer_value(most) > 0)
-		return json_object_set(chat, "max_tokens", (json_t *)most) == 0;
 	return true;
 }
 
