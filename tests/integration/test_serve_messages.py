@@ -140,6 +140,9 @@ class Messages(support.Case):
                     "model": "polly", "max_tokens": 5,
                     "messages": [{"role": "user", "content": "x"}], **more})
             self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
+        answer = self.server.post("/v1/messages", max_tokens=5, stop_sequences=["x"] * 20,
+                                  messages=[{"role": "user", "content": "x"}])
+        self.assertIn("'stop_sequences'", answer.json()["error"]["message"])
         answer = self.server.post("/v1/messages", messages=[{"role": "user", "content": "x"}])
         self.assertEqual(answer.status, 400)
         self.assertIn("max_tokens", answer.json()["error"]["message"])

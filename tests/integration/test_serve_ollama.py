@@ -84,6 +84,14 @@ class Lines(support.Case):
                     self.assertEqual(got, {"model": "polly", "done": True,
                                            "done_reason": "load", key: said})
 
+    def test_wrong_by_name(self):
+        """What is wrong is named as the request has it."""
+        for name in ("repeat_penalty", "num_predict", "stop", "top_k"):
+            with self.subTest(name):
+                answer = self.server.post("/api/chat", messages=say("x"), options={name: {}})
+                self.assertEqual(answer.status, 400)
+                self.assertIn(f"'{name}'", answer.json()["error"])
+
     def test_wrong(self):
         for path, body in (("/api/chat", {"messages": "x"}), ("/api/generate", {"prompt": 5}),
                            ("/api/chat", {"messages": say("x"), "options": 5}),

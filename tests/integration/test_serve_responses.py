@@ -120,11 +120,16 @@ class Responses(support.Case):
                             ({"input": [{"role": "user", "content": [
                                 {"type": "input_image", "image_url": "http://localhost/x"}]}]},
                              "input"),
-                            ({"text": {"format": {"type": "nonsense"}}}, "response_format"),
+                            ({"text": {"format": {"type": "nonsense"}}}, "text.format"),
+                            ({"max_output_tokens": 0}, "max_output_tokens"),
+                            ({"input": [{"role": "user", "content": "x"}] * 5000}, "input"),
+                            ({"reasoning": {"effort": 5}}, "reasoning.effort"),
                             ({"instructions": 5}, "instructions"), ({"store": 5}, "store")):
             with self.subTest(more), self.assertRaises(openai.BadRequestError) as caught:
                 self.client.responses.create(**{"model": "polly", "input": "x", **more})
             self.assertEqual(caught.exception.body["param"], param)
+            self.assertNotRegex(caught.exception.body["message"], "'(max_completion_tokens|"
+                                "response_format|messages|reasoning_effort)'")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ static const char *const same[][2] = {
 	{ "chat_template_kwargs", "chat_template_kwargs" },
 };
 
+const char *dn_anthropic_field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(same); i++)
+		if (strcmp(same[i][1], of_chat) == 0)
+			return same[i][0];
+	return NULL;
+}
+
 static const char *type_of(const json_t *block)
 {
 	const char *type = json_string_value(json_object_get(block, "type"));

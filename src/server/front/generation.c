@@ -94,14 +94,27 @@ static void end_with(struct dn_generation *g, const struct dn_api_error *error)
 	dn_http_end(g->connection);
 }
 
+/* In the words of the request, which is what its client can change. */
+static struct dn_api_error as_sent(const struct dn_generation *g, const struct dn_api_error *error)
+{
+	const char *name = g->format->field ? g->format->field(error->param) : NULL;
+	struct dn_api_error renamed = *error;
+
+	if (name)
+		dn_api_rename_field(&renamed, name);
+	return renamed;
+}
+
 void dn_generation_fail(struct dn_generation *g, const struct dn_api_error *error)
 {
+	const struct dn_api_error sent = as_sent(g, error);
+
 	dn_http_on_left(g->connection, NULL, NULL);
-	dn_generation_log(g, error->code ? error->code : "error");
+	dn_generation_log(g, sent.code ? sent.code : "error");
 	if (g->begun)
-		end_with(g, error);
+		end_with(g, &sent);
 	else
-		dn_api_reply_error(g->connection, error);
+		dn_api_reply_error(g->connection, &sent);
 	dn_generation_free(g);
 }
 
@@ -377,6 +390,7 @@ void dn_generation_start(struct dn_front *front, struct dn_http_connection *conn
 	g->question.attachment = -1;
 	dn_generation_make_id(format->prefix, g->id, sizeof(g->id));
 	if (!read_body(g, &error)) {
+		error = as_sent(g, &error);
 		dn_generation_free(g);
 		dn_api_reply_error(connection, &error);
 		return;

@@ -61,6 +61,7 @@ struct dn_choice {
  * @streams: unless the request says otherwise
  * @translate: the body of a chat as OpenAI has it, owned by the caller; NULL with @error. Without it
  *	the body is such a one
+ * @field: what a field of a chat is called in the body that was translated; NULL: as in the chat
  * @read_prompts: appends prompts by dn_generation_add_prompt()
  * @read_logprobs: sets @logprobs of the generation; NULL: there are none
  * @begin: a stream's first events; NULL: there are none
@@ -85,6 +86,7 @@ struct dn_generation_format {
 	bool lines;
 	bool streams;
 	json_t *(*translate)(const json_t *body, struct dn_api_error *error);
+	const char *(*field)(const char *of_chat);
 	bool (*read_prompts)(struct dn_generation *generation, const json_t *body,
 			     struct dn_api_error *error);
 	bool (*read_logprobs)(struct dn_generation *generation, const json_t *body,

@@ -172,6 +172,7 @@ static const struct dn_generation_format format = {
 	.prefix = "msg_",
 	.chat = true,
 	.translate = dn_anthropic_translate,
+	.field = dn_anthropic_field,
 	.read_prompts = dn_generation_read_chat,
 	.begin = begin,
 	.piece = piece,

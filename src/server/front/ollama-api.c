@@ -68,6 +68,17 @@ void dn_ollama_time(char *out, size_t size)
 		out[0] = '\0';
 }
 
+/* What a field of a chat is called here; NULL: the same. */
+static const char *field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(options); i++)
+		if (strcmp(options[i].chat, of_chat) == 0)
+			return options[i].name;
+	if (strcmp(of_chat, "reasoning_effort") == 0)
+		return "think";
+	return strcmp(of_chat, "response_format") == 0 ? "format" : NULL;
+}
+
 static bool read_option(json_t *chat, const struct option *option, json_t *value)
 {
 	const double number = json_number_value(value);
@@ -412,6 +423,7 @@ static const struct dn_generation_format chat_format = {
 	.lines = true,
 	.streams = true,
 	.translate = translate_chat,
+	.field = field,
 	.read_prompts = dn_generation_read_chat,
 	.piece = chat_piece,
 	.finish = finish,
@@ -426,6 +438,7 @@ static const struct dn_generation_format generate_format = {
 	.lines = true,
 	.streams = true,
 	.translate = translate_generate,
+	.field = field,
 	.read_prompts = read_generate,
 	.piece = generate_piece,
 	.finish = finish,

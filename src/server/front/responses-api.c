@@ -346,6 +346,7 @@ static const struct dn_generation_format format = {
 	.chat = true,
 	.keeps = true,
 	.translate = dn_responses_translate,
+	.field = dn_responses_field,
 	.read_prompts = dn_generation_read_chat,
 	.begin = begin,
 	.piece = piece,

@@ -21,6 +21,24 @@ static const char *const same[][2] = {
 	{ "chat_template_kwargs", "chat_template_kwargs" },
 };
 
+/* Those that are read from another's parts. */
+static const char *const others[][2] = {
+	{ "input", "messages" },
+	{ "text.format", "response_format" },
+	{ "reasoning.effort", "reasoning_effort" },
+};
+
+const char *dn_responses_field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(same); i++)
+		if (strcmp(same[i][1], of_chat) == 0)
+			return same[i][0];
+	for (size_t i = 0; i < DN_ARRAY_SIZE(others); i++)
+		if (strcmp(others[i][1], of_chat) == 0)
+			return others[i][0];
+	return NULL;
+}
+
 /* What would need answers that are kept. */
 static const char *const stateful[] = { "previous_response_id", "conversation", "prompt" };
 
