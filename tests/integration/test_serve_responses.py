@@ -40,6 +40,30 @@ class Responses(support.Case):
         cut = self.ask("Hello", max_output_tokens=2)
         self.assertEqual((cut.status, cut.output_text), ("incomplete", "He"))
         self.assertEqual(cut.incomplete_details.reason, "max_output_tokens")
+        self.assertEqual([item.status for item in answer.output + cut.output],
+                         ["completed", "incomplete"])
+
+    def test_reasoning_tokens(self):
+        thought = THOUGHT.removeprefix("<think>").rstrip()
+        whole = self.ask(f"{THOUGHT}Yes.")
+        self.assertEqual(whole.usage.output_tokens_details.reasoning_tokens, len(thought))
+        cut = self.ask(f"{THOUGHT}Yes.", max_output_tokens=len(f"{THOUGHT}Y"))
+        self.assertEqual(cut.usage.output_tokens_details.reasoning_tokens, len(thought))
+        self.assertEqual([item.status for item in cut.output], ["completed", "incomplete"])
+        plain = self.ask("Yes.")
+        self.assertEqual(plain.usage.output_tokens_details.reasoning_tokens, 0)
+
+    def test_stream_that_is_cut(self):
+        text = f"{THOUGHT}I look."
+        with self.client.responses.create(model="polly", input=text, stream=True,
+                                          max_output_tokens=len(text) - 2) as stream:
+            events = list(stream)
+        self.assertEqual(events[-1].type, "response.incomplete")
+        last = events[-1].response
+        self.assertEqual([item.status for item in last.output], ["completed", "incomplete"])
+        done = [event.item for event in events if event.type == "response.output_item.done"]
+        self.assertEqual(done, last.output)
+        self.assertIn("first_token_ms", last.model_extra["timings"])
 
     def test_items(self):
         answer = self.ask(f"{THOUGHT}I look.\n{CALL}", tools=TOOLS, store=True)

@@ -119,6 +119,8 @@ DN_MUST_CHECK int dn_chat_parser_feed(struct dn_chat_parser *parser, const char 
 void dn_chat_parser_end(struct dn_chat_parser *parser);
 /* What can be told by now, piece by piece. Return: false where there is no more of it. */
 bool dn_chat_parser_next(struct dn_chat_parser *parser, struct dn_chat_piece *ret_piece);
+/* Whether what comes next is reasoning, as far as that can be told by now. */
+bool dn_chat_parser_in_reasoning(const struct dn_chat_parser *parser);
 void dn_chat_parser_done(struct dn_chat_parser *parser);
 
 #endif /* DUNLIN_SERVER_CHAT_CHAT_H */

@@ -40,6 +40,11 @@ void dn_chat_parser_force(struct dn_chat_parser *p)
 	p->trim = false;
 }
 
+bool dn_chat_parser_in_reasoning(const struct dn_chat_parser *p)
+{
+	return p->state == IN_REASONING;
+}
+
 void dn_chat_parser_done(struct dn_chat_parser *p)
 {
 	dn_buffer_done(&p->held);

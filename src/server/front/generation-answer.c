@@ -13,7 +13,7 @@
 
 struct dn_usage dn_generation_usage(const struct dn_generation *g)
 {
-	struct dn_usage usage = { 0, 0, 0 };
+	struct dn_usage usage = { 0, 0, 0, 0 };
 
 	for (uint32_t i = 0; i < g->n_choices; i++) {
 		/* Several answers to a prompt count it once. */
@@ -22,6 +22,7 @@ struct dn_usage dn_generation_usage(const struct dn_generation *g)
 			usage.cached += g->choices[i].end.reused_tokens;
 		}
 		usage.output += g->choices[i].end.output_tokens;
+		usage.reasoning += g->choices[i].n_thought;
 	}
 	return usage;
 }
@@ -143,6 +144,7 @@ static void count_token(struct dn_choice *choice)
 		choice->generation->first_ns = now;
 	choice->last_ns = now;
 	choice->n_tokens++;
+	choice->n_thought += dn_chat_parser_in_reasoning(&choice->parser);
 	dn_metrics_add(metrics, DN_COUNTER_OUTPUT_TOKENS, 1);
 	dn_account_charge(choice->generation->account, 1);
 }

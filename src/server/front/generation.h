@@ -27,6 +27,7 @@ struct dn_generation;
  * @part, @items, @n_parts: of a stream in parts: the one that is open, those that are whole, where
  *	they are told again at the end, and how many there were
  * @n_tokens: that came so far
+ * @n_thought: of these, those of its reasoning, with what ends it
  * @finish: the API's word, once it is done
  */
 struct dn_choice {
@@ -43,6 +44,7 @@ struct dn_choice {
 	json_t *items;
 	uint32_t n_parts;
 	uint32_t n_tokens;
+	uint32_t n_thought;
 	bool done;
 	const char *finish;
 	uint64_t last_ns;
@@ -171,6 +173,7 @@ struct dn_usage {
 	json_int_t prompt;
 	json_int_t cached; /* of these */
 	json_int_t output;
+	json_int_t reasoning; /* of these */
 };
 
 struct dn_usage dn_generation_usage(const struct dn_generation *generation);

@@ -33,12 +33,26 @@ static json_t *thought_part(json_t *text)
 	return json_pack("{s:s, s:o}", "type", "reasoning_text", "text", text);
 }
 
-/* @part: NULL: the item is empty yet. */
-static json_t *item_json(const struct dn_choice *choice, bool thinks, uint32_t at, json_t *part)
+/* Whether the answer was ended before it was whole. */
+static bool is_cut(const struct dn_choice *choice)
+{
+	return choice->done && strcmp(choice->finish, "length") == 0;
+}
+
+static const char *status_of(const struct dn_choice *choice)
+{
+	return !choice->done ? "in_progress" : is_cut(choice) ? "incomplete" : "completed";
+}
+
+/* @part: NULL: the item is empty yet; @last: it is the one that an answer is cut in. */
+static json_t *item_json(const struct dn_choice *choice, bool thinks, uint32_t at, json_t *part,
+			 bool last)
 {
 	char id[64];
 	json_t *parts = json_array();
-	const char *status = part ? "completed" : "in_progress";
+	const char *status = !part		      ? "in_progress"
+			     : last && is_cut(choice) ? "incomplete"
+						      : "completed";
 
 	if (part)
 		(void)json_array_append_new(parts, part);
@@ -68,7 +82,7 @@ static json_t *usage_json(const struct dn_generation *g)
 
 	return json_pack("{s:I, s:{s:I}, s:I, s:{s:I}, s:I}", "input_tokens", usage.prompt,
 			 "input_tokens_details", "cached_tokens", usage.cached, "output_tokens",
-			 usage.output, "output_tokens_details", "reasoning_tokens", (json_int_t)0,
+			 usage.output, "output_tokens_details", "reasoning_tokens", usage.reasoning,
 			 "total_tokens", usage.prompt + usage.output);
 }
 
@@ -98,17 +112,6 @@ static void add_request(const struct dn_generation *g, json_t *response)
 				  json_boolean(g->tools.calls_max != 1));
 }
 
-/* Whether the answer was ended before it was whole. */
-static bool is_cut(const struct dn_choice *choice)
-{
-	return choice->done && strcmp(choice->finish, "length") == 0;
-}
-
-static const char *status_of(const struct dn_choice *choice)
-{
-	return !choice->done ? "in_progress" : is_cut(choice) ? "incomplete" : "completed";
-}
-
 /* @output: taken over. */
 static json_t *response_json(const struct dn_generation *g, json_t *output)
 {
@@ -128,30 +131,40 @@ static json_t *response_json(const struct dn_generation *g, json_t *output)
 
 static json_t *output_json(const struct dn_choice *choice)
 {
+	const bool calls = json_array_size(choice->calls) > 0;
+	const bool speaks = choice->text.size > 0;
 	json_t *output = json_array();
 	const json_t *call;
 	uint32_t at = 0;
 	size_t i;
 
 	if (choice->reasoning.size > 0)
+		(void)json_array_append_new(output,
+					    item_json(choice, true, at++,
+						      thought_part(dn_choice_reasoning(choice)),
+						      !speaks && !calls));
+	if (speaks)
 		(void)json_array_append_new(
 			output,
-			item_json(choice, true, at++, thought_part(dn_choice_reasoning(choice))));
-	if (choice->text.size > 0)
-		(void)json_array_append_new(
-			output, item_json(choice, false, at++, text_part(dn_choice_text(choice))));
+			item_json(choice, false, at++, text_part(dn_choice_text(choice)), !calls));
 	json_array_foreach(choice->calls, i, call)(void)
 		json_array_append_new(output, call_json(choice, call, at++, true));
 	return output;
 }
 
-static json_t *whole(struct dn_generation *g)
+/* When all is there; takes @output over. */
+static json_t *done_json(const struct dn_generation *g, json_t *output)
 {
-	json_t *response = response_json(g, output_json(&g->choices[0]));
+	json_t *response = response_json(g, output);
 
 	if (response)
 		(void)json_object_set_new(response, "timings", dn_generation_timings(g));
 	return response;
+}
+
+static json_t *whole(struct dn_generation *g)
+{
+	return done_json(g, output_json(&g->choices[0]));
 }
 
 /* Streams: an item is open at a time, and its number is that of the item before and one. */
@@ -213,7 +226,7 @@ static bool open_item(struct dn_choice *choice, enum dn_chat_part part)
 	choice->part = (int)part;
 	choice->n_parts++;
 	return send_item(choice, "response.output_item.added", choice->n_parts - 1,
-			 item_json(choice, thinks, choice->n_parts - 1, NULL)) &&
+			 item_json(choice, thinks, choice->n_parts - 1, NULL, false)) &&
 	       send_part(choice, "response.content_part.added",
 			 thinks ? thought_part(json_string("")) : text_part(json_string("")));
 }
@@ -256,7 +269,7 @@ static bool close_item(struct dn_choice *choice)
 			   thinks ? "response.reasoning_text.done" : "response.output_text.done",
 			   event) &&
 		send_part(choice, "response.content_part.done", part(json_incref(text))) &&
-		end_item(choice, at, item_json(choice, thinks, at, part(json_incref(text))));
+		end_item(choice, at, item_json(choice, thinks, at, part(json_incref(text)), true));
 	json_decref(text);
 	if (alive)
 		choice->part = -1;
@@ -320,7 +333,7 @@ static bool finish(struct dn_choice *choice)
 static bool end_stream(struct dn_generation *g)
 {
 	const struct dn_choice *choice = &g->choices[0];
-	json_t *response = response_json(g, json_incref(choice->items));
+	json_t *response = done_json(g, json_incref(choice->items));
 
 	return send_event(g, is_cut(choice) ? "response.incomplete" : "response.completed",
 			  json_pack("{s:o}", "response", response));
