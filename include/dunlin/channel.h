@@ -177,7 +177,11 @@ struct dn_frame_describe {
 enum dn_prompt_kind {
 	DN_PROMPT_TEXT = 0,   /* raw text; BOS as the model wants it */
 	DN_PROMPT_TOKENS = 1, /* uint32 ids as they are */
-	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
+	/*
+	 * JSON variables of the chat template ("messages", …). Where "continue_final_message" is true,
+	 * the text ends with the last message's content, which the answer goes on with.
+	 */
+	DN_PROMPT_CHAT = 2,
 };
 
 struct dn_frame_encode {

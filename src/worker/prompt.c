@@ -211,11 +211,11 @@ int dn_worker_encode_chat(struct dn_worker *worker, const struct dn_rendered *re
 }
 
 int dn_worker_encode_messages(struct dn_worker *worker, const char *json, size_t size,
-			      uint32_t *tokens, size_t capacity, size_t *ret_count,
+			      uint32_t *tokens, size_t capacity, size_t *ret_count, bool *ret_open,
 			      struct dn_error *err)
 {
 	struct dn_rendered rendered;
-	int r = dn_worker_render_json(worker, json, size, -1, true, &rendered, err);
+	int r = dn_worker_render_json(worker, json, size, -1, true, &rendered, ret_open, err);
 
 	if (r < 0)
 		return r;

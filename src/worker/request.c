@@ -54,6 +54,7 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 		       const struct dn_frame_submit *submit, const struct dn_mapped *mapped,
 		       struct dn_error *err)
 {
+	bool open = true;
 	size_t n = 0;
 	int r;
 
@@ -65,7 +66,7 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 					  place->tokens, place->capacity, &n, err);
 	} else {
 		r = dn_worker_encode_messages(worker, mapped->data, mapped->size, place->tokens,
-					      place->capacity, &n, err);
+					      place->capacity, &n, &open, err);
 	}
 	if (r < 0)
 		return r;
@@ -74,8 +75,8 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 	if (n == 0)
 		return dn_error_set(err, EINVAL, "the prompt is empty");
 	place->n_tokens = (uint32_t)n;
-	/* An answer that goes on from raw text keeps the space that it may begin with. */
-	place->detokenizer.started = submit->prompt_kind != DN_PROMPT_CHAT;
+	/* An answer that goes on from a text keeps the space that it may begin with. */
+	place->detokenizer.started = open;
 	return 0;
 }
 

@@ -147,6 +147,52 @@ class Messages(support.Case):
         self.assertEqual(answer.status, 400)
         self.assertIn("max_tokens", answer.json()["error"]["message"])
 
+    def variables(self, *messages, **more):
+        """What the template gets."""
+        answer = self.client.messages.create(
+            model="polly", max_tokens=4000, messages=list(messages),
+            extra_body={"chat_template_kwargs": {"tell": True}}, **more)
+        return json.loads(answer.content[0].text)
+
+    def test_prefill(self):
+        """A last message of the assistant's is the beginning of the answer."""
+        user = {"role": "user", "content": "Yes or no?"}
+        begun = {"role": "assistant", "content": "I say"}
+        got = self.variables(user, begun)
+        self.assertEqual(got["messages"], [user, begun])
+        self.assertIs(got["continue_final_message"], True)
+        self.assertIs(got["add_generation_prompt"], False)
+        for last in ([], [{"role": "assistant", "content": ""}]):
+            got = self.variables(user, *last)
+            self.assertEqual(got["messages"], [user])
+            self.assertIs(got["add_generation_prompt"], True)
+            self.assertNotIn("continue_final_message", got)
+        call = {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}}]}
+        self.assertIs(self.variables(user, call)["add_generation_prompt"], True)
+
+    def test_prefill_in_a_template(self):
+        with serving.Server("--context", "512") as server:
+            user = {"role": "user", "content": "Yes or no?"}
+            begun = {"role": "assistant", "content": "I say <|im_end|> "}
+            more = {"max_tokens": 1}
+            plain = server.post("/apply-template", messages=[user]).json()["prompt"]
+            got = server.post("/apply-template", messages=[user, begun],
+                              continue_final_message=True).json()["prompt"]
+            self.assertEqual(got, plain + begun["content"])
+            closed = server.post("/v1/messages", messages=[user, begun, user], **more).json()
+            count = server.post("/v1/messages/count_tokens", messages=[user, begun]).json()
+            answer = server.post("/v1/messages", messages=[user, begun], **more).json()
+            self.assertEqual(answer["usage"]["input_tokens"]
+                             + answer["usage"]["cache_read_input_tokens"], count["input_tokens"])
+            self.assertLess(count["input_tokens"], closed["usage"]["input_tokens"]
+                            + closed["usage"]["cache_read_input_tokens"])
+            for wrong in ({"messages": [user, {"role": "assistant", "content": " "}]},
+                          {"messages": [user], "continue_final_message": 5}):
+                answer = server.post("/apply-template",
+                                     **{"continue_final_message": True, **wrong})
+                self.assertEqual(answer.status, 400)
+
     def test_key(self):
         path = support.FOLDER / "keys"
         path.write_text("carol sk-of-carol-0123456789\n")
