@@ -32,6 +32,13 @@ class Messages(support.Case):
         return self.client.messages.create(
             model="polly", messages=[{"role": "user", "content": text}], **more)
 
+    def variables(self, *messages, **more):
+        """What the template gets."""
+        answer = self.client.messages.create(
+            model="polly", max_tokens=4000, messages=list(messages),
+            extra_body={"chat_template_kwargs": {"tell": True}}, **more)
+        return json.loads(answer.content[0].text)
+
     def test_text(self):
         answer = self.ask("Hello", system="Be brief.")
         self.assertEqual(answer.content[0].text, "Hello")
@@ -80,19 +87,35 @@ class Messages(support.Case):
         self.assertEqual(answer.content[0].text, "Hello")
 
     def test_results(self):
-        """What the model called, and what came of it, on its way back."""
-        answer = self.client.messages.create(
-            model="polly", max_tokens=100, tools=TOOLS,
-            messages=[{"role": "user", "content": "And the weather?"},
-                      {"role": "assistant", "content": [
-                          {"type": "thinking", "thinking": "Hm.", "signature": ""},
-                          {"type": "text", "text": "I look."},
-                          {"type": "tool_use", "id": "call_1", "name": "weather",
-                           "input": {"city": "Bonn"}}]},
-                      {"role": "user", "content": [
-                          {"type": "tool_result", "tool_use_id": "call_1",
-                           "content": [{"type": "text", "text": "Rain."}]}]}])
-        self.assertEqual(answer.content[0].text, "Rain.")
+        """What the model called, and what came of it, on its way back: each block once, in order."""
+        got = self.variables(
+            {"role": "user", "content": [{"type": "text", "text": "And the weather?"},
+                                         {"type": "text", "text": "By day."}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": ""},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "call_1", "name": "weather",
+                 "input": {"city": "Bonn"}},
+                {"type": "tool_use", "id": "call_2", "name": "weather",
+                 "input": {"city": "Rome"}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "call_1",
+                 "content": [{"type": "text", "text": "Rain."}]},
+                {"type": "tool_result", "tool_use_id": "call_2", "content": "Sun."},
+                {"type": "text", "text": "So?"}]},
+            system=[{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}],
+            tools=TOOLS)
+        self.assertEqual(got["messages"], [
+            {"role": "system", "content": "Be brief.\nBe kind."},
+            {"role": "user", "content": "And the weather?\nBy day."},
+            {"role": "assistant", "reasoning_content": "Hm.", "content": "I look.", "tool_calls": [
+                {"id": name, "type": "function",
+                 "function": {"name": "weather", "arguments": {"city": city}}}
+                for name, city in (("call_1", "Bonn"), ("call_2", "Rome"))]},
+            {"role": "tool", "tool_call_id": "call_1", "name": "weather", "content": "Rain."},
+            {"role": "tool", "tool_call_id": "call_2", "name": "weather", "content": "Sun."},
+            {"role": "user", "content": "So?"}])
+        self.assertEqual([tool["function"]["name"] for tool in got["tools"]], ["weather"])
 
     def test_count(self):
         counted = self.client.messages.count_tokens(
@@ -146,13 +169,6 @@ class Messages(support.Case):
         answer = self.server.post("/v1/messages", messages=[{"role": "user", "content": "x"}])
         self.assertEqual(answer.status, 400)
         self.assertIn("max_tokens", answer.json()["error"]["message"])
-
-    def variables(self, *messages, **more):
-        """What the template gets."""
-        answer = self.client.messages.create(
-            model="polly", max_tokens=4000, messages=list(messages),
-            extra_body={"chat_template_kwargs": {"tell": True}}, **more)
-        return json.loads(answer.content[0].text)
 
     def test_prefill(self):
         """A last message of the assistant's is the beginning of the answer."""

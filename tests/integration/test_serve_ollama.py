@@ -46,11 +46,33 @@ class Lines(support.Case):
         self.assertGreater(lines[-1]["eval_count"], 0)
 
     def test_generate(self):
-        lines = self.lines("/api/generate", prompt="Hello", system="Be brief.")
-        self.assertEqual("".join(line["response"] for line in lines), "Hello")
+        lines = self.lines("/api/generate", prompt="Hello", system="Be brief.",
+                           chat_template_kwargs={"tell": True})
+        self.assertEqual(json.loads("".join(line["response"] for line in lines))["messages"],
+                         [{"role": "system", "content": "Be brief."}, *say("Hello")])
         raw = self.server.post("/api/generate", model="polly:latest", prompt="Hi", raw=True,
                                stream=False, options={"num_predict": 1}).json()
         self.assertEqual((raw["response"], raw["done_reason"], raw["done"]), ("H", "length", True))
+
+    def test_results(self):
+        """What the model called, and what came of it, on its way back: each once, in order."""
+        calls = [{"function": {"name": "weather", "arguments": {"city": city}}}
+                 for city in ("Bonn", "Rome")]
+        answer = self.server.post("/api/chat", stream=False, tools=TOOLS, messages=[
+            {"role": "system", "content": "Be brief."}, *say("And the weather?"),
+            {"role": "assistant", "content": "I look.", "thinking": "Hm.", "tool_calls": calls},
+            {"role": "tool", "content": "Rain.", "tool_name": "weather"},
+            {"role": "tool", "content": "Sun.", "tool_name": "weather"}, *say("So?")],
+                                  chat_template_kwargs={"tell": True})
+        got = json.loads(answer.json()["message"]["content"])["messages"]
+        self.assertEqual([message.pop("tool_name", None) for message in got],
+                         [None, None, None, "weather", "weather", None])
+        self.assertEqual(got, [
+            {"role": "system", "content": "Be brief."}, *say("And the weather?"),
+            {"role": "assistant", "content": "I look.", "reasoning_content": "Hm.",
+             "tool_calls": [{"type": "function", **call} for call in calls]},
+            {"role": "tool", "content": "Rain.", "name": "weather"},
+            {"role": "tool", "content": "Sun.", "name": "weather"}, *say("So?")])
 
     def test_options(self):
         """Beyond the ranges of the other APIs is the nearest, and what is no limit is none."""

@@ -107,20 +107,32 @@ class Responses(support.Case):
         self.assertEqual((last.status, last.error.code), ("failed", "server_error"))
         self.assertIn("choked", last.error.message)
 
-    def test_items_in(self):
-        """A conversation that the client keeps."""
-        first = self.ask(f"I look.\n{CALL}", tools=TOOLS)
-        call = first.output[1]
-        items = [{"role": "user", "content": "And the weather?"}, *first.output,
-                 {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
-        self.assertEqual(self.ask(items, tools=TOOLS).output_text, "Rain.")
-        parts = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
-        self.assertEqual(self.ask(parts).output_text, "Hi")
-
     def messages(self, items, **more):
         """What the template gets of them."""
         answer = self.ask(items, extra_body={"chat_template_kwargs": {"tell": True}}, **more)
         return json.loads(answer.output_text)["messages"]
+
+    def test_items_in(self):
+        """A conversation that the client keeps: each item once, in order."""
+        first = self.ask(f"{THOUGHT}I look.\n{CALL}\n{CALL}", tools=TOOLS)
+        calls = first.output[2:]
+        self.assertEqual(len(calls), 2)
+        user = {"role": "user", "content": "And the weather?"}
+        parts = {"role": "user", "content": [{"type": "input_text", "text": "So?"},
+                                             {"type": "input_text", "text": "Well?"}]}
+        results = [{"type": "function_call_output", "call_id": call.call_id, "output": said}
+                   for call, said in zip(calls, ("Rain.", "Sun."))]
+        got = self.messages([user, *first.output, *results, parts], tools=TOOLS,
+                            instructions="Be brief.")
+        self.assertEqual(got, [
+            {"role": "system", "content": "Be brief."}, user,
+            {"role": "assistant", "reasoning_content": "I wonder.", "content": "I look.",
+             "tool_calls": [{"id": call.call_id, "type": "function",
+                             "function": {"name": "weather", "arguments": {"city": "Bonn"}}}
+                            for call in calls]},
+            *[{"role": "tool", "tool_call_id": call.call_id, "name": "weather", "content": said}
+              for call, said in zip(calls, ("Rain.", "Sun."))],
+            {"role": "user", "content": "So?\nWell?"}])
 
     def test_reasoning_in(self):
         """An answer of several items is one message."""
