@@ -145,6 +145,24 @@ class Responses(support.Case):
         again = {"role": "assistant", "content": "So."}
         self.assertEqual(self.messages([user, *items, again]), [user, said, again])
 
+    def test_allowed(self):
+        def allow(mode, *names):
+            return {"type": "allowed_tools", "mode": mode,
+                    "tools": [{"type": "function", "name": name} for name in names]}
+        tools = [*TOOLS, {**TOOLS[0], "name": "now"}]
+        answer = self.ask(CALL, tools=tools, tool_choice=allow("auto", "weather"))
+        self.assertEqual([item.type for item in answer.output], ["function_call"])
+        self.assertEqual(self.ask(CALL, tools=tools, tool_choice=allow("auto", "now")).output_text,
+                         CALL)
+        forced = self.ask('[{"name": "now", "arguments": {}}]', tools=tools,
+                          tool_choice=allow("required", "now"))
+        self.assertEqual([item.name for item in forced.output], ["now"])
+        for wrong in (allow("auto", "nobody"), allow("perhaps", "now"), {"type": "allowed_tools"},
+                      {"type": "web_search_preview"}):
+            with self.subTest(wrong), self.assertRaises(openai.BadRequestError) as caught:
+                self.ask("Hi", tools=tools, tool_choice=wrong)
+            self.assertEqual(caught.exception.body["param"], "tool_choice")
+
     def test_refused(self):
         for more, param in (({"previous_response_id": "resp_1"}, "previous_response_id"),
                             ({"conversation": "conv_1"}, "conversation"),

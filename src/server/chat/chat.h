@@ -88,11 +88,13 @@ struct dn_chat_piece {
  * struct dn_chat_parser - zeroed, then dn_chat_parser_begin()
  * @tools: whose calls are looked for; NULL: nobody's
  * @calls_max: further ones are left out; 0: none are
+ * @offered_only: calls of others than @tools are text; for callers to set once it has begun
  */
 struct dn_chat_parser {
 	struct dn_chat_form form;
 	json_t *tools;
 	uint32_t calls_max;
+	bool offered_only;
 
 	/* Of parser.c. */
 	int state;

@@ -232,7 +232,7 @@ static bool is_call(const struct dn_chat_parser *p, const json_t *calls)
 
 	if (!calls)
 		return false;
-	if (p->state != IN_BARE_BLOCK)
+	if (p->state != IN_BARE_BLOCK && !p->offered_only)
 		return true;
 	json_array_foreach(calls, i, call) if (!is_offered(p->tools,
 							   json_string_value(json_object_get(

@@ -39,6 +39,7 @@ void dn_generation_free(struct dn_generation *g)
 	drop_prompts(g);
 	json_decref(g->body);
 	json_decref(g->given);
+	dn_tools_done(&g->tools);
 	free(g->grammar_text);
 	free(g);
 }
@@ -188,6 +189,7 @@ static void ask_all(struct dn_generation *g)
 
 		dn_chat_parser_begin(parser, form, g->tools.list, g->tools.calls_max,
 				     g->in_reasoning);
+		parser->offered_only = g->tools.only;
 		if (g->tools.forced)
 			dn_chat_parser_force(parser);
 	}

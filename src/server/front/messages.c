@@ -340,8 +340,10 @@ json_t *dn_front_messages(const json_t *body, const struct dn_chat_form *form,
 	if (!dn_tools_read(body, &tools, error))
 		return NULL;
 	list = read_messages(messages, form, error);
-	if (!list)
+	if (!list) {
+		dn_tools_done(&tools);
 		return NULL;
+	}
 	variables = json_pack("{s:O}", "messages", list);
 	(void)no_memory(error);
 	if (!variables || !add_beginning(variables, body, error) ||
@@ -351,5 +353,6 @@ json_t *dn_front_messages(const json_t *body, const struct dn_chat_form *form,
 		variables = NULL;
 	}
 	json_decref(list);
+	dn_tools_done(&tools);
 	return variables;
 }

@@ -304,14 +304,38 @@ static json_t *read_tools(const json_t *given, struct dn_api_error *error)
 	return NULL;
 }
 
-/* A named one is a level less deep than in chats. */
+/* {"type": "function", "name": …} is a level less deep than in chats. */
+static json_t *named_choice(const json_t *choice)
+{
+	return json_pack("{s:O*, s:{s:O*}}", "type", json_object_get(choice, "type"), "function",
+			 "name", json_object_get(choice, "name"));
+}
+
+/* So is what is allowed: {"type": "allowed_tools", "mode": …, "tools": […]} */
+static json_t *allowed_choice(const json_t *choice)
+{
+	const json_t *given = json_object_get(choice, "tools");
+	json_t *tools = json_is_array(given) ? json_array() : NULL;
+	const json_t *tool;
+	size_t i;
+
+	json_array_foreach(given, i, tool)
+	{
+		(void)json_array_append_new(tools, named_choice(tool));
+	}
+	return json_pack("{s:s, s:{s:O*, s:o*}}", "type", "allowed_tools", "allowed_tools", "mode",
+			 json_object_get(choice, "mode"), "tools", tools);
+}
+
 static bool read_choice(json_t *chat, json_t *choice)
 {
+	const char *type = type_of(choice);
+
 	if (json_is_object(choice))
 		return json_object_set_new(chat, "tool_choice",
-					   json_pack("{s:s, s:{s:O*}}", "type", "function",
-						     "function", "name",
-						     json_object_get(choice, "name"))) == 0;
+					   type && strcmp(type, "allowed_tools") == 0
+						   ? allowed_choice(choice)
+						   : named_choice(choice)) == 0;
 	return !choice || json_object_set(chat, "tool_choice", choice) == 0;
 }
 
