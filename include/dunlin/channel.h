@@ -25,8 +25,8 @@
 #define DN_FRAME_SIZE	       1024
 #define DN_FRAME_BODY	       (DN_FRAME_SIZE - 32)
 #define DN_FRAME_TEXT_MAX      512
-#define DN_FRAME_STOP_MAX      4
-#define DN_FRAME_STOP_BYTES    64
+#define DN_FRAME_STOP_MAX      16
+#define DN_FRAME_STOP_BYTES    256 /* of all, with a NUL behind each */
 #define DN_FRAME_BREAKER_MAX   8
 #define DN_FRAME_BREAKER_BYTES 32
 #define DN_FRAME_BIAS_MAX      32
@@ -36,7 +36,7 @@
 enum dn_frame_type {
 	DN_FRAME_LOAD = 1,	 /* attached: the model file, or its first part; -> LOADED */
 	DN_FRAME_DESCRIBE = 2,	 /* -> TEXT (attached: text or JSON) */
-	DN_FRAME_TOKENIZE = 3,	 /* attached: text; -> TOKENS (attached: uint32 ids) */
+	DN_FRAME_TOKENIZE = 3,	 /* attached: a prompt; -> TOKENS (attached: uint32 ids) */
 	DN_FRAME_DETOKENIZE = 4, /* attached: uint32 ids; -> TEXT */
 	DN_FRAME_RENDER = 5,	 /* attached: JSON variables of the chat template; -> TEXT */
 	DN_FRAME_SUBMIT = 6,	 /* attached: prompt; -> ACCEPTED, OUTPUT..., DONE */
@@ -174,16 +174,21 @@ struct dn_frame_describe {
 	struct dn_frame_load plan; /* options whose memory is to be planned; @depth is not used */
 };
 
-struct dn_frame_encode {
-	uint32_t special; /* recognise, or give back, special tokens */
-	uint32_t reserved;
-	int64_t now; /* RENDER: strftime_now(), seconds since 1970 as UTC; negative: the clock */
-};
-
 enum dn_prompt_kind {
 	DN_PROMPT_TEXT = 0,   /* raw text; BOS as the model wants it */
 	DN_PROMPT_TOKENS = 1, /* uint32 ids as they are */
-	DN_PROMPT_CHAT = 2,   /* JSON variables of the chat template ("messages", …) */
+	/*
+	 * JSON variables of the chat template ("messages", …). Where "continue_final_message" is true,
+	 * the text ends with the last message's content, which the answer goes on with.
+	 */
+	DN_PROMPT_CHAT = 2,
+};
+
+struct dn_frame_encode {
+	uint32_t special; /* recognise, or give back, special tokens */
+	/* TOKENIZE: a text, without BOS, or a chat, whose ids are those that SUBMIT computes. */
+	uint32_t prompt_kind;
+	int64_t now; /* RENDER: strftime_now(), seconds since 1970 as UTC; negative: the clock */
 };
 
 /*
@@ -227,7 +232,8 @@ struct dn_frame_submit {
 	uint32_t show_special;	/* control tokens give their text, else none */
 	uint32_t parse_special; /* they are recognised in a DN_PROMPT_TEXT */
 	uint32_t branch;	/* leave @continues kept and share its blocks; else it is used up */
-	char stop[DN_FRAME_STOP_MAX][DN_FRAME_STOP_BYTES]; /* NUL-terminated */
+	char stop
+		[DN_FRAME_STOP_BYTES]; /* @n_stop texts, each NUL-terminated, with no room between */
 	struct {
 		uint32_t token;
 		float bias;

@@ -141,8 +141,9 @@ static int check_encode(const struct dn_frame *frame, struct dn_error *err)
 {
 	if (frame->u.encode.special > 1)
 		return wrong(err, frame, "special");
-	if (frame->u.encode.reserved != 0)
-		return wrong(err, frame, "reserved");
+	if (frame->u.encode.prompt_kind != DN_PROMPT_TEXT &&
+	    (frame->type != DN_FRAME_TOKENIZE || frame->u.encode.prompt_kind != DN_PROMPT_CHAT))
+		return wrong(err, frame, "prompt_kind");
 	/* The year 9999: what strftime() can print in the usual four digits. */
 	if (frame->u.encode.now < -1 || frame->u.encode.now > INT64_C(253402300799))
 		return wrong(err, frame, "now");
@@ -165,12 +166,43 @@ static bool good_strings(const char *strings, uint32_t n, uint32_t max, size_t s
 	return true;
 }
 
+/* The texts one behind the other, none of them empty; nothing behind. */
+static bool good_stops(const struct dn_frame_submit *submit)
+{
+	size_t at = 0;
+
+	for (uint32_t i = 0; i < submit->n_stop; i++) {
+		const size_t length = strnlen(submit->stop + at, sizeof(submit->stop) - at);
+
+		if (length == 0 || at + length == sizeof(submit->stop))
+			return false;
+		at += length + 1;
+	}
+	while (at < sizeof(submit->stop) && submit->stop[at] == '\0')
+		at++;
+	return at == sizeof(submit->stop);
+}
+
+bool dn_frame_add_stop(struct dn_frame_submit *submit, const char *text, size_t size)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < submit->n_stop; i++)
+		used += strlen(submit->stop + used) + 1;
+	if (submit->n_stop == DN_FRAME_STOP_MAX || size == 0 ||
+	    size >= sizeof(submit->stop) - used || memchr(text, '\0', size))
+		return false;
+	memcpy(submit->stop + used, text, size);
+	submit->n_stop++;
+	return true;
+}
+
 static int check_submit_lists(const struct dn_frame *frame, const struct dn_frame_submit *submit,
 			      struct dn_error *err)
 {
 	if (submit->n_stop > DN_FRAME_STOP_MAX)
 		return wrong(err, frame, "n_stop");
-	if (!good_strings(submit->stop[0], submit->n_stop, DN_FRAME_STOP_MAX, DN_FRAME_STOP_BYTES))
+	if (!good_stops(submit))
 		return wrong(err, frame, "stop");
 	if (submit->n_breaker > DN_FRAME_BREAKER_MAX)
 		return wrong(err, frame, "n_breaker");

@@ -28,6 +28,9 @@ void dn_frame_init(struct dn_frame *frame, enum dn_frame_type type, uint64_t req
 /* "SUBMIT"; "unknown" for a number that is none. */
 const char *dn_frame_name(uint32_t type);
 
+/* One more text that ends the answer. Return: false: there is no room, or it is none. */
+bool dn_frame_add_stop(struct dn_frame_submit *submit, const char *text, size_t size);
+
 /* The place of an enum dn_priority in their order: 0 is served first. */
 uint32_t dn_priority_rank(uint32_t priority);
 

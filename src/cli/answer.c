@@ -35,9 +35,9 @@ void dn_run_submit(struct dn_client *client, const struct dn_run_options *option
 	submit->speculation = options->speculation;
 	submit->grammar = options->grammar_number;
 	submit->logprobs = options->logprobs.given ? (uint32_t)options->logprobs.value + 1 : 0;
-	submit->n_stop = options->stops.count;
 	for (uint32_t i = 0; i < options->stops.count; i++)
-		memcpy(submit->stop[i], options->stops.items[i], strlen(options->stops.items[i]));
+		(void)dn_frame_add_stop(submit, options->stops.items[i],
+					strlen(options->stops.items[i]));
 	dn_run_sampling_submit(options, submit);
 }
 

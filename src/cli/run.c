@@ -11,6 +11,7 @@
 
 #include <dunlin/grammar.h>
 
+#include "channel/frames.h"
 #include "cli/console.h"
 #include "cli/run.h"
 
@@ -105,6 +106,7 @@ static int check_usage(const struct dn_invocation *invocation)
 {
 	const struct dn_run_options *run = invocation->values;
 	const char *wrong = dn_run_sampling_check(run);
+	struct dn_frame_submit submit = { .n_stop = 0 };
 	bool prompted = invocation->n_args > 1 || run->file || !isatty(STDIN_FILENO);
 
 	if (invocation->n_args > 1 && run->file)
@@ -118,9 +120,8 @@ static int check_usage(const struct dn_invocation *invocation)
 	else if (run->logprobs.given && !run->json)
 		wrong = "--logprobs takes --json";
 	for (uint32_t i = 0; i < run->stops.count; i++)
-		if (run->stops.items[i][0] == '\0' ||
-		    strlen(run->stops.items[i]) >= DN_FRAME_STOP_BYTES)
-			wrong = "--stop takes 1 to 63 bytes";
+		if (!dn_frame_add_stop(&submit, run->stops.items[i], strlen(run->stops.items[i])))
+			wrong = "--stop takes texts, of 240 bytes together";
 	if (wrong)
 		(void)fprintf(stderr, "dunlin: run: %s\n", wrong);
 	return wrong ? -EINVAL : 0;

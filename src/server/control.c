@@ -32,7 +32,7 @@ static const struct kind kinds[] = {
 	{ DN_CONTROL_RELEASE, 0, HAS_MODEL },
 	{ DN_CONTROL_DRAIN, 0, 0 },
 	{ DN_CONTROL_FIGURES, sizeof(struct dn_control_figures), 0 },
-	{ DN_CONTROL_ABSENT, 0, HAS_MODEL },
+	{ DN_CONTROL_ABSENT, sizeof(struct dn_frame_loaded), HAS_MODEL },
 	{ DN_CONTROL_HELLO, DN_CONTROL_TEXT_MAX, HAS_TEXT },
 	{ DN_CONTROL_WANT, 0, HAS_MODEL },
 	{ DN_CONTROL_RELEASED, 0, HAS_MODEL },

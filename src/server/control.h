@@ -166,6 +166,7 @@ struct dn_control {
 		struct dn_control_listed_key key;
 		struct dn_control_tls tls;
 		struct dn_control_worker worker;
+		struct dn_frame_loaded loaded; /* ABSENT: what a loader found; depth 0: nothing */
 		struct dn_control_figures figures;
 		struct dn_control_prefix prefix;
 		struct dn_control_broken broken;

@@ -394,6 +394,9 @@ static void take_loaded(struct dn_keeper *keeper, const struct dn_frame_loaded *
 static void take_loader_frame(struct dn_keeper *keeper, const struct dn_frame *frame)
 {
 	switch (frame->type) {
+	case DN_FRAME_LOADED:
+		keeper->ready.loaded = frame->u.loaded;
+		break;
 	case DN_FRAME_PLANNED:
 		if (keeper->state != DN_KEEPER_PLANNING ||
 		    (keeper->most_bytes && frame->u.planned.total > keeper->most_bytes)) {
@@ -401,6 +404,8 @@ static void take_loader_frame(struct dn_keeper *keeper, const struct dn_frame *f
 			break;
 		}
 		keeper->planned_bytes = frame->u.planned.total;
+		keeper->ready.loaded.context = frame->u.planned.context;
+		keeper->ready.loaded.planned_bytes = frame->u.planned.total;
 		keeper->state = DN_KEEPER_PLANNED;
 		keeper->loads++;
 		keeper->events.planned(keeper->events.context, keeper);

@@ -42,7 +42,7 @@ struct dn_keeper_events {
  * struct dn_keeper - a model; for others to read
  * @weights: sealed memory with the prepared form; -1: none (yet), or the model's file is one
  * @planned_bytes: that it will take, or takes: weights, caches, a worker
- * @ready: what a front is told of the worker
+ * @ready: what a front is told of the worker; of the model alone what was found so far
  * @releasing: the front was told to let go of it
  * @used: by when it was last asked for, of an order of the supervisor's
  */

@@ -58,6 +58,15 @@ void dn_supervisor_tell_model(struct supervisor *s, enum dn_control_type type, u
 	dn_supervisor_tell(s, &control, -1);
 }
 
+void dn_supervisor_tell_absent(struct supervisor *s, const struct dn_keeper *keeper)
+{
+	struct dn_control control;
+
+	dn_control_init(&control, DN_CONTROL_ABSENT, keeper->number);
+	control.u.loaded = keeper->ready.loaded;
+	dn_supervisor_tell(s, &control, -1);
+}
+
 void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper)
 {
 	struct dn_control control;
@@ -110,7 +119,7 @@ static void introduce(struct supervisor *s)
 		if (s->keepers[i].state == DN_KEEPER_READY)
 			dn_supervisor_tell_worker(s, &s->keepers[i]);
 		else if (s->keepers[i].state == DN_KEEPER_ABSENT)
-			dn_supervisor_tell_model(s, DN_CONTROL_ABSENT, i);
+			dn_supervisor_tell_absent(s, &s->keepers[i]);
 	}
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
 		dn_control_init(&control, DN_CONTROL_LISTENER, 0);

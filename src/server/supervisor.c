@@ -87,7 +87,7 @@ void dn_supervisor_settle(struct supervisor *s)
 		} else if (!keeper->wanted) {
 			/* Until somebody asks for it. */
 			dn_keeper_release(keeper);
-			dn_supervisor_tell_model(s, DN_CONTROL_ABSENT, i);
+			dn_supervisor_tell_absent(s, keeper);
 		} else if (!make_room(s)) {
 			/* Others are being loaded: then they will be ready, and can go. */
 			continue;

@@ -71,6 +71,7 @@ void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd
 void dn_supervisor_tell_text(struct supervisor *s, enum dn_control_type type, uint32_t model,
 			     const char *text);
 void dn_supervisor_tell_model(struct supervisor *s, enum dn_control_type type, uint32_t model);
+void dn_supervisor_tell_absent(struct supervisor *s, const struct dn_keeper *keeper);
 void dn_supervisor_tell_secrets(struct supervisor *s);
 void dn_supervisor_tell_worker(struct supervisor *s, struct dn_keeper *keeper);
 

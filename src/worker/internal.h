@@ -269,11 +269,18 @@ DN_MUST_CHECK int dn_worker_check_ids(const struct dn_worker *worker, const uint
 				      struct dn_error *err);
 /*
  * Renders the chat template with JSON variables. bos_token and eos_token are the model's own: with
- * @force whatever the variables say, else where they are missing.
+ * @force whatever the variables say, else where they are missing. @ret_open: the last message is, as
+ * "continue_final_message" of the variables asks for; may be NULL.
  */
 DN_MUST_CHECK int dn_worker_render_json(struct dn_worker *worker, const char *json, size_t size,
 					int64_t now, bool force, struct dn_rendered *ret_rendered,
-					struct dn_error *err);
+					bool *ret_open, struct dn_error *err);
+
+/* open-message.c: takes that out of the variables. @ret_text: of the message, owned; set where asked. */
+DN_MUST_CHECK int dn_worker_take_open(json_t *variables, char **ret_text, struct dn_error *err);
+/* Cuts what follows @text, the last message's. */
+DN_MUST_CHECK int dn_worker_cut_open(struct dn_rendered *rendered, const char *text,
+				     struct dn_error *err);
 
 /*
  * prompt.c: the ids of a prompt, at most @capacity of them into @tokens; @ret_count tells how many
@@ -285,6 +292,10 @@ DN_MUST_CHECK int dn_worker_encode_text(struct dn_worker *worker, const char *te
 DN_MUST_CHECK int dn_worker_encode_chat(struct dn_worker *worker,
 					const struct dn_rendered *rendered, uint32_t *tokens,
 					size_t capacity, size_t *ret_count, struct dn_error *err);
+/* Of a chat as SUBMIT has it: JSON variables of the template. @ret_open: as above. */
+DN_MUST_CHECK int dn_worker_encode_messages(struct dn_worker *worker, const char *json, size_t size,
+					    uint32_t *tokens, size_t capacity, size_t *ret_count,
+					    bool *ret_open, struct dn_error *err);
 
 /* grammar.c: has the answer keep to @submit's grammar; -ENOENT where it is not kept. */
 DN_MUST_CHECK int dn_place_follow(struct dn_worker *worker, struct dn_place *place,

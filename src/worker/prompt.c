@@ -209,3 +209,17 @@ int dn_worker_encode_chat(struct dn_worker *worker, const struct dn_rendered *re
 	*ret_count = ids.count;
 	return 0;
 }
+
+int dn_worker_encode_messages(struct dn_worker *worker, const char *json, size_t size,
+			      uint32_t *tokens, size_t capacity, size_t *ret_count, bool *ret_open,
+			      struct dn_error *err)
+{
+	struct dn_rendered rendered;
+	int r = dn_worker_render_json(worker, json, size, -1, true, &rendered, ret_open, err);
+
+	if (r < 0)
+		return r;
+	r = dn_worker_encode_chat(worker, &rendered, tokens, capacity, ret_count, err);
+	dn_rendered_done(&rendered);
+	return r;
+}

@@ -54,7 +54,7 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 		       const struct dn_frame_submit *submit, const struct dn_mapped *mapped,
 		       struct dn_error *err)
 {
-	struct dn_rendered rendered;
+	bool open = true;
 	size_t n = 0;
 	int r;
 
@@ -65,13 +65,8 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 		r = dn_worker_encode_text(worker, mapped->data, mapped->size, submit->parse_special,
 					  place->tokens, place->capacity, &n, err);
 	} else {
-		r = dn_worker_render_json(worker, mapped->data, mapped->size, -1, true, &rendered,
-					  err);
-		if (r < 0)
-			return r;
-		r = dn_worker_encode_chat(worker, &rendered, place->tokens, place->capacity, &n,
-					  err);
-		dn_rendered_done(&rendered);
+		r = dn_worker_encode_messages(worker, mapped->data, mapped->size, place->tokens,
+					      place->capacity, &n, &open, err);
 	}
 	if (r < 0)
 		return r;
@@ -80,8 +75,8 @@ static int take_prompt(struct dn_worker *worker, struct dn_place *place,
 	if (n == 0)
 		return dn_error_set(err, EINVAL, "the prompt is empty");
 	place->n_tokens = (uint32_t)n;
-	/* An answer that goes on from raw text keeps the space that it may begin with. */
-	place->detokenizer.started = submit->prompt_kind != DN_PROMPT_CHAT;
+	/* An answer that goes on from a text keeps the space that it may begin with. */
+	place->detokenizer.started = open;
 	return 0;
 }
 
@@ -150,11 +145,14 @@ static int make_stop(struct dn_place *place, const struct dn_frame_submit *submi
 		     struct dn_error *err)
 {
 	const char *strings[DN_FRAME_STOP_MAX];
+	const char *next = submit->stop;
 
 	if (submit->n_stop == 0)
 		return 0;
-	for (uint32_t i = 0; i < submit->n_stop; i++)
-		strings[i] = submit->stop[i];
+	for (uint32_t i = 0; i < submit->n_stop; i++) {
+		strings[i] = next;
+		next += strlen(next) + 1;
+	}
 	return dn_stop_new(strings, submit->n_stop, &place->stop, err);
 }
 

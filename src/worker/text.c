@@ -28,11 +28,22 @@ int dn_worker_need_tokenizer(const struct dn_worker *worker, struct dn_error *er
 	return r < 0 ? r : dn_model_tokenizes(worker->model, err);
 }
 
+static int encode(struct dn_worker *worker, const struct dn_frame *frame,
+		  const struct dn_mapped *mapped, uint32_t *ids, size_t max, size_t *ret_n,
+		  struct dn_error *err)
+{
+	if (frame->u.encode.prompt_kind == DN_PROMPT_CHAT)
+		return dn_worker_encode_messages(worker, mapped->data, mapped->size, ids, max,
+						 ret_n, NULL, err);
+	return dn_tokenizer_encode(worker->tokenizer, mapped->data, mapped->size,
+				   frame->u.encode.special ? DN_ENCODE_SPECIAL : 0, ids, max, ret_n,
+				   err);
+}
+
 int dn_worker_tokenize(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
 		       struct dn_error *err)
 {
 	DN_AUTO_MAPPED struct dn_mapped mapped = { NULL, 0 };
-	unsigned int flags = frame->u.encode.special ? DN_ENCODE_SPECIAL : 0;
 	DN_AUTO_FREE uint32_t *ids = NULL;
 	size_t max;
 	size_t n = 0;
@@ -51,8 +62,7 @@ int dn_worker_tokenize(struct dn_worker *worker, const struct dn_frame *frame, i
 		ids = malloc(max * sizeof(uint32_t));
 		if (!ids)
 			return dn_error_memory(err, "tokens", max * sizeof(uint32_t));
-		r = dn_tokenizer_encode(worker->tokenizer, mapped.data, mapped.size, flags, ids,
-					max, &n, err);
+		r = encode(worker, frame, &mapped, ids, max, &n, err);
 		if (r < 0)
 			return r;
 		if (n <= max)
@@ -121,13 +131,15 @@ static json_t *token_json(const struct dn_tokenizer *tokenizer, uint32_t token)
 	return json_stringn(text, size);
 }
 
+/* @ret_open: of the message that the answer goes on with; both are owned by the caller. */
 static int complete(struct dn_worker *worker, const char *json, size_t size, bool force,
-		    char **ret_text, struct dn_error *err)
+		    char **ret_text, char **ret_open, struct dn_error *err)
 {
 	static const char *const names[] = { NAMES_TRUSTED };
 	uint32_t tokens[DN_ARRAY_SIZE(names)];
 	json_error_t where;
 	json_t *root = json_loadb(json, size, JSON_REJECT_DUPLICATES, &where);
+	int r;
 
 	if (!root)
 		return dn_error_set(err, EINVAL, "variables: line %d, column %d: %s", where.line,
@@ -148,9 +160,11 @@ static int complete(struct dn_worker *worker, const char *json, size_t size, boo
 			return dn_error_memory(err, "variables", size);
 		}
 	}
-	*ret_text = json_dumps(root, JSON_COMPACT);
+	r = dn_worker_take_open(root, ret_open, err);
+	if (r >= 0)
+		*ret_text = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
-	return *ret_text ? 0 : dn_error_memory(err, "variables", size);
+	return r < 0 || *ret_text ? r : dn_error_memory(err, "variables", size);
 }
 
 static int need_template(struct dn_worker *worker, struct dn_error *err)
@@ -166,21 +180,35 @@ static int need_template(struct dn_worker *worker, struct dn_error *err)
 }
 
 int dn_worker_render_json(struct dn_worker *worker, const char *json, size_t size, int64_t now,
-			  bool force, struct dn_rendered *ret_rendered, struct dn_error *err)
+			  bool force, struct dn_rendered *ret_rendered, bool *ret_open,
+			  struct dn_error *err)
 {
 	static const char *const trusted[] = { NAMES_TRUSTED, NULL };
 	struct dn_template_options options = { .struct_size = sizeof(options), .now = now };
 	DN_AUTO_FREE char *variables = NULL;
+	DN_AUTO_FREE char *open = NULL;
+	struct dn_rendered rendered;
 	int r;
 
 	r = need_template(worker, err);
 	if (r < 0)
 		return r;
-	r = complete(worker, json, size, force, &variables, err);
+	r = complete(worker, json, size, force, &variables, &open, err);
 	if (r < 0 || !variables)
 		return r;
-	return dn_template_render(worker->template, variables, strlen(variables), trusted, &options,
-				  ret_rendered, err);
+	r = dn_template_render(worker->template, variables, strlen(variables), trusted, &options,
+			       &rendered, err);
+	if (r < 0)
+		return r;
+	r = open ? dn_worker_cut_open(&rendered, open, err) : 0;
+	if (r < 0) {
+		dn_rendered_done(&rendered);
+		return r;
+	}
+	if (ret_open)
+		*ret_open = open != NULL;
+	*ret_rendered = rendered;
+	return 0;
 }
 
 int dn_worker_render(struct dn_worker *worker, const struct dn_frame *frame, int *fd,
@@ -194,7 +222,7 @@ int dn_worker_render(struct dn_worker *worker, const struct dn_frame *frame, int
 	if (r < 0)
 		return r;
 	r = dn_worker_render_json(worker, mapped.data, mapped.size, frame->u.encode.now, false,
-				  &rendered, err);
+				  &rendered, NULL, err);
 	if (r < 0)
 		return r;
 	dn_frame_init(&worker->out, DN_FRAME_TEXT, frame->request);

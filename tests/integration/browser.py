@@ -44,13 +44,12 @@ def parrot():
             ("CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096", "CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, "
              "2, 1000000"),
             ("import mmap\n", "import mmap\nimport select\nimport time\n"),
-            ('text = json.loads(text)["messages"][-1]["content"].encode()',
-             'text = said_to(json.loads(text)["messages"])'),
+            ('variables["messages"][-1]["content"]', 'said_to(variables["messages"])'),
             ("    for character in said:\n", "    pause = int(said.split()[1]) / 1000 if "
              "said.startswith((\"slowly \", \"<think>slowly \")) else 0\n    for character in said:\n        if pause and "
              "select.select([parent], [], [], pause)[0]:\n            break\n"),
             ("def answer(", "def said_to(messages):\n    last = messages[-1][\"content\"]\n"
-             "    return (json.dumps(messages) if last == \"messages\" else last).encode()\n\n\n"
+             "    return json.dumps(messages) if last == \"messages\" else last\n\n\n"
              "def answer(")):
         assert source.count(old) == 1, old
         source = source.replace(old, new)

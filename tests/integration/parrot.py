@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A worker that is not ours: it speaks <dunlin/channel.h>, and repeats what it is told, a character
-a token. Of what a model is, it knows that its file begins with "PARROT", and that a chat template
-follows; what it renders is the template's variables as JSON, and behind them the text of "end".
+a token; in a chat, its last message, or with the variable "tell" all of the variables, as JSON. With
+"fail", what comes behind that is an error. Of what a model is, it knows that its file begins with
+"PARROT", and that a chat template follows; what it renders is the template's variables as JSON, and
+behind them the text of "end".
 
 A letter that the server would not take ends this, and so the test; its errors are on stderr."""
 
@@ -18,7 +20,7 @@ PREPARE, PLAN, RESET, VOCABULARY, GRAMMAR = 16, 18, 19, 20, 21
 HELLO, LOADED, TEXT, TOKENS, ACCEPTED, OUTPUT, DONE, READY = 100, 101, 102, 103, 104, 105, 106, 112
 ERROR, PREPARED, PLANNED = 114, 116, 117
 NO_TOKEN, EOS, LENGTH, EINVAL, CHAT, CONTEXT = 0xFFFFFFFF, 0, 2, 22, 2, 4096
-F_ADD_SEALS, ALL_SEALS = 1033, 0xF
+EIO, F_ADD_SEALS, ALL_SEALS = 5, 1033, 0xF
 
 parent = socket.socket(fileno=3)
 model = b""
@@ -45,7 +47,7 @@ def load(request, body, fd):
     depth = struct.unpack_from("<I", body)[0]
     whole = depth == 2
     return say(LOADED, request, struct.pack(
-        "<16I4Q16s32s16s128s", depth, 256, CONTEXT * whole, 0, 0, 1, NO_TOKEN, NO_TOKEN, 0, whole,
+        "<16I4Q16s32s16s128s", depth, 256, CONTEXT * whole, 0, 0, 1, NO_TOKEN, NO_TOKEN, 0, 1,
         0, 0, 0, 0, 1, 0, 0, 1 << 20, 0, 0, b"any", b"parrot", b"none", b"Polly"))
 
 
@@ -64,18 +66,31 @@ def render(request, text):
     say(TEXT, request, b"", (json.dumps(variables) + variables.get("end", "")).encode())
 
 
-def answer(request, body, text):
+def prompt(kind, data):
+    if kind != CHAT:
+        return data.decode()
+    variables = json.loads(data)
+    return json.dumps(variables) if "tell" in variables else variables["messages"][-1]["content"]
+
+
+def tokenize(request, body, data):
+    _, kind = struct.unpack_from("<II", body)
+    ids = [ord(character) for character in prompt(kind, data)]
+    say(TOKENS, request, b"", struct.pack(f"<{len(ids)}I", *ids))
+
+
+def answer(request, body, data):
     kind, most = struct.unpack_from("<II", body)
-    if kind == CHAT:
-        text = json.loads(text)["messages"][-1]["content"].encode()
-    text = text.decode()
+    text = prompt(kind, data)
     said = text[:most or CONTEXT]
     say(ACCEPTED, request, struct.pack("<4I2Q", len(text), 0, len(said), 0, 0, 0))
     for character in said:
         coded = character.encode()
         say(OUTPUT, request, struct.pack("<3If160x", coded[0], len(coded), 0, -0.5) + coded)
+    if kind == CHAT and "fail" in json.loads(data):
+        return say(ERROR, request, struct.pack("<iIQ", EIO, 0, 0) + b"the parrot choked")
     end = EOS if len(said) == len(text) else LENGTH
-    say(DONE, request, struct.pack("<4I4Q4I2Q", end, len(text), 0, len(said), *[0] * 10))
+    return say(DONE, request, struct.pack("<4I4Q4I2Q", end, len(text), 0, len(said), *[0] * 10))
 
 
 def take(kind, request, body, data, fd):
@@ -90,7 +105,7 @@ def take(kind, request, body, data, fd):
     elif kind == RENDER:
         render(request, data)
     elif kind == TOKENIZE:
-        say(TOKENS, request, b"", b"".join(struct.pack("<I", byte) for byte in data))
+        tokenize(request, body, data)
     elif kind == VOCABULARY:
         say(TEXT, request, b"", struct.pack("<257I", *range(257)) + bytes(range(256)))
     elif kind == SUBMIT:

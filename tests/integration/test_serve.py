@@ -156,7 +156,7 @@ class Answers(Served):
         token = self.ids("a")[0]
         bias = {str(token): 100}
         self.assertEqual(self.complete(logit_bias=bias, max_tokens=7).choices[0].text, "a" * 7)
-        for stop in ("aaaa", ["zzz", "aaaa"]):
+        for stop in ("aaaa", ["zzz", "aaaa"], [*"bcdefghijklmnop", "aaaa"]):
             choice = self.complete(logit_bias=bias, stop=stop).choices[0]
             self.assertEqual((choice.text, choice.finish_reason), ("", "stop"))
         streamed = list(self.complete(logit_bias=bias, stop="aaaa", stream=True))
@@ -230,7 +230,7 @@ class Errors(Served):
 
     def test_bad_fields(self):
         for name, value in (("temperature", 3), ("top_p", 1.5), ("n", 0), ("n", 1000),
-                            ("max_tokens", -1), ("stop", ["x"] * 9), ("stop", [""]), ("seed", 1.5),
+                            ("max_tokens", -1), ("stop", ["x"] * 17), ("stop", [""]), ("seed", 1.5),
                             ("logit_bias", {"x": 1}), ("logit_bias", {"1": 101}),
                             ("presence_penalty", "a lot"), ("top_logprobs", 3),
                             ("stream_options", "all"), ("tools", [{"type": "function"}]),

@@ -133,6 +133,23 @@ class Texts(support.Case):
         self.assertEqual(more("dunlin_first_token_seconds_count"), 1)
         self.assertEqual(more('dunlin_requests_total{status="404"}'), 1)
 
+    def test_metrics_count_what_was_left(self):
+        """A client that leaves in the midst has had what it got."""
+        before = self.server.metrics()
+        connection, answer = self.server.stream(max_tokens=400)
+        events = serving.events_of(answer)
+        for _ in range(5):
+            next(events)
+        connection.close()
+        answer.close()
+        self.server.idle()
+        after = self.server.metrics()
+        line = self.server.events("generation", "end=left")[-1]
+        for name in ("prompt_tokens", "output_tokens"):
+            counted = after[f"dunlin_{name}_total"] - before[f"dunlin_{name}_total"]
+            self.assertIn(f" {name}={counted:.0f} ", line)
+            self.assertGreater(counted, 4 if name == "output_tokens" else 0)
+
 
 class Time(support.Case):
     """Priorities and deadlines, in bodies and in headers."""

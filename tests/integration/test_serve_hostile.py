@@ -301,6 +301,20 @@ class Bodies(Hostile):
         self.assertEqual(len(whole), LIMIT)
         self.asked(post("/tokenize", whole))
 
+    def test_too_large_for_an_api(self):
+        """It says so in its own words."""
+        for path in ("/v1/messages", "/v1/messages/count_tokens", "/api/chat"):
+            with self.subTest(path):
+                status, _, body, _ = take_answer(self.raw(post(path, b"", "", LIMIT + 1)))
+                self.assertEqual(status, 413)
+                error = json.loads(body)
+                if path.startswith("/api/"):
+                    self.assertIsInstance(error["error"], str)
+                else:
+                    self.assertEqual((error["type"], error["error"]["type"]),
+                                     ("error", "request_too_large"))
+                    self.assertTrue(error["request_id"])
+
     def test_expected(self):
         with self.server.connect(PATIENCE) as link:
             link.sendall(post("/tokenize", b"", "Expect: 100-continue\r\nConnection: close\r\n",

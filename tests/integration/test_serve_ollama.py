@@ -46,14 +46,76 @@ class Lines(support.Case):
         self.assertGreater(lines[-1]["eval_count"], 0)
 
     def test_generate(self):
-        lines = self.lines("/api/generate", prompt="Hello", system="Be brief.")
-        self.assertEqual("".join(line["response"] for line in lines), "Hello")
+        lines = self.lines("/api/generate", prompt="Hello", system="Be brief.",
+                           chat_template_kwargs={"tell": True})
+        self.assertEqual(json.loads("".join(line["response"] for line in lines))["messages"],
+                         [{"role": "system", "content": "Be brief."}, *say("Hello")])
         raw = self.server.post("/api/generate", model="polly:latest", prompt="Hi", raw=True,
                                stream=False, options={"num_predict": 1}).json()
         self.assertEqual((raw["response"], raw["done_reason"], raw["done"]), ("H", "length", True))
 
+    def test_results(self):
+        """What the model called, and what came of it, on its way back: each once, in order."""
+        calls = [{"function": {"name": "weather", "arguments": {"city": city}}}
+                 for city in ("Bonn", "Rome")]
+        answer = self.server.post("/api/chat", stream=False, tools=TOOLS, messages=[
+            {"role": "system", "content": "Be brief."}, *say("And the weather?"),
+            {"role": "assistant", "content": "I look.", "thinking": "Hm.", "tool_calls": calls},
+            {"role": "tool", "content": "Rain.", "tool_name": "weather"},
+            {"role": "tool", "content": "Sun.", "tool_name": "weather"}, *say("So?")],
+                                  chat_template_kwargs={"tell": True})
+        got = json.loads(answer.json()["message"]["content"])["messages"]
+        self.assertEqual([message.pop("tool_name", None) for message in got],
+                         [None, None, None, "weather", "weather", None])
+        self.assertEqual(got, [
+            {"role": "system", "content": "Be brief."}, *say("And the weather?"),
+            {"role": "assistant", "content": "I look.", "reasoning_content": "Hm.",
+             "tool_calls": [{"type": "function", **call} for call in calls]},
+            {"role": "tool", "content": "Rain.", "name": "weather"},
+            {"role": "tool", "content": "Sun.", "name": "weather"}, *say("So?")])
+
+    def test_options(self):
+        """Beyond the ranges of the other APIs is the nearest, and what is no limit is none."""
+        for options in ({"temperature": 2.5}, {"temperature": -1}, {"top_k": -1}, {"top_k": 1 << 40},
+                        {"top_p": 1.5}, {"min_p": -0.5}, {"repeat_penalty": 0},
+                        {"repeat_penalty": 1000}, {"presence_penalty": 3},
+                        {"frequency_penalty": -3.5}, {"num_predict": 99999999},
+                        {"num_predict": -1}, {"num_predict": 0},
+                        {"stop": ["1", "2", "3", "4", "5"]}):
+            with self.subTest(options):
+                answer = self.server.post("/api/generate", prompt="Hello", options=options,
+                                          stream=False)
+                self.assertEqual((answer.status, answer.json().get("response")), (200, "Hello"))
+
+    def test_load(self):
+        """Clients have a model loaded by a request that asks nothing."""
+        for _ in range(2):
+            for path, body, key, said in (
+                    ("/api/generate", {}, "response", ""),
+                    ("/api/generate", {"prompt": "", "keep_alive": "5m"}, "response", ""),
+                    ("/api/generate", {"prompt": None, "raw": True}, "response", ""),
+                    ("/api/chat", {}, "message", {"role": "assistant", "content": ""}),
+                    ("/api/chat", {"messages": []}, "message",
+                     {"role": "assistant", "content": ""})):
+                with self.subTest(path=path, body=body):
+                    answer = self.server.post(path, model="polly", **body)
+                    self.assertEqual(answer.status, 200)
+                    self.assertEqual(answer.headers["Content-Type"], "application/json")
+                    got = answer.json()
+                    self.assertTrue(got.pop("created_at"))
+                    self.assertEqual(got, {"model": "polly", "done": True,
+                                           "done_reason": "load", key: said})
+
+    def test_wrong_by_name(self):
+        """What is wrong is named as the request has it."""
+        for name in ("repeat_penalty", "num_predict", "stop", "top_k"):
+            with self.subTest(name):
+                answer = self.server.post("/api/chat", messages=say("x"), options={name: {}})
+                self.assertEqual(answer.status, 400)
+                self.assertIn(f"'{name}'", answer.json()["error"])
+
     def test_wrong(self):
-        for path, body in (("/api/chat", {"messages": "x"}), ("/api/generate", {}),
+        for path, body in (("/api/chat", {"messages": "x"}), ("/api/generate", {"prompt": 5}),
                            ("/api/chat", {"messages": say("x"), "options": 5}),
                            ("/api/chat", {"messages": say("x"), "options": {"top_k": "x"}}),
                            ("/api/chat", {"messages": [{**say("x")[0], "images": ["eA=="]}]}),

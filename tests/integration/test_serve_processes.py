@@ -283,12 +283,38 @@ class Memory(support.Case):
         meta = server.get(f"/v1/models/{name}").json()["meta"]
         return meta["memory_bytes"]
 
+    def budget(self, need):
+        """For one of two, in MiB."""
+        return 32 + (need * 3 // 2 + MIB - 1) // MIB
+
+    def test_known_before_loaded(self):
+        """What a model is does not depend on whether it has room now."""
+        with Server("--context", "512", "--parallel", "1", models=self.models(1)) as server:
+            need = self.planned(server, "m0")
+        with Server("--context", "512", "--parallel", "1", "--memory", f"{self.budget(need)}M",
+                    models=self.models()) as server:
+            def absent():
+                return [model["id"] for model in server.get("/v1/models").json()["data"]
+                        if model["meta"]["state"] == "not loaded"]
+            name, = serving.wait_for(absent, "a model without room")
+            shown = server.post("/api/show", model=name).json()
+            self.assertEqual(shown["capabilities"], ["completion", "tools"])
+            self.assertEqual(shown["details"]["family"], "llama")
+            self.assertEqual(shown["model_info"]["general.architecture"], "llama")
+            self.assertEqual(shown["model_info"]["llama.context_length"], 512)
+            self.assertAlmostEqual(self.planned(server, name), need, delta=need / 100)
+            # Twice: the second time the form of its chats is known, and it has to be loaded again.
+            for name in (name, *{"m0", "m1"} - {name}, name):
+                self.assertEqual(server.post("/api/generate", model=name).json()["done_reason"],
+                                 "load")
+                self.assertNotIn(name, absent())
+
     @serving.needs_root
     @unittest.skipIf(support.SANITIZED, "a sanitizer takes memory of its own")
     def test_room_for_one(self):
         with Server("--context", "512", "--parallel", "1", models=self.models(1)) as server:
             need = self.planned(server, "m0")
-        budget = 32 + (need * 3 // 2 + MIB - 1) // MIB
+        budget = self.budget(need)
         with Server("--context", "512", "--parallel", "1", "--memory", f"{budget}M",
                     models=self.models()) as server:
             most, stop = [0], threading.Event()

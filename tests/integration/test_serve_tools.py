@@ -172,6 +172,33 @@ class Calls(Parrot):
         self.assertEqual(choice.message.model_extra["reasoning_content"], "I wonder.")
         self.assertEqual(choice.message.tool_calls[0].function.name, "now")
 
+    def test_allowed(self):
+        """Some of the tools, as if there were no others."""
+        def allow(mode, *names):
+            return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [
+                {"type": "function", "function": {"name": name}} for name in names]}}
+        both = f"{CALL}\n{NOW}"
+        for names, called in ((["weather", "now"], ["weather", "now"]), (["now", "weather"],
+                              ["weather", "now"])):
+            choice = self.chat(both, tool_choice=allow("auto", *names)).choices[0]
+            self.assertEqual([call.function.name for call in choice.message.tool_calls], called)
+        self.assertEqual(self.chat(NOW, tool_choice=allow("auto", "now")).choices[0].finish_reason,
+                         "tool_calls")
+        for names in (["now"], []):
+            choice = self.chat(CALL, tool_choice=allow("auto", *names)).choices[0]
+            self.assertEqual((choice.message.tool_calls, choice.message.content), (None, CALL))
+        one = '[{"name": "now", "arguments": {}}]'
+        choice = self.chat(one, tool_choice=allow("required", "now")).choices[0]
+        self.assertEqual([call.function.name for call in choice.message.tool_calls], ["now"])
+        told = self.variables(messages=say("x"), tools=TOOLS, tool_choice=allow("auto", "now"))
+        self.assertEqual(told["tools"], TOOLS[1:])
+        for wrong in (allow("auto", "nobody"), allow("perhaps", "now"), allow("required"),
+                      {"type": "allowed_tools"}, {"type": "allowed_tools", "allowed_tools": {
+                          "mode": "auto", "tools": ["now"]}}):
+            with self.subTest(wrong), self.assertRaises(openai.BadRequestError) as caught:
+                self.chat("Hi", tool_choice=wrong)
+            self.assertEqual(caught.exception.body["param"], "tool_choice")
+
     def test_forced_wrong(self):
         named = {"type": "function", "function": {"name": "nobody"}}
         for choice, more in ((named, {}), ({"type": "function"}, {}), ("perhaps", {}), (5, {}),

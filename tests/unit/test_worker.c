@@ -507,6 +507,22 @@ static void test_frame_submit(void **state)
 	REFUSED(u.submit.presence_penalty, 1e30F, "presence_penalty");
 }
 
+static void test_frame_encode(void **state)
+{
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	dn_frame_init(&frame, DN_FRAME_TOKENIZE, 1);
+	frame.u.encode.prompt_kind = DN_PROMPT_CHAT;
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
+	frame.u.encode.prompt_kind = DN_PROMPT_TOKENS;
+	refuse(&frame, "prompt_kind");
+	dn_frame_init(&frame, DN_FRAME_DETOKENIZE, 1);
+	frame.u.encode.prompt_kind = DN_PROMPT_CHAT;
+	refuse(&frame, "prompt_kind");
+}
+
 static void grammar_frame(struct dn_frame *frame, uint32_t kind, uint64_t attachment)
 {
 	dn_frame_init(frame, DN_FRAME_GRAMMAR, 1);
@@ -578,9 +594,9 @@ static void test_frame_lists(void **state)
 	(void)state;
 	REFUSED(u.submit.penalty_last, 5000, "penalty_last");
 	REFUSED(u.submit.logprobs, 22, "logprobs");
-	REFUSED(u.submit.n_stop, 5, "n_stop");
+	REFUSED(u.submit.n_stop, DN_FRAME_STOP_MAX + 1, "n_stop");
 	REFUSED(u.submit.n_stop, 1, "stop");
-	REFUSED(u.submit.stop[0][0], 'a', "stop");
+	REFUSED(u.submit.stop[0], 'a', "stop");
 	REFUSED(u.submit.grammar_behind[0], 'a', "grammar_behind");
 	REFUSED(u.submit.n_bias, 33, "n_bias");
 	REFUSED(u.submit.bias[0].token, 1, "bias");
@@ -588,8 +604,34 @@ static void test_frame_lists(void **state)
 
 	good_submit(&frame);
 	frame.u.submit.n_stop = 1;
-	memset(frame.u.submit.stop[0], 'a', DN_FRAME_STOP_BYTES);
+	memset(frame.u.submit.stop, 'a', DN_FRAME_STOP_BYTES);
 	refuse(&frame, "stop");
+	good_submit(&frame);
+	frame.u.submit.n_stop = 2;
+	memcpy(frame.u.submit.stop, "a\0\0b", 5);
+	refuse(&frame, "stop");
+}
+
+static void test_frame_stops(void **state)
+{
+	static const char fifteen[] = "aaaaaaaaaaaaaaa";
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_frame frame;
+
+	(void)state;
+	good_submit(&frame);
+	assert_false(dn_frame_add_stop(&frame.u.submit, "", 0));
+	assert_false(dn_frame_add_stop(&frame.u.submit, "a\0b", 3));
+	for (uint32_t i = 0; i < DN_FRAME_STOP_MAX; i++)
+		assert_true(dn_frame_add_stop(&frame.u.submit, fifteen, 15));
+	assert_false(dn_frame_add_stop(&frame.u.submit, "b", 1));
+	assert_int_equal(frame.u.submit.n_stop, DN_FRAME_STOP_MAX);
+	assert_int_equal(dn_frame_check(&frame, DN_FRAME_TO_WORKER, false, &err), 0);
+	/* No room is left before there are as many. */
+	good_submit(&frame);
+	for (uint32_t i = 0; i < DN_FRAME_STOP_MAX - 1; i++)
+		assert_true(dn_frame_add_stop(&frame.u.submit, fifteen, 15));
+	assert_false(dn_frame_add_stop(&frame.u.submit, "aaaaaaaaaaaaaaaa", 16));
 }
 
 static void test_frames_from_worker(void **state)
@@ -783,9 +825,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frame_fields),
 		cmocka_unit_test(test_frame_submit),
+		cmocka_unit_test(test_frame_encode),
 		cmocka_unit_test(test_frame_grammar),
 		cmocka_unit_test(test_frame_samplers),
 		cmocka_unit_test(test_frame_lists),
+		cmocka_unit_test(test_frame_stops),
 		cmocka_unit_test(test_frames_from_worker),
 		cmocka_unit_test(test_frame_prepare),
 		cmocka_unit_test(test_frame_realtime),

@@ -341,7 +341,7 @@ static void continue_from(struct peer *peer, uint64_t kept, const struct answer 
 /* Ends by itself where @eos is given, else by the text of its middle as a stop string. */
 static void check_end(struct peer *peer, uint64_t seed, uint32_t eos, struct answer answers[4])
 {
-	char stop[DN_FRAME_STOP_BYTES] = { 0 };
+	char stop[8] = { 0 };
 	uint32_t prompt[CONTEXT];
 
 	make_prompt(prompt, 20, (uint32_t)seed);
@@ -358,7 +358,7 @@ static void check_end(struct peer *peer, uint64_t seed, uint32_t eos, struct ans
 			frame.u.submit.bias[WORDS].bias = 51;
 			frame.u.submit.n_bias++;
 		} else if (run > 0) {
-			memcpy(frame.u.submit.stop[0], stop, sizeof(stop));
+			memcpy(frame.u.submit.stop, stop, sizeof(stop));
 			frame.u.submit.n_stop = 1;
 		}
 		peer_ask(peer, &frame, prompt, 20, answer);
@@ -423,7 +423,7 @@ static void test_kept_stays(void **state)
 		kept = frame.request;
 		peer_ask(&peer, &frame, prompt, KEPT, answer);
 		begin_submit(&peer, &frame, 1, seed, 0, DN_SPECULATION_ALWAYS);
-		memcpy(frame.u.submit.stop[0], stop, sizeof(stop));
+		memcpy(frame.u.submit.stop, stop, sizeof(stop));
 		frame.u.submit.n_stop = 1;
 		peer_ask(&peer, &frame, prompt, 20, answer);
 		assert_int_equal(answer->done.reason, DN_FINISH_STOP);

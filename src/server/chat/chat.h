@@ -88,11 +88,13 @@ struct dn_chat_piece {
  * struct dn_chat_parser - zeroed, then dn_chat_parser_begin()
  * @tools: whose calls are looked for; NULL: nobody's
  * @calls_max: further ones are left out; 0: none are
+ * @offered_only: calls of others than @tools are text; for callers to set once it has begun
  */
 struct dn_chat_parser {
 	struct dn_chat_form form;
 	json_t *tools;
 	uint32_t calls_max;
+	bool offered_only;
 
 	/* Of parser.c. */
 	int state;
@@ -124,6 +126,8 @@ DN_MUST_CHECK int dn_chat_parser_feed(struct dn_chat_parser *parser, const char 
 void dn_chat_parser_end(struct dn_chat_parser *parser);
 /* What can be told by now, piece by piece. Return: false where there is no more of it. */
 bool dn_chat_parser_next(struct dn_chat_parser *parser, struct dn_chat_piece *ret_piece);
+/* Whether what comes next is reasoning, as far as that can be told by now. */
+bool dn_chat_parser_in_reasoning(const struct dn_chat_parser *parser);
 void dn_chat_parser_done(struct dn_chat_parser *parser);
 
 #endif /* DUNLIN_SERVER_CHAT_CHAT_H */

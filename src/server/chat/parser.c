@@ -33,6 +33,11 @@ void dn_chat_parser_begin(struct dn_chat_parser *p, const struct dn_chat_form *f
 	p->trim = p->state == IN_REASONING;
 }
 
+bool dn_chat_parser_in_reasoning(const struct dn_chat_parser *p)
+{
+	return p->state == IN_REASONING;
+}
+
 void dn_chat_parser_done(struct dn_chat_parser *p)
 {
 	dn_buffer_done(&p->held);
@@ -263,7 +268,7 @@ static bool is_call(const struct dn_chat_parser *p, const json_t *calls)
 
 	if (!calls)
 		return false;
-	if (p->state != IN_BARE_BLOCK)
+	if (p->state != IN_BARE_BLOCK && !p->offered_only)
 		return true;
 	json_array_foreach(calls, i, call) if (!is_offered(p->tools,
 							   json_string_value(json_object_get(

@@ -22,6 +22,14 @@ static const char *const same[][2] = {
 	{ "chat_template_kwargs", "chat_template_kwargs" },
 };
 
+const char *dn_anthropic_field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(same); i++)
+		if (strcmp(same[i][1], of_chat) == 0)
+			return same[i][0];
+	return NULL;
+}
+
 static const char *type_of(const json_t *block)
 {
 	const char *type = json_string_value(json_object_get(block, "type"));
@@ -277,6 +285,33 @@ static bool read_thinking(json_t *chat, const json_t *thinking, struct dn_api_er
 	return json_object_set_new(chat, "chat_template_kwargs", variables) == 0;
 }
 
+static bool has_text(const json_t *content)
+{
+	const json_t *part;
+	size_t i;
+
+	json_array_foreach(content, i, part)
+	{
+		if (json_string_length(json_object_get(part, "text")) > 0)
+			return true;
+	}
+	return json_string_length(content) > 0;
+}
+
+/* A last message of the model's is how its answer begins; without text, it has none to begin with. */
+static bool read_beginning(json_t *chat, json_t *messages)
+{
+	const size_t at = json_array_size(messages) - 1;
+	const json_t *last = json_array_get(messages, at);
+	const char *role = json_string_value(json_object_get(last, "role"));
+
+	if (!role || strcmp(role, "assistant") != 0 || json_object_get(last, "tool_calls"))
+		return true;
+	if (!has_text(json_object_get(last, "content")))
+		return json_array_remove(messages, at) == 0;
+	return json_object_set_new(chat, "continue_final_message", json_true()) == 0;
+}
+
 static json_t *translate(const json_t *body, struct dn_api_error *error)
 {
 	const json_t *stop = json_object_get(body, "stop_sequences");
@@ -302,7 +337,7 @@ static json_t *translate(const json_t *body, struct dn_api_error *error)
 	if (messages)
 		tools = read_tools(json_object_get(body, "tools"), error);
 	if (tools && json_object_set_new(chat, "messages", messages) == 0 &&
-	    json_object_set_new(chat, "tools", tools) == 0 &&
+	    json_object_set_new(chat, "tools", tools) == 0 && read_beginning(chat, messages) &&
 	    read_choice(chat, json_object_get(body, "tool_choice"), error) &&
 	    read_thinking(chat, json_object_get(body, "thinking"), error))
 		return chat;

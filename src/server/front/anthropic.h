@@ -11,5 +11,7 @@
 json_t *dn_anthropic_translate(const json_t *body, struct dn_api_error *error);
 /* The same without 'max_tokens', which counting needs not. */
 json_t *dn_anthropic_translate_count(const json_t *body, struct dn_api_error *error);
+/* What a field of a chat is called here; NULL: the same. */
+const char *dn_anthropic_field(const char *of_chat);
 
 #endif /* DUNLIN_SERVER_FRONT_ANTHROPIC_H */

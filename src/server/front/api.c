@@ -49,6 +49,26 @@ bool dn_api_fail(struct dn_api_error *error, int status, const char *code, const
 	return false;
 }
 
+void dn_api_rename_field(struct dn_api_error *error, const char *name)
+{
+	char message[sizeof(error->message)];
+	char quoted[sizeof(error->param) + 2];
+	const char *rest = error->message;
+	const char *at;
+	size_t used = 0;
+
+	(void)snprintf(quoted, sizeof(quoted), "'%s'", error->param);
+	while ((at = strstr(rest, quoted)) && used < sizeof(message)) {
+		used += (size_t)snprintf(message + used, sizeof(message) - used, "%.*s'%s'",
+					 (int)(at - rest), rest, name);
+		rest = at + strlen(quoted);
+	}
+	if (used < sizeof(message))
+		(void)snprintf(message + used, sizeof(message) - used, "%s", rest);
+	(void)snprintf(error->message, sizeof(error->message), "%s", message);
+	(void)snprintf(error->param, sizeof(error->param), "%s", name);
+}
+
 void dn_api_from_worker(const struct dn_frame_error *from, struct dn_api_error *ret_error)
 {
 	int status = 500;
@@ -116,7 +136,7 @@ static const char *anthropic_type(int status)
 
 json_t *dn_api_error_json(const struct dn_http_request *request, const struct dn_api_error *error)
 {
-	const char *path = request && request->path ? request->path : "";
+	const char *path = request->path ? request->path : "";
 
 	if (strncmp(path, "/v1/messages", 12) == 0)
 		return json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type",

@@ -43,13 +43,12 @@ bool dn_api_bad(struct dn_api_error *error, const char *param, const char *forma
 /* The same with any status; @code may be NULL. */
 bool dn_api_fail(struct dn_api_error *error, int status, const char *code, const char *format, ...)
 	DN_PRINTF(4, 5);
+/* What is wrong is a field that its body has by another name: @error says that one. */
+void dn_api_rename_field(struct dn_api_error *error, const char *name);
 /* What a worker said of a request (struct dn_frame_error). */
 void dn_api_from_worker(const struct dn_frame_error *from, struct dn_api_error *ret_error);
 
-/*
- * {"error": {…}}, or as the API has it that the request's path is of; NULL where memory is short.
- * @request: NULL: it is unknown
- */
+/* {"error": {…}}, or as the API has it that the request's path is of; NULL where memory is short. */
 json_t *dn_api_error_json(const struct dn_http_request *request, const struct dn_api_error *error);
 void dn_api_reply_error(struct dn_http_connection *connection, const struct dn_api_error *error);
 /* Takes @json over; NULL: memory was short, which the answer then says. */

@@ -106,7 +106,8 @@ static void handle(void *context, struct dn_http_connection *connection)
 		dn_api_reply_error(connection, &error);
 }
 
-static char *fault(void *context, int status, const char *message)
+static char *fault(void *context, const struct dn_http_request *request, int status,
+		   const char *message)
 {
 	struct dn_api_error error;
 	json_t *json;
@@ -114,7 +115,7 @@ static char *fault(void *context, int status, const char *message)
 
 	(void)context;
 	(void)dn_api_fail(&error, status, NULL, "%s", message);
-	json = dn_api_error_json(NULL, &error);
+	json = dn_api_error_json(request, &error);
 	text = json_dumps(json, DN_API_DUMP);
 	json_decref(json);
 	return text;
@@ -265,7 +266,7 @@ static int take(struct dn_front *front, const struct dn_control *control, int *f
 			       control->type == DN_CONTROL_FAILED);
 		return 0;
 	case DN_CONTROL_ABSENT:
-		dn_models_absent(front->models, control->model);
+		dn_models_absent(front->models, control->model, &control->u.loaded);
 		return 0;
 	case DN_CONTROL_RELEASE:
 		dn_models_release(front->models, control->model);

@@ -16,7 +16,7 @@
 
 struct dn_usage dn_generation_usage(const struct dn_generation *g)
 {
-	struct dn_usage usage = { 0, 0, 0 };
+	struct dn_usage usage = { 0, 0, 0, 0 };
 
 	for (uint32_t i = 0; i < g->n_choices; i++) {
 		/* Several answers to a prompt count it once. */
@@ -25,6 +25,7 @@ struct dn_usage dn_generation_usage(const struct dn_generation *g)
 			usage.cached += g->choices[i].end.reused_tokens;
 		}
 		usage.output += g->choices[i].end.output_tokens;
+		usage.reasoning += g->choices[i].n_thought;
 	}
 	return usage;
 }
@@ -145,6 +146,9 @@ static void count_token(struct dn_choice *choice)
 	if (!choice->generation->first_ns)
 		choice->generation->first_ns = now;
 	choice->last_ns = now;
+	choice->n_tokens++;
+	choice->n_thought += dn_chat_parser_in_reasoning(&choice->parser);
+	dn_metrics_add(metrics, DN_COUNTER_OUTPUT_TOKENS, 1);
 	dn_account_charge(choice->generation->account, 1);
 }
 
@@ -256,14 +260,23 @@ static void got_output(struct dn_choice *choice, const struct dn_frame_output *o
 		(void)take_piece(choice, &nothing);
 }
 
+static void got_accepted(struct dn_choice *choice, const struct dn_frame_accepted *accepted)
+{
+	const struct dn_generation *g = choice->generation;
+
+	choice->accepted = *accepted;
+	dn_metrics_add(g->front->metrics, DN_COUNTER_PROMPT_TOKENS, accepted->prompt_tokens);
+	/* Several answers to a prompt count it once. */
+	if (choice->index % g->n == 0)
+		dn_account_charge(g->account, accepted->prompt_tokens);
+}
+
 static void count_done(const struct dn_choice *choice)
 {
 	const struct dn_generation *g = choice->generation;
 	struct dn_metrics *metrics = g->front->metrics;
 
-	dn_metrics_add(metrics, DN_COUNTER_PROMPT_TOKENS, choice->end.prompt_tokens);
 	dn_metrics_add(metrics, DN_COUNTER_CACHED_TOKENS, choice->end.reused_tokens);
-	dn_metrics_add(metrics, DN_COUNTER_OUTPUT_TOKENS, choice->end.output_tokens);
 	dn_metrics_observe(metrics, DN_HISTOGRAM_QUEUE,
 			   choice->end.queue_ns + (g->sent_ns - g->begun_ns));
 }
@@ -301,11 +314,7 @@ void dn_generation_got(struct dn_ask *ask, const struct dn_frame *frame, int fd,
 	(void)last;
 	switch (frame->type) {
 	case DN_FRAME_ACCEPTED:
-		choice->accepted = frame->u.accepted;
-		/* Several answers to a prompt count it once. */
-		if (choice->index % choice->generation->n == 0)
-			dn_account_charge(choice->generation->account,
-					  frame->u.accepted.prompt_tokens);
+		got_accepted(choice, &frame->u.accepted);
 		break;
 	case DN_FRAME_OUTPUT:
 		got_output(choice, &frame->u.output);

@@ -66,20 +66,16 @@ static bool read_stop(struct dn_frame_submit *submit, const json_t *stop,
 
 	if (!stop || json_is_null(stop))
 		return true;
-	if (n > DN_FRAME_STOP_MAX)
-		return dn_api_bad(error, "stop", "'stop' has %zu texts; at most %d", n,
-				  DN_FRAME_STOP_MAX);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *one = json_is_array(stop) ? json_array_get(stop, i) : stop;
-		const size_t size = json_string_length(one);
 
-		if (!json_is_string(one) || size == 0 || size >= DN_FRAME_STOP_BYTES ||
-		    strlen(json_string_value(one)) != size)
+		if (!json_is_string(one) ||
+		    !dn_frame_add_stop(submit, json_string_value(one), json_string_length(one)))
 			return dn_api_bad(error, "stop",
-					  "'stop' is to be a text, or a list of texts, of 1 to %d "
-					  "bytes",
-					  DN_FRAME_STOP_BYTES - 1);
-		memcpy(submit->stop[submit->n_stop++], json_string_value(one), size);
+					  "'stop' is to be a text, or a list of at most %d texts, "
+					  "of %d bytes together",
+					  DN_FRAME_STOP_MAX,
+					  DN_FRAME_STOP_BYTES - DN_FRAME_STOP_MAX);
 	}
 	return true;
 }

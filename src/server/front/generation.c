@@ -39,6 +39,7 @@ void dn_generation_free(struct dn_generation *g)
 	drop_prompts(g);
 	json_decref(g->body);
 	json_decref(g->given);
+	dn_tools_done(&g->tools);
 	free(g->grammar_text);
 	free(g);
 }
@@ -52,9 +53,12 @@ void dn_generation_log(const struct dn_generation *g, const char *how)
 	const uint64_t end = dn_clock_ns();
 
 	for (uint32_t i = 0; i < g->n_choices; i++) {
-		prompt += g->choices[i].end.prompt_tokens;
-		cached += g->choices[i].end.reused_tokens;
-		output += g->choices[i].end.output_tokens;
+		const struct dn_choice *choice = &g->choices[i];
+
+		/* What was computed counts, whether it came to an end or not. */
+		prompt += choice->accepted.prompt_tokens;
+		cached += choice->done ? choice->end.reused_tokens : choice->accepted.reused_tokens;
+		output += choice->n_tokens;
 	}
 	dn_log_event("info", "generation",
 		     "request=%s model=%s end=%s choices=%u prompt_tokens=%llu cached_tokens=%llu "
@@ -75,27 +79,43 @@ static void client_left(void *data)
 	dn_generation_free(g);
 }
 
+/* Ends a stream. An event's name is its type, in APIs whose events have one. */
+static void end_with(struct dn_generation *g, const struct dn_api_error *error)
+{
+	DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT((size_t)64 << 20);
+	json_t *json = g->format->fail ? g->format->fail(g, error)
+				       : dn_api_error_json(dn_http_request(g->connection), error);
+	const char *type = json_string_value(json_object_get(json, "type"));
+	DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
+
+	if (text && (!type || dn_buffer_printf(&event, "event: %s\n", type) >= 0) &&
+	    dn_buffer_printf(&event, g->format->lines ? "%s\n" : "data: %s\n\n", text) >= 0)
+		(void)dn_http_write(g->connection, event.data, event.size);
+	json_decref(json);
+	dn_http_end(g->connection);
+}
+
+/* In the words of the request, which is what its client can change. */
+static struct dn_api_error as_sent(const struct dn_generation *g, const struct dn_api_error *error)
+{
+	const char *name = g->format->field ? g->format->field(error->param) : NULL;
+	struct dn_api_error renamed = *error;
+
+	if (name)
+		dn_api_rename_field(&renamed, name);
+	return renamed;
+}
+
 void dn_generation_fail(struct dn_generation *g, const struct dn_api_error *error)
 {
-	dn_http_on_left(g->connection, NULL, NULL);
-	dn_generation_log(g, error->code ? error->code : "error");
-	if (!g->begun) {
-		dn_api_reply_error(g->connection, error);
-	} else {
-		DN_AUTO_BUFFER struct dn_buffer event = DN_BUFFER_INIT(8192);
-		json_t *json = dn_api_error_json(dn_http_request(g->connection), error);
-		DN_AUTO_FREE char *text = json ? json_dumps(json, DN_API_DUMP) : NULL;
+	const struct dn_api_error sent = as_sent(g, error);
 
-		json_decref(json);
-		if (text &&
-		    dn_buffer_printf(&event,
-				     g->format->lines	       ? "%s\n"
-				     : g->format->chunk_object ? "data: %s\n\n"
-							       : "event: error\ndata: %s\n\n",
-				     text) >= 0)
-			(void)dn_http_write(g->connection, event.data, event.size);
-		dn_http_end(g->connection);
-	}
+	dn_http_on_left(g->connection, NULL, NULL);
+	dn_generation_log(g, sent.code ? sent.code : "error");
+	if (g->begun)
+		end_with(g, &sent);
+	else
+		dn_api_reply_error(g->connection, &sent);
 	dn_generation_free(g);
 }
 
@@ -173,6 +193,7 @@ static void ask_all(struct dn_generation *g)
 
 		dn_chat_parser_begin(parser, form, g->tools.list, g->tools.calls_max,
 				     g->in_reasoning);
+		parser->offered_only = g->tools.only;
 		if (g->tools.list && g->tools.json)
 			dn_chat_parser_expect_json(parser, g->tools.forced != DN_TOOLS_FREE);
 	}
@@ -286,14 +307,33 @@ static bool begin_choices(struct dn_generation *g, struct dn_api_error *error)
 	return true;
 }
 
+/* Its first question is what waits until the model is loaded, whether the answer is known or not. */
+static bool only_loads(const struct dn_generation *g)
+{
+	return g->format->loaded && !json_object_get(g->body, "messages");
+}
+
+static void reply_loaded(struct dn_generation *g)
+{
+	dn_http_on_left(g->connection, NULL, NULL);
+	dn_generation_log(g, "loaded");
+	dn_api_reply(g->connection, 200, g->format->loaded(g));
+	dn_generation_free(g);
+}
+
 static void next_question(struct dn_generation *g)
 {
+	const bool begun = g->question.frame.type != 0;
 	const bool rendered = g->question.frame.type == DN_FRAME_RENDER ||
 			      g->question.frame.type == DN_FRAME_VOCABULARY;
 	struct dn_api_error error;
 
-	if (g->format->chat && !g->model->has_form) {
+	if (g->format->chat && (!g->model->has_form || (!begun && only_loads(g)))) {
 		ask_question(g, DN_FRAME_DESCRIBE, NULL);
+		return;
+	}
+	if (only_loads(g)) {
+		reply_loaded(g);
 		return;
 	}
 	if (g->n_choices == 0 && !begin_choices(g, &error)) {
@@ -356,6 +396,7 @@ void dn_generation_start(struct dn_front *front, struct dn_http_connection *conn
 	g->question.attachment = -1;
 	dn_generation_make_id(format->prefix, g->id, sizeof(g->id));
 	if (!read_body(g, &error)) {
+		error = as_sent(g, &error);
 		dn_generation_free(g);
 		dn_api_reply_error(connection, &error);
 		return;

@@ -26,6 +26,8 @@ struct dn_generation;
  *	in parts: where in its text the open one begins
  * @part, @items, @n_parts: of a stream in parts: the one that is open, those that are whole, where
  *	they are told again at the end, and how many there were
+ * @n_tokens: that came so far
+ * @n_thought: of these, those of its reasoning, with what ends it
  * @finish: the API's word, once it is done
  */
 struct dn_choice {
@@ -41,6 +43,8 @@ struct dn_choice {
 	int part;
 	json_t *items;
 	uint32_t n_parts;
+	uint32_t n_tokens;
+	uint32_t n_thought;
 	bool done;
 	const char *finish;
 	uint64_t last_ns;
@@ -59,13 +63,17 @@ struct dn_choice {
  * @streams: unless the request says otherwise
  * @translate: the body of a chat as OpenAI has it, owned by the caller; NULL with @error. Without it
  *	the body is such a one
+ * @field: what a field of a chat is called in the body that was translated; NULL: as in the chat
  * @read_prompts: appends prompts by dn_generation_add_prompt()
  * @read_logprobs: sets @logprobs of the generation; NULL: there are none
  * @begin: a stream's first events; NULL: there are none
  * @piece: a piece of a stream's text, a call, or no text where it has logprobs alone
  * @finish: a choice of a stream is done
  * @end: the stream's last events
+ * @fail: a stream's last event, where it came to nothing; NULL: the error as in other answers
  * @whole: a whole answer
+ * @loaded: the answer to a body without messages, which has the model loaded and no more; NULL: such a
+ *	body is wrong
  * @add_logprobs: appends those of a token to choice->logprobs
  *
  * What sends events returns false where the generation is gone.
@@ -80,6 +88,7 @@ struct dn_generation_format {
 	bool lines;
 	bool streams;
 	json_t *(*translate)(const json_t *body, struct dn_api_error *error);
+	const char *(*field)(const char *of_chat);
 	bool (*read_prompts)(struct dn_generation *generation, const json_t *body,
 			     struct dn_api_error *error);
 	bool (*read_logprobs)(struct dn_generation *generation, const json_t *body,
@@ -88,7 +97,9 @@ struct dn_generation_format {
 	bool (*piece)(struct dn_choice *choice, const struct dn_chat_piece *piece);
 	bool (*finish)(struct dn_choice *choice);
 	bool (*end)(struct dn_generation *generation);
+	json_t *(*fail)(struct dn_generation *generation, const struct dn_api_error *error);
 	json_t *(*whole)(struct dn_generation *generation);
+	json_t *(*loaded)(struct dn_generation *generation);
 	void (*add_logprobs)(struct dn_choice *choice, const struct dn_frame_output *output);
 };
 
@@ -162,6 +173,7 @@ struct dn_usage {
 	json_int_t prompt;
 	json_int_t cached; /* of these */
 	json_int_t output;
+	json_int_t reasoning; /* of these */
 };
 
 struct dn_usage dn_generation_usage(const struct dn_generation *generation);

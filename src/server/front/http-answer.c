@@ -235,7 +235,7 @@ void dn_http_refuse(struct dn_http_connection *c, int status, const char *messag
 	if (!c->request.method)
 		c->request.method = "-";
 	if (http->handlers.fault)
-		body = http->handlers.fault(http->handlers.context, status, message);
+		body = http->handlers.fault(http->handlers.context, &c->request, status, message);
 	if (c->state != DN_HTTP_HANDLING)
 		http->busy++;
 	c->state = DN_HTTP_HANDLING;

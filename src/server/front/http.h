@@ -91,8 +91,8 @@ struct dn_http_request {
  * struct dn_http_handlers - who answers
  * @check: when the head has come; answers (dn_http_reply()) what is refused. NULL: nothing is
  * @handle: when all has come; answers now or later
- * @fault: a request that was no HTTP, or broke a limit: the body of the answer, owned by the caller
- *	of it (free()); NULL: none
+ * @fault: a request that was no HTTP, or broke a limit, as far as it came: the body of the answer,
+ *	owned by the caller of it (free()); NULL: none
  * @ended: an answer was sent or given up; once for each request that was handled
  * @failed: a handshake came to nothing; for the log. NULL: nobody wants to know
  */
@@ -100,7 +100,8 @@ struct dn_http_handlers {
 	void *context;
 	void (*check)(void *context, struct dn_http_connection *connection);
 	void (*handle)(void *context, struct dn_http_connection *connection);
-	char *(*fault)(void *context, int status, const char *message);
+	char *(*fault)(void *context, const struct dn_http_request *request, int status,
+		       const char *message);
 	void (*ended)(void *context, struct dn_http_request *request, int status, uint64_t bytes);
 	void (*failed)(void *context, const char *why);
 };

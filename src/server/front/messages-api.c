@@ -21,7 +21,7 @@ static const char *stop_sequence(const struct dn_choice *choice)
 {
 	const struct dn_frame_submit *submit = &choice->generation->submit;
 
-	return choice->end.reason == DN_FINISH_STOP && submit->n_stop == 1 ? submit->stop[0] : NULL;
+	return choice->end.reason == DN_FINISH_STOP && submit->n_stop == 1 ? submit->stop : NULL;
 }
 
 static json_t *usage_json(uint32_t prompt, uint32_t cached, uint32_t output)
@@ -172,6 +172,7 @@ static const struct dn_generation_format format = {
 	.prefix = "msg_",
 	.chat = true,
 	.translate = dn_anthropic_translate,
+	.field = dn_anthropic_field,
 	.read_prompts = dn_generation_read_chat,
 	.begin = begin,
 	.piece = piece,

@@ -311,6 +311,18 @@ static bool add_tools(json_t *variables, json_t *messages, json_t *tools,
 				  : json_object_set(variables, "tools", tools) == 0;
 }
 
+/* Whether the answer begins a message, or goes on with the last. */
+static bool add_beginning(json_t *variables, const json_t *body, struct dn_api_error *error)
+{
+	static const struct dn_api_field field = { "continue_final_message", DN_API_BOOL, 0, 0, 0 };
+	uint32_t goes_on = 0;
+
+	return dn_api_fields(body, &field, 1, &goes_on, error) &&
+	       json_object_set_new(variables, "add_generation_prompt", json_boolean(!goes_on)) ==
+		       0 &&
+	       (!goes_on || json_object_set_new(variables, field.name, json_true()) == 0);
+}
+
 json_t *dn_front_messages(const json_t *body, const struct dn_chat_form *form,
 			  struct dn_api_error *error)
 {
@@ -328,15 +340,19 @@ json_t *dn_front_messages(const json_t *body, const struct dn_chat_form *form,
 	if (!dn_tools_read(body, &tools, error))
 		return NULL;
 	list = read_messages(messages, form, error);
-	if (!list)
+	if (!list) {
+		dn_tools_done(&tools);
 		return NULL;
-	variables = json_pack("{s:O, s:b}", "messages", list, "add_generation_prompt", 1);
+	}
+	variables = json_pack("{s:O}", "messages", list);
 	(void)no_memory(error);
-	if (!variables || !add_tools(variables, list, tools.list, form) ||
+	if (!variables || !add_beginning(variables, body, error) ||
+	    !add_tools(variables, list, tools.list, form) ||
 	    !add_variables(variables, body, error)) {
 		json_decref(variables);
 		variables = NULL;
 	}
 	json_decref(list);
+	dn_tools_done(&tools);
 	return variables;
 }

@@ -10,7 +10,8 @@
 
 /**
  * struct dn_tools - what a request says of tools
- * @list: borrowed from the body; NULL: there are none, or none may be called
+ * @list: those that may be called; owned, see dn_tools_done(). NULL: there are none, or none may be
+ * @only: calls of others are none, for the request says which may be called
  * @calls_max: in one answer; 0: as many as it likes
  * @forced: the answer is to be calls and nothing else
  * @named: the one of @list that is to be called; NULL: any
@@ -18,6 +19,7 @@
  */
 struct dn_tools {
 	json_t *list;
+	bool only;
 	uint32_t calls_max;
 	enum dn_tools_forced { DN_TOOLS_FREE, DN_TOOLS_ONE, DN_TOOLS_SOME } forced;
 	const json_t *named;
@@ -26,8 +28,11 @@ struct dn_tools {
 
 /* tools.c */
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error);
+void dn_tools_done(struct dn_tools *tools);
 /* tool-choice.c */
 bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error);
+/* tool-schema.c: of a tool, or of a choice; NULL: it has none. */
+const json_t *dn_tool_name(const json_t *tool);
 /*
  * Schemas of answers, as text, owned by the caller; NULL where memory is short: of one that is forced to
  * call, and of one that is a call or @format, which is a schema; NULL: any object.

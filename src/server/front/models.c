@@ -609,11 +609,13 @@ void dn_models_release(struct dn_models *models, uint32_t number)
 }
 
 /* Where somebody asked meanwhile, it is wanted. */
-void dn_models_absent(struct dn_models *models, uint32_t number)
+void dn_models_absent(struct dn_models *models, uint32_t number,
+		      const struct dn_frame_loaded *found)
 {
 	struct dn_model_link *model = models->links[number];
 
 	model->state = DN_MODEL_ABSENT;
+	model->worker.loaded = *found;
 	if (model->first_waiting) {
 		model->state = DN_MODEL_LOADING;
 		models->upwards.want(models->upwards.context, number);

@@ -81,6 +81,7 @@ enum dn_model_state {
 
 /**
  * struct dn_model_link - a model as the front sees it; for others to read
+ * @worker: of the last one; of the model what is known of it, loaded or not, where its depth is not 0
  * @vocabulary: of DN_FRAME_VOCABULARY; see dn_models_token()
  * @form: of the model's chats, where @has_form; see dn_models_form()
  */
@@ -135,7 +136,8 @@ void dn_models_worker(struct dn_models *models, uint32_t number, int channel,
 		      const struct dn_control_worker *worker);
 void dn_models_lost(struct dn_models *models, uint32_t number, const char *reason, bool for_good);
 void dn_models_release(struct dn_models *models, uint32_t number);
-void dn_models_absent(struct dn_models *models, uint32_t number);
+void dn_models_absent(struct dn_models *models, uint32_t number,
+		      const struct dn_frame_loaded *found);
 
 /* Return: false with @error where too many wait; then the attachment is closed. */
 bool dn_models_ask(struct dn_model_link *model, struct dn_ask *ask, struct dn_api_error *error);

@@ -10,17 +10,31 @@
 #include "server/front/generation.h"
 #include "server/front/ollama.h"
 
-/* Of 'options': what they are called in a chat. */
-static const char *const options[][2] = {
-	{ "temperature", "temperature" },
-	{ "top_p", "top_p" },
-	{ "top_k", "top_k" },
-	{ "min_p", "min_p" },
-	{ "seed", "seed" },
-	{ "stop", "stop" },
-	{ "repeat_penalty", "repetition_penalty" },
-	{ "presence_penalty", "presence_penalty" },
-	{ "frequency_penalty", "frequency_penalty" },
+/**
+ * struct option - one of 'options'
+ * @chat: what it is called in a chat
+ * @min, @max: of a chat; ollama takes any number, and what is beyond is the nearest; both 0: it has none
+ * @off: what is not above 0 is as if it were not there
+ */
+struct option {
+	const char *name;
+	const char *chat;
+	double min;
+	double max;
+	bool off;
+};
+
+static const struct option options[] = {
+	{ "temperature", "temperature", 0, 2, false },
+	{ "top_p", "top_p", 0, 1, false },
+	{ "top_k", "top_k", 0, DN_LOAD_CONTEXT_MAX, false },
+	{ "min_p", "min_p", 0, 1, false },
+	{ "seed", "seed", 0, 0, false },
+	{ "stop", "stop", 0, 0, false },
+	{ "repeat_penalty", "repetition_penalty", 0.01, 100, true },
+	{ "presence_penalty", "presence_penalty", -2, 2, false },
+	{ "frequency_penalty", "frequency_penalty", -2, 2, false },
+	{ "num_predict", "max_tokens", 1, DN_LOAD_CONTEXT_MAX, true },
 };
 
 static const char *const same[] = {
@@ -54,23 +68,43 @@ void dn_ollama_time(char *out, size_t size)
 		out[0] = '\0';
 }
 
+/* What a field of a chat is called here; NULL: the same. */
+static const char *field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(options); i++)
+		if (strcmp(options[i].chat, of_chat) == 0)
+			return options[i].name;
+	if (strcmp(of_chat, "reasoning_effort") == 0)
+		return "think";
+	return strcmp(of_chat, "response_format") == 0 ? "format" : NULL;
+}
+
+static bool read_option(json_t *chat, const struct option *option, json_t *value)
+{
+	const double number = json_number_value(value);
+	const double nearest = number < option->min ? option->min : option->max;
+
+	if (!json_is_number(value) || (option->min == 0 && option->max == 0))
+		return json_object_set(chat, option->chat, value) == 0;
+	if (option->off && number <= 0)
+		return true;
+	if (number >= option->min && number <= option->max)
+		return json_object_set(chat, option->chat, value) == 0;
+	return json_object_set_new(chat, option->chat,
+				   json_is_integer(value) ? json_integer((json_int_t)nearest)
+							  : json_real(nearest)) == 0;
+}
+
 static bool read_options(json_t *chat, const json_t *given, struct dn_api_error *error)
 {
-	const json_t *most = json_object_get(given, "num_predict");
-
 	if (given && !json_is_null(given) && !json_is_object(given))
 		return dn_api_bad(error, "options", "'options' is to be an object");
 	for (size_t i = 0; i < DN_ARRAY_SIZE(options); i++) {
-		json_t *value = json_object_get(given, options[i][0]);
+		json_t *value = json_object_get(given, options[i].name);
 
-		if (value && json_object_set(chat, options[i][1], value) < 0)
+		if (value && !read_option(chat, &options[i], value))
 			return false;
 	}
-	if (most && !json_is_null(most) && !json_is_integer(most))
-		return dn_api_bad(error, "num_predict", "'num_predict' is to be a whole number");
-	/* Less than one is no limit. */
-	if (json_integer_value(most) > 0)
-		return json_object_set(chat, "max_tokens", (json_t *)most) == 0;
 	return true;
 }
 
@@ -150,15 +184,27 @@ static bool add_message(json_t *messages, const json_t *message, struct dn_api_e
 	return json_array_append_new(messages, copy) == 0;
 }
 
+/* Whether there is no such text or list, or nothing in it. */
+static bool is_empty(const json_t *value, json_type type)
+{
+	return !value || json_is_null(value) ||
+	       (json_typeof(value) == type && json_string_length(value) == 0 &&
+		json_array_size(value) == 0);
+}
+
+/* Without messages it has the model loaded. */
 static json_t *translate_chat(const json_t *body, struct dn_api_error *error)
 {
 	const json_t *given = json_object_get(body, "messages");
 	json_t *chat = json_object();
-	json_t *messages = json_array();
+	json_t *messages;
 	bool good = fill(chat, body, error);
 	const json_t *message;
 	size_t i;
 
+	if (good && is_empty(given, JSON_ARRAY))
+		return chat;
+	messages = json_array();
 	json_array_foreach(given, i, message)
 	{
 		good = good && add_message(messages, message, error);
@@ -169,7 +215,7 @@ static json_t *translate_chat(const json_t *body, struct dn_api_error *error)
 	return NULL;
 }
 
-/* A prompt is a chat of one message, unless it is raw. */
+/* A prompt is a chat of one message, unless it is raw; without one it has the model loaded. */
 static json_t *translate_generate(const json_t *body, struct dn_api_error *error)
 {
 	json_t *prompt = json_object_get(body, "prompt");
@@ -179,12 +225,15 @@ static json_t *translate_generate(const json_t *body, struct dn_api_error *error
 	json_t *messages;
 
 	if (!fill(chat, body, error) ||
-	    (!json_is_string(prompt) && !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
+	    (!is_empty(prompt, JSON_STRING) && !json_is_string(prompt) &&
+	     !dn_api_bad(error, "prompt", "'prompt' is to be a text")) ||
 	    (json_string_length(json_object_get(body, "suffix")) > 0 &&
 	     !dn_api_bad(error, "suffix", "this server does not do 'suffix'"))) {
 		json_decref(chat);
 		return NULL;
 	}
+	if (is_empty(prompt, JSON_STRING))
+		return chat;
 	messages = json_pack("[{s:s, s:O}]", "role", "user", "content", prompt);
 	if (json_string_length(system) > 0)
 		(void)json_array_insert_new(
@@ -347,17 +396,40 @@ static json_t *whole_generate(struct dn_generation *g)
 	return json;
 }
 
+static json_t *loaded_chat(struct dn_generation *g)
+{
+	json_t *json = line(g, true);
+
+	if (json)
+		(void)json_object_update_new(json, json_pack("{s:o, s:s}", "message",
+							     message_json(json_string("")),
+							     "done_reason", "load"));
+	return json;
+}
+
+static json_t *loaded_generate(struct dn_generation *g)
+{
+	json_t *json = line(g, true);
+
+	if (json)
+		(void)json_object_update_new(
+			json, json_pack("{s:s, s:s}", "response", "", "done_reason", "load"));
+	return json;
+}
+
 static const struct dn_generation_format chat_format = {
 	.prefix = "chat-",
 	.chat = true,
 	.lines = true,
 	.streams = true,
 	.translate = translate_chat,
+	.field = field,
 	.read_prompts = dn_generation_read_chat,
 	.piece = chat_piece,
 	.finish = finish,
 	.end = end_chat,
 	.whole = whole_chat,
+	.loaded = loaded_chat,
 };
 
 static const struct dn_generation_format generate_format = {
@@ -366,11 +438,13 @@ static const struct dn_generation_format generate_format = {
 	.lines = true,
 	.streams = true,
 	.translate = translate_generate,
+	.field = field,
 	.read_prompts = read_generate,
 	.piece = generate_piece,
 	.finish = finish,
 	.end = end_generate,
 	.whole = whole_generate,
+	.loaded = loaded_generate,
 };
 
 /* POST /api/chat */

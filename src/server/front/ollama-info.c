@@ -42,9 +42,11 @@ void dn_front_ollama_tags(struct dn_front *front, struct dn_http_connection *con
 
 static json_t *capabilities_json(const struct dn_model_link *model)
 {
+	const bool known = model->worker.loaded.depth > 0;
 	json_t *list = json_array();
 
-	if (model->worker.loaded.generates) {
+	/* Most do, and clients leave out those that do not. */
+	if (!known || model->worker.loaded.generates) {
 		(void)json_array_append_new(list, json_string("completion"));
 		if (model->worker.loaded.has_template)
 			(void)json_array_append_new(list, json_string("tools"));
@@ -59,9 +61,12 @@ static json_t *capabilities_json(const struct dn_model_link *model)
 static json_t *info_json(const struct dn_model_link *model)
 {
 	const struct dn_frame_loaded *loaded = &model->worker.loaded;
-	json_t *info = json_pack("{s:s}", "general.architecture", loaded->architecture);
+	json_t *info = json_object();
 	char key[64];
 
+	if (loaded->depth == 0)
+		return info;
+	(void)json_object_set_new(info, "general.architecture", json_string(loaded->architecture));
 	(void)snprintf(key, sizeof(key), "%s.context_length", loaded->architecture);
 	(void)json_object_set_new(info, key, json_integer(loaded->context));
 	(void)snprintf(key, sizeof(key), "%s.embedding_length", loaded->architecture);

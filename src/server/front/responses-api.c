@@ -33,12 +33,26 @@ static json_t *thought_part(json_t *text)
 	return json_pack("{s:s, s:o}", "type", "reasoning_text", "text", text);
 }
 
-/* @part: NULL: the item is empty yet. */
-static json_t *item_json(const struct dn_choice *choice, bool thinks, uint32_t at, json_t *part)
+/* Whether the answer was ended before it was whole. */
+static bool is_cut(const struct dn_choice *choice)
+{
+	return choice->done && strcmp(choice->finish, "length") == 0;
+}
+
+static const char *status_of(const struct dn_choice *choice)
+{
+	return !choice->done ? "in_progress" : is_cut(choice) ? "incomplete" : "completed";
+}
+
+/* @part: NULL: the item is empty yet; @last: it is the one that an answer is cut in. */
+static json_t *item_json(const struct dn_choice *choice, bool thinks, uint32_t at, json_t *part,
+			 bool last)
 {
 	char id[64];
 	json_t *parts = json_array();
-	const char *status = part ? "completed" : "in_progress";
+	const char *status = !part		      ? "in_progress"
+			     : last && is_cut(choice) ? "incomplete"
+						      : "completed";
 
 	if (part)
 		(void)json_array_append_new(parts, part);
@@ -68,7 +82,7 @@ static json_t *usage_json(const struct dn_generation *g)
 
 	return json_pack("{s:I, s:{s:I}, s:I, s:{s:I}, s:I}", "input_tokens", usage.prompt,
 			 "input_tokens_details", "cached_tokens", usage.cached, "output_tokens",
-			 usage.output, "output_tokens_details", "reasoning_tokens", (json_int_t)0,
+			 usage.output, "output_tokens_details", "reasoning_tokens", usage.reasoning,
 			 "total_tokens", usage.prompt + usage.output);
 }
 
@@ -98,20 +112,17 @@ static void add_request(const struct dn_generation *g, json_t *response)
 				  json_boolean(g->tools.calls_max != 1));
 }
 
-/* @output: taken over; @done: the answer is there. */
-static json_t *response_json(const struct dn_generation *g, json_t *output, bool done)
+/* @output: taken over. */
+static json_t *response_json(const struct dn_generation *g, json_t *output)
 {
-	const bool cut = done && strcmp(g->choices[0].finish, "length") == 0;
+	const struct dn_choice *choice = &g->choices[0];
 	json_t *response = json_pack(
 		"{s:s, s:s, s:I, s:s, s:b, s:n, s:o, s:s, s:o, s:n, s:b, s:s, s:o}", "id", g->id,
 		"object", "response", "created_at", (json_int_t)g->created, "status",
-		!done ? "in_progress"
-		: cut ? "incomplete"
-		      : "completed",
-		"background", 0, "error", "incomplete_details",
-		cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "model",
-		g->model->name, "output", output, "previous_response_id", "store", 0, "truncation",
-		"disabled", "usage", done ? usage_json(g) : json_null());
+		status_of(choice), "background", 0, "error", "incomplete_details",
+		is_cut(choice) ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
+		"model", g->model->name, "output", output, "previous_response_id", "store", 0,
+		"truncation", "disabled", "usage", choice->done ? usage_json(g) : json_null());
 
 	if (response)
 		add_request(g, response);
@@ -120,50 +131,65 @@ static json_t *response_json(const struct dn_generation *g, json_t *output, bool
 
 static json_t *output_json(const struct dn_choice *choice)
 {
+	const bool calls = json_array_size(choice->calls) > 0;
+	const bool speaks = choice->text.size > 0;
 	json_t *output = json_array();
 	const json_t *call;
 	uint32_t at = 0;
 	size_t i;
 
 	if (choice->reasoning.size > 0)
+		(void)json_array_append_new(output,
+					    item_json(choice, true, at++,
+						      thought_part(dn_choice_reasoning(choice)),
+						      !speaks && !calls));
+	if (speaks)
 		(void)json_array_append_new(
 			output,
-			item_json(choice, true, at++, thought_part(dn_choice_reasoning(choice))));
-	if (choice->text.size > 0)
-		(void)json_array_append_new(
-			output, item_json(choice, false, at++, text_part(dn_choice_text(choice))));
+			item_json(choice, false, at++, text_part(dn_choice_text(choice)), !calls));
 	json_array_foreach(choice->calls, i, call)(void)
 		json_array_append_new(output, call_json(choice, call, at++, true));
 	return output;
 }
 
-static json_t *whole(struct dn_generation *g)
+/* When all is there; takes @output over. */
+static json_t *done_json(const struct dn_generation *g, json_t *output)
 {
-	json_t *response = response_json(g, output_json(&g->choices[0]), true);
+	json_t *response = response_json(g, output);
 
 	if (response)
 		(void)json_object_set_new(response, "timings", dn_generation_timings(g));
 	return response;
 }
 
+static json_t *whole(struct dn_generation *g)
+{
+	return done_json(g, output_json(&g->choices[0]));
+}
+
 /* Streams: an item is open at a time, and its number is that of the item before and one. */
 
 /* Takes @event over. */
-static bool send_event(struct dn_generation *g, const char *type, json_t *event)
+static json_t *number_event(struct dn_generation *g, const char *type, json_t *event)
 {
 	if (event) {
 		(void)json_object_set_new(event, "type", json_string(type));
 		(void)json_object_set_new(event, "sequence_number", json_integer(g->sequence++));
 	}
-	return dn_generation_send(g, type, event);
+	return event;
+}
+
+static bool send_event(struct dn_generation *g, const char *type, json_t *event)
+{
+	return dn_generation_send(g, type, number_event(g, type, event));
 }
 
 static bool begin(struct dn_generation *g)
 {
 	return send_event(g, "response.created",
-			  json_pack("{s:o}", "response", response_json(g, json_array(), false))) &&
+			  json_pack("{s:o}", "response", response_json(g, json_array()))) &&
 	       send_event(g, "response.in_progress",
-			  json_pack("{s:o}", "response", response_json(g, json_array(), false)));
+			  json_pack("{s:o}", "response", response_json(g, json_array())));
 }
 
 /* What all events of a part of the open item have. */
@@ -200,7 +226,7 @@ static bool open_item(struct dn_choice *choice, enum dn_chat_part part)
 	choice->part = (int)part;
 	choice->n_parts++;
 	return send_item(choice, "response.output_item.added", choice->n_parts - 1,
-			 item_json(choice, thinks, choice->n_parts - 1, NULL)) &&
+			 item_json(choice, thinks, choice->n_parts - 1, NULL, false)) &&
 	       send_part(choice, "response.content_part.added",
 			 thinks ? thought_part(json_string("")) : text_part(json_string("")));
 }
@@ -243,7 +269,7 @@ static bool close_item(struct dn_choice *choice)
 			   thinks ? "response.reasoning_text.done" : "response.output_text.done",
 			   event) &&
 		send_part(choice, "response.content_part.done", part(json_incref(text))) &&
-		end_item(choice, at, item_json(choice, thinks, at, part(json_incref(text))));
+		end_item(choice, at, item_json(choice, thinks, at, part(json_incref(text)), true));
 	json_decref(text);
 	if (alive)
 		choice->part = -1;
@@ -306,11 +332,26 @@ static bool finish(struct dn_choice *choice)
 
 static bool end_stream(struct dn_generation *g)
 {
-	const bool cut = strcmp(g->choices[0].finish, "length") == 0;
-	json_t *response = response_json(g, json_incref(g->choices[0].items), true);
+	const struct dn_choice *choice = &g->choices[0];
+	json_t *response = done_json(g, json_incref(choice->items));
 
-	return send_event(g, cut ? "response.incomplete" : "response.completed",
+	return send_event(g, is_cut(choice) ? "response.incomplete" : "response.completed",
 			  json_pack("{s:o}", "response", response));
+}
+
+/* With the items that were whole by then. */
+static json_t *fail(struct dn_generation *g, const struct dn_api_error *error)
+{
+	json_t *response = response_json(g, json_incref(g->choices[0].items));
+
+	if (response) {
+		(void)json_object_set_new(response, "status", json_string("failed"));
+		(void)json_object_set_new(response, "error",
+					  json_pack("{s:s, s:s}", "code",
+						    error->code ? error->code : error->type,
+						    "message", error->message));
+	}
+	return number_event(g, "response.failed", json_pack("{s:o}", "response", response));
 }
 
 static const struct dn_generation_format format = {
@@ -318,11 +359,13 @@ static const struct dn_generation_format format = {
 	.chat = true,
 	.keeps = true,
 	.translate = dn_responses_translate,
+	.field = dn_responses_field,
 	.read_prompts = dn_generation_read_chat,
 	.begin = begin,
 	.piece = piece,
 	.finish = finish,
 	.end = end_stream,
+	.fail = fail,
 	.whole = whole,
 };
 

@@ -21,6 +21,24 @@ static const char *const same[][2] = {
 	{ "chat_template_kwargs", "chat_template_kwargs" },
 };
 
+/* Those that are read from another's parts. */
+static const char *const others[][2] = {
+	{ "input", "messages" },
+	{ "text.format", "response_format" },
+	{ "reasoning.effort", "reasoning_effort" },
+};
+
+const char *dn_responses_field(const char *of_chat)
+{
+	for (size_t i = 0; i < DN_ARRAY_SIZE(same); i++)
+		if (strcmp(same[i][1], of_chat) == 0)
+			return same[i][0];
+	for (size_t i = 0; i < DN_ARRAY_SIZE(others); i++)
+		if (strcmp(others[i][1], of_chat) == 0)
+			return others[i][0];
+	return NULL;
+}
+
 /* What would need answers that are kept. */
 static const char *const stateful[] = { "previous_response_id", "conversation", "prompt" };
 
@@ -101,25 +119,52 @@ static json_t *read_content(json_t *content, struct dn_api_error *error)
 	return NULL;
 }
 
+static bool is_assistant(const char *role)
+{
+	return role && strcmp(role, "assistant") == 0;
+}
+
+/* The last message, where it is the model's; NULL: it is another's, or there is none. */
+static json_t *last_of_model(const json_t *messages)
+{
+	json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+
+	return is_assistant(json_string_value(json_object_get(last, "role"))) ? last : NULL;
+}
+
+/* Whether all that the model's message has is its reasoning: what it then said is a further item. */
+static bool is_reasoning(const json_t *message)
+{
+	const json_t *content = json_object_get(message, "content");
+
+	return json_object_get(message, "reasoning_content") &&
+	       !json_object_get(message, "tool_calls") && json_is_string(content) &&
+	       json_string_length(content) == 0;
+}
+
 static bool add_message(json_t *messages, const json_t *item, struct dn_api_error *error)
 {
 	const char *role = json_string_value(json_object_get(item, "role"));
+	json_t *before = last_of_model(messages);
 	json_t *content;
 
 	if (!role)
 		return dn_api_bad(error, "input", "a message of the input has no 'role'");
 	content = read_content(json_object_get(item, "content"), error);
-	return content && json_array_append_new(messages, json_pack("{s:s, s:o}", "role", role,
-								    "content", content)) == 0;
+	if (!content)
+		return false;
+	if (is_assistant(role) && is_reasoning(before))
+		return json_object_set_new(before, "content", content) == 0;
+	return json_array_append_new(
+		       messages, json_pack("{s:s, s:o}", "role", role, "content", content)) == 0;
 }
 
-/* The message that calls and reasoning are put into: the last one, where it is the model's. */
+/* The message that calls are put into. */
 static json_t *assistant(json_t *messages)
 {
-	json_t *last = json_array_get(messages, json_array_size(messages) - 1);
-	const char *role = last ? json_string_value(json_object_get(last, "role")) : NULL;
+	json_t *last = last_of_model(messages);
 
-	if (role && strcmp(role, "assistant") == 0)
+	if (last)
 		return last;
 	if (json_array_append_new(messages,
 				  json_pack("{s:s, s:s}", "role", "assistant", "content", "")) < 0)
@@ -259,14 +304,38 @@ static json_t *read_tools(const json_t *given, struct dn_api_error *error)
 	return NULL;
 }
 
-/* A named one is a level less deep than in chats. */
+/* {"type": "function", "name": …} is a level less deep than in chats. */
+static json_t *named_choice(const json_t *choice)
+{
+	return json_pack("{s:O*, s:{s:O*}}", "type", json_object_get(choice, "type"), "function",
+			 "name", json_object_get(choice, "name"));
+}
+
+/* So is what is allowed: {"type": "allowed_tools", "mode": …, "tools": […]} */
+static json_t *allowed_choice(const json_t *choice)
+{
+	const json_t *given = json_object_get(choice, "tools");
+	json_t *tools = json_is_array(given) ? json_array() : NULL;
+	const json_t *tool;
+	size_t i;
+
+	json_array_foreach(given, i, tool)
+	{
+		(void)json_array_append_new(tools, named_choice(tool));
+	}
+	return json_pack("{s:s, s:{s:O*, s:o*}}", "type", "allowed_tools", "allowed_tools", "mode",
+			 json_object_get(choice, "mode"), "tools", tools);
+}
+
 static bool read_choice(json_t *chat, json_t *choice)
 {
+	const char *type = type_of(choice);
+
 	if (json_is_object(choice))
 		return json_object_set_new(chat, "tool_choice",
-					   json_pack("{s:s, s:{s:O*}}", "type", "function",
-						     "function", "name",
-						     json_object_get(choice, "name"))) == 0;
+					   type && strcmp(type, "allowed_tools") == 0
+						   ? allowed_choice(choice)
+						   : named_choice(choice)) == 0;
 	return !choice || json_object_set(chat, "tool_choice", choice) == 0;
 }
 

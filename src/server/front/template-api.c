@@ -74,7 +74,7 @@ static void ask_form(struct rendering *r)
 		fail(r, &error);
 }
 
-static void ask_text(struct rendering *r)
+static void ask_worker(struct rendering *r)
 {
 	DN_AUTO_FREE char *text = NULL;
 	struct dn_api_error error;
@@ -91,16 +91,13 @@ static void ask_text(struct rendering *r)
 		fail(r, &error);
 		return;
 	}
-	dn_frame_init(&r->ask.frame, DN_FRAME_RENDER, 1);
-	r->ask.frame.u.encode.now = -1;
+	/* In the text alone, nobody could tell the template's control tokens from a user's words. */
+	dn_frame_init(&r->ask.frame, r->count ? DN_FRAME_TOKENIZE : DN_FRAME_RENDER, 1);
+	if (r->count)
+		r->ask.frame.u.encode.prompt_kind = DN_PROMPT_CHAT;
+	else
+		r->ask.frame.u.encode.now = -1;
 	ask(r, text, strlen(text));
-}
-
-static void ask_count(struct rendering *r, const struct dn_mapped *text)
-{
-	dn_frame_init(&r->ask.frame, DN_FRAME_TOKENIZE, 1);
-	r->ask.frame.u.encode.special = 1;
-	ask(r, text->data, text->size);
 }
 
 static void failed(struct dn_ask *one, const struct dn_api_error *error)
@@ -109,7 +106,7 @@ static void failed(struct dn_ask *one, const struct dn_api_error *error)
 
 	if (one->frame.type == DN_FRAME_DESCRIBE && error->status == 400) {
 		dn_models_keep_form(r->model, NULL, -1);
-		ask_text(r);
+		ask_worker(r);
 		return;
 	}
 	fail(r, error);
@@ -130,12 +127,10 @@ static void got(struct dn_ask *one, const struct dn_frame *frame, int fd, bool l
 		fail(r, &error);
 	} else if (asked == DN_FRAME_DESCRIBE) {
 		dn_models_keep_form(r->model, frame, fd);
-		ask_text(r);
+		ask_worker(r);
 	} else if (asked == DN_FRAME_TOKENIZE) {
 		reply(r, json_pack("{s:I}", "input_tokens",
 				   (json_int_t)(mapped.size / sizeof(uint32_t))));
-	} else if (r->count) {
-		ask_count(r, &mapped);
 	} else {
 		reply(r, json_pack("{s:o}", "prompt", dn_api_text(mapped.data, mapped.size)));
 	}
@@ -173,7 +168,7 @@ static void begin(struct dn_front *front, struct dn_http_connection *connection,
 	}
 	dn_http_on_left(connection, left, r);
 	if (r->model->has_form)
-		ask_text(r);
+		ask_worker(r);
 	else
 		ask_form(r);
 }

@@ -1,63 +1,62 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls that a request demands. Words cannot make a model call, so its answer keeps to the schema of a
- * list of calls, the same for all families; their own forms are for calls that they choose to make.
+ * Which calls a request allows, and which it demands. Words cannot make a model call, so an answer that
+ * has to be calls keeps to the schema of a list of them, the same for all families; their own forms are
+ * for calls that they choose to make.
  */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/front/messages.h"
 
-/* Of calls at once: a small model would go on for ever. */
-#define CALLS_AT_ONCE 8
-
-static const json_t *name_of(const json_t *tool)
+/* The tool of @list that @choice, {"type": "function", "function": {"name": …}}, is; NULL with @error. */
+static json_t *find_tool(const json_t *list, const json_t *choice, struct dn_api_error *error)
 {
-	return json_object_get(json_object_get(tool, "function"), "name");
+	const char *type = json_string_value(json_object_get(choice, "type"));
+	const json_t *name = dn_tool_name(choice);
+	json_t *tool;
+	size_t i;
+
+	if (!type || strcmp(type, "function") != 0 || !json_is_string(name)) {
+		(void)dn_api_bad(error, "tool_choice",
+				 "an object as 'tool_choice' is {\"type\": \"function\", "
+				 "\"function\": {\"name\": …}}, or has a list of these as "
+				 "\"allowed_tools\"");
+		return NULL;
+	}
+	json_array_foreach(list, i, tool)
+	{
+		if (json_equal(dn_tool_name(tool), name))
+			return tool;
+	}
+	(void)dn_api_bad(error, "tool_choice",
+			 "no function of 'tools' is '%.64s', which is to be called",
+			 json_string_value(name));
+	return NULL;
 }
 
 static bool read_named(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error)
 {
-	const char *type = json_string_value(json_object_get(choice, "type"));
-	const json_t *name = name_of(choice);
-	const json_t *tool;
-	size_t i;
-
-	if (!type || strcmp(type, "function") != 0 || !json_is_string(name))
-		return dn_api_bad(error, "tool_choice",
-				  "an object as 'tool_choice' is {\"type\": \"function\", "
-				  "\"function\": {\"name\": …}}");
-	json_array_foreach(tools->list, i, tool)
-	{
-		if (json_equal(name_of(tool), name)) {
-			tools->forced = DN_TOOLS_ONE;
-			tools->named = tool;
-			tools->calls_max = 1;
-			return true;
-		}
-	}
-	return dn_api_bad(error, "tool_choice",
-			  "no function of 'tools' is the one that is to be "
-			  "called");
+	tools->named = find_tool(tools->list, choice, error);
+	if (!tools->named)
+		return false;
+	tools->forced = DN_TOOLS_ONE;
+	tools->calls_max = 1;
+	return true;
 }
 
-bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error)
+static bool read_word(const char *word, struct dn_tools *tools, struct dn_api_error *error)
 {
-	const char *word = json_string_value(choice);
-
-	if (!choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0))
+	if (word && strcmp(word, "auto") == 0)
 		return true;
 	if (word && strcmp(word, "none") == 0) {
-		tools->list = NULL;
+		dn_tools_done(tools);
 		return true;
 	}
-	if (json_is_object(choice))
-		return read_named(choice, tools, error);
 	if (!word || strcmp(word, "required") != 0)
 		return dn_api_bad(error, "tool_choice",
-				  "'tool_choice' is 'auto', 'none', 'required' or a function");
+				  "'tool_choice' is 'auto', 'none', 'required', a function or "
+				  "'allowed_tools'");
 	if (!tools->list)
 		return dn_api_bad(error, "tool_choice",
 				  "there are no 'tools' that could be called");
@@ -65,161 +64,78 @@ bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct d
 	return true;
 }
 
-/* Keywords that have values as they are, in which "$ref" is a word like others; and schemas by names. */
-static const char *const of_data[] = { "const", "enum", "default", "examples", NULL };
-static const char *const of_names[] = { "properties", "$defs", "definitions", NULL };
-
-static bool is_one_of(const char *word, const char *const *words)
+static bool has(const json_t *list, const json_t *item)
 {
-	while (*words && strcmp(word, *words) != 0)
-		words++;
-	return *words != NULL;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_array_get(list, i) == item)
+			return true;
+	return false;
 }
 
-static bool move_references(json_t *schema, const char *place);
-
-static bool move_all(json_t *schemas, const char *place)
+/* In the order of the request's tools, which is that of other requests' prompts too. */
+static bool keep(const json_t *allowed, struct dn_tools *tools)
 {
-	const char *name;
-	json_t *schema;
-
-	json_object_foreach(schemas, name, schema)
-	{
-		if (!move_references(schema, place))
-			return false;
-	}
-	return true;
-}
-
-/* Has references within @schema, whose root is at @place from now on, find what they mean. */
-static bool move_references(json_t *schema, const char *place)
-{
-	char moved[512];
-	const char *key;
-	json_t *value;
-	size_t i;
-
-	json_object_foreach(schema, key, value)
-	{
-		const char *reference = json_string_value(value);
-
-		if (strcmp(key, "$ref") == 0 && reference && reference[0] == '#') {
-			const int n = snprintf(moved, sizeof(moved), "%s%s", place, reference + 1);
-
-			if (n >= (int)sizeof(moved) || json_string_set(value, moved) < 0)
-				return false;
-		} else if (is_one_of(key, of_names)) {
-			if (!move_all(value, place))
-				return false;
-		} else if (!is_one_of(key, of_data) && !move_references(value, place)) {
-			return false;
-		}
-	}
-	json_array_foreach(schema, i, value)
-	{
-		if (!move_references(value, place))
-			return false;
-	}
-	return true;
-}
-
-/* A copy of a schema that is to be a definition at @place, owned by the caller. */
-static json_t *as_definition(const json_t *schema, const char *place)
-{
-	json_t *copy = json_deep_copy(schema);
-
-	/* It is no document of its own any more. */
-	(void)json_object_del(copy, "$id");
-	(void)json_object_del(copy, "$schema");
-	if (copy && !move_references(copy, place)) {
-		json_decref(copy);
-		return NULL;
-	}
-	return copy;
-}
-
-/* What a tool's arguments are: an object, of nothing where the tool says nothing. */
-static json_t *arguments_schema(const json_t *tool, const char *place)
-{
-	const json_t *given = json_object_get(json_object_get(tool, "function"), "parameters");
-	json_t *schema = json_object_size(given) > 0
-				 ? as_definition(given, place)
-				 : json_pack("{s:b}", "additionalProperties", 0);
-
-	if (schema)
-		(void)json_object_set_new(schema, "type", json_string("object"));
-	return schema;
-}
-
-/* A call of @tool whose arguments keep to @arguments, which is taken over. */
-static json_t *call_schema(const json_t *tool, json_t *arguments)
-{
-	return json_pack("{s:s, s:{s:{s:O}, s:o}, s:[s, s], s:b}", "type", "object", "properties",
-			 "name", "const", name_of(tool), "arguments", arguments, "required", "name",
-			 "arguments", "additionalProperties", 0);
-}
-
-static bool add_tool(const json_t *tool, size_t at, json_t *calls, json_t *definitions)
-{
-	char place[32];
-	char number[24];
-
-	(void)snprintf(number, sizeof(number), "%zu", at);
-	(void)snprintf(place, sizeof(place), "#/$defs/%zu", at);
-	return json_object_set_new(definitions, number, arguments_schema(tool, place)) == 0 &&
-	       json_array_append_new(calls, call_schema(tool, json_pack("{s:s}", "$ref", place))) ==
-		       0;
-}
-
-/* Takes @schema and @definitions over. */
-static char *dump(json_t *schema, json_t *definitions, bool good)
-{
-	char *text = NULL;
-
-	if (json_object_set_new(schema, "$defs", definitions) == 0 && good)
-		text = json_dumps(schema, JSON_COMPACT);
-	json_decref(schema);
-	return text;
-}
-
-char *dn_tools_schema(const struct dn_tools *tools)
-{
-	json_t *definitions = json_object();
-	json_t *calls = json_array();
-	bool good = true;
-	json_t *schema;
+	json_t *kept = json_array();
+	bool good = kept != NULL;
 	json_t *tool;
 	size_t i;
 
 	json_array_foreach(tools->list, i, tool)
 	{
-		if (!tools->named || tool == tools->named)
-			good = good && add_tool(tool, i, calls, definitions);
+		if (has(allowed, tool))
+			good = good && json_array_append(kept, tool) == 0;
 	}
-	schema = json_pack("{s:o}", "anyOf", calls);
-	if (tools->forced == DN_TOOLS_SOME)
-		schema = json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", 1,
-				   "maxItems", CALLS_AT_ONCE, "items", schema);
-	return dump(schema, definitions, good);
+	dn_tools_done(tools);
+	tools->only = true;
+	if (json_array_size(kept) > 0)
+		tools->list = json_incref(kept);
+	json_decref(kept);
+	return good;
 }
 
-/* What tools take was never promised where calls are free: any object will do. */
-char *dn_tools_schema_or(const struct dn_tools *tools, const char *format)
+static bool keep_allowed(const json_t *choices, struct dn_tools *tools, struct dn_api_error *error)
 {
-	json_t *given = format ? json_loads(format, JSON_DECODE_ANY, NULL)
-			       : json_pack("{s:s}", "type", "object");
-	json_t *ways = json_array();
-	bool good = json_array_append_new(ways, json_pack("{s:s}", "$ref", "#/$defs/format")) == 0;
-	json_t *definitions = json_pack("{s:o}", "format", as_definition(given, "#/$defs/format"));
-	json_t *tool;
+	json_t *allowed = json_array();
+	const json_t *choice;
+	bool good;
 	size_t i;
 
-	json_array_foreach(tools->list, i, tool)
+	(void)dn_api_fail(error, 503, NULL, "out of memory");
+	json_array_foreach(choices, i, choice)
 	{
-		good = good &&
-		       json_array_append_new(
-			       ways, call_schema(tool, json_pack("{s:s}", "type", "object"))) == 0;
+		json_t *tool = find_tool(tools->list, choice, error);
+
+		if (!tool || json_array_append(allowed, tool) < 0)
+			break;
 	}
-	json_decref(given);
-	return dump(json_pack("{s:o}", "anyOf", ways), definitions, good);
+	good = i == json_array_size(choices) && keep(allowed, tools);
+	json_decref(allowed);
+	return good;
+}
+
+/* {"type": "allowed_tools", "allowed_tools": {"mode": "auto" or "required", "tools": […]}} */
+static bool read_allowed(const json_t *allowed, struct dn_tools *tools, struct dn_api_error *error)
+{
+	const char *mode = json_string_value(json_object_get(allowed, "mode"));
+	const json_t *choices = json_object_get(allowed, "tools");
+
+	if (!mode || (strcmp(mode, "auto") != 0 && strcmp(mode, "required") != 0) ||
+	    !json_is_array(choices) || json_array_size(choices) > json_array_size(tools->list))
+		return dn_api_bad(error, "tool_choice",
+				  "'allowed_tools' in 'tool_choice' has 'mode', 'auto' or "
+				  "'required', and a list of some of 'tools'");
+	return keep_allowed(choices, tools, error) && read_word(mode, tools, error);
+}
+
+bool dn_tools_read_choice(const json_t *choice, struct dn_tools *tools, struct dn_api_error *error)
+{
+	const char *type = json_string_value(json_object_get(choice, "type"));
+
+	if (!choice || json_is_null(choice))
+		return true;
+	if (type && strcmp(type, "allowed_tools") == 0)
+		return read_allowed(json_object_get(choice, "allowed_tools"), tools, error);
+	if (json_is_object(choice))
+		return read_named(choice, tools, error);
+	return read_word(json_string_value(choice), tools, error);
 }

@@ -34,6 +34,13 @@ static bool check_tool(const json_t *tool, size_t at, struct dn_api_error *error
 	return true;
 }
 
+void dn_tools_done(struct dn_tools *tools)
+{
+	json_decref(tools->list);
+	tools->list = NULL;
+	tools->named = NULL;
+}
+
 bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api_error *error)
 {
 	static const struct dn_api_field parallel = { "parallel_tool_calls", DN_API_BOOL, 0, 0, 0 };
@@ -52,13 +59,15 @@ bool dn_tools_read(const json_t *body, struct dn_tools *ret_tools, struct dn_api
 		if (!check_tool(tool, i, error))
 			return false;
 	}
-	if (json_array_size(list) > 0)
-		tools.list = list;
 	if (!dn_api_fields(body, &parallel, 1, &many, error))
 		return false;
+	if (json_array_size(list) > 0)
+		tools.list = json_incref(list);
 	tools.calls_max = many ? 0 : 1;
-	if (!dn_tools_read_choice(json_object_get(body, "tool_choice"), &tools, error))
+	if (!dn_tools_read_choice(json_object_get(body, "tool_choice"), &tools, error)) {
+		dn_tools_done(&tools);
 		return false;
+	}
 	*ret_tools = tools;
 	return true;
 }

@@ -10,6 +10,7 @@
 static const char *const known[] = {
 	"background",
 	"chat_template_kwargs",
+	"continue_final_message",
 	"conversation",
 	"deadline_ms",
 	"dimensions",
