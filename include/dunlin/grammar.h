@@ -58,8 +58,9 @@ DN_API uint64_t dn_grammars_memory(uint32_t vocabulary);
  * where that cannot be promised the schema is refused.
  *
  * Return: 0 with a reference of the caller's; -EINVAL for a text that is wrong, with its place;
- * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -ENOSPC where
- * other grammars leave no room for it; -ENOMEM.
+ * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -EOVERFLOW
+ * where it is so ambiguous that it needs more than any grammar may; -ENOSPC where other grammars
+ * leave no room for it; -ENOMEM.
  */
 DN_API DN_MUST_CHECK int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 					struct dn_token_index *index,
@@ -81,8 +82,9 @@ DN_API struct dn_matcher *dn_matcher_free(struct dn_matcher *matcher);
  * @ends: whether tokens that end an answer are among them, where the text may end
  * @ret_mask: bit t % 64 of word t / 64 is that of token t; of the matcher, until its next call
  *
- * Return: how many words have any bit, 0: no token can follow; or -ENOMEM, or -ENOSPC where the
- * grammar needs more memory than there may be.
+ * Return: how many words have any bit, 0: no token can follow; or -ENOMEM; -EOVERFLOW where the
+ * grammar needs more here than any may, which no token would then say otherwise; or -ENOSPC where
+ * other grammars leave no room for it.
  */
 DN_API DN_MUST_CHECK int dn_matcher_mask(struct dn_matcher *matcher, bool ends,
 					 const uint64_t **ret_mask, struct dn_error *err);

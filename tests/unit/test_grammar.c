@@ -283,6 +283,10 @@ static void test_masks(void **state)
 		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"additionalProperties\":{\"type\":"
 				     "\"number\",\"minimum\":-3}}" },
 		{ DN_GRAMMAR_SCHEMA, "{\"format\":\"uri\"}" },
+		{ DN_GRAMMAR_GBNF, "root ::= ([a-zA-Z ]{1,40} [a-z]{0,40}){1,800}" },
+		{ DN_GRAMMAR_GBNF,
+		  "root ::= ((\"a\"{0,3} | \"ab\"?){2,30} \"b\"?){5,20} [a-z ]{4,}" },
+		{ DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]{1,60}[a-z ]{1,60}){1,60}$\"}" },
 	};
 
 	(void)state;
@@ -293,7 +297,7 @@ static void test_masks(void **state)
 			struct dn_matcher *matcher = match(grammar);
 			bool ended;
 
-			if (!words_walk(matcher, seed, 30, &ended))
+			if (!words_walk(matcher, seed, 150, &ended))
 				fail_msg("%s", grammars[i].text);
 			dn_matcher_free(matcher);
 		}
@@ -398,6 +402,69 @@ static void test_bounds(void **state)
 	free(text);
 }
 
+/* @before, @n times what @format makes of a number, with commas between, and @after. */
+static char *many(const char *before, const char *format, int n, const char *comma,
+		  const char *after)
+{
+	char *text = malloc(1 << 20);
+	size_t size = (size_t)sprintf(text, "%s", before);
+
+	for (int i = 0; i < n; i++) {
+		size += (size_t)sprintf(text + size, "%s", i ? comma : "");
+		size += (size_t)sprintf(text + size, format, i, i, i);
+	}
+	(void)sprintf(text + size, "%s", after);
+	return text;
+}
+
+/* Along @text; an error is the test's end. */
+static void expect_masks(enum dn_grammar_kind kind, const char *grammar_text, const char *text)
+{
+	struct dn_grammar *grammar = compile(kind, grammar_text);
+	struct dn_matcher *matcher = match(grammar);
+	struct dn_error err = DN_ERROR_INIT;
+	const uint64_t *mask;
+
+	for (; *text; text++)
+		if (dn_matcher_mask(matcher, true, &mask, &err) <= 0 ||
+		    !(mask[(uint8_t)*text / 64] >> ((uint8_t)*text % 64) & 1) ||
+		    dn_matcher_accept_bytes(matcher, text, 1, &err) < 0)
+			fail_msg("%.60s: %s at %s", grammar_text, err.message, text);
+	assert_true(dn_matcher_may_end(matcher));
+	dn_matcher_free(matcher);
+	dn_grammar_unref(grammar);
+}
+
+/* What is large, and what could be read in many ways, is there as what is small is. */
+static void test_many_ways(void **state)
+{
+	char *text;
+
+	(void)state;
+	text = many("{\"enum\":[", "\"%d is a word\"", 5000, ",", "]}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "\"4999 is a word\"");
+	free(text);
+	text = many("{\"type\":\"object\",\"properties\":{", "\"p%d\":{\"type\":\"integer\"}", 1000,
+		    ",", "}}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p0\":1, \"p7\": 2, \"p998\":3,\"p999\":4}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p999\":4}");
+	free(text);
+	text = many("", "a", 1500, "", "");
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= (\"a\"?){0,2000}", text);
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= ((\"a\" | \"aa\"){0,50}){0,2000}", text);
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= ([a-z ]{1,40} [a-z]{0,40}){1,800}", text);
+	free(text);
+	text = many("\"", "abc,", 300, "", "\"");
+	expect_masks(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]*,?){0,1000}$\"}", text);
+	expect_masks(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]{1,60}[a-z, ]{1,60}){1,60}$\"}",
+		     text);
+	free(text);
+	/* More than there may be is told at once, and not as a text that cannot be. */
+	text = many("root ::= ", "\"%d.\"", 5000, "|", "");
+	must_fail(DN_GRAMMAR_GBNF, text, EOVERFLOW, "ambiguous");
+	free(text);
+}
+
 /* What a matcher's masks are, one after the other, along @text. */
 static uint64_t sum_of_masks(struct dn_matcher *matcher, const char *text)
 {
@@ -493,19 +560,13 @@ static void test_memory_is_short(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_gbnf),
-		cmocka_unit_test(test_any_json),
-		cmocka_unit_test(test_objects),
-		cmocka_unit_test(test_arrays),
-		cmocka_unit_test(test_strings),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_one_of),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_masks),
-		cmocka_unit_test(test_matchers_side_by_side),
-		cmocka_unit_test(test_too_deep),
-		cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_memory_is_short),
+		cmocka_unit_test(test_gbnf),	    cmocka_unit_test(test_any_json),
+		cmocka_unit_test(test_objects),	    cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_strings),	    cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_one_of),	    cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_masks),	    cmocka_unit_test(test_matchers_side_by_side),
+		cmocka_unit_test(test_too_deep),    cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_many_ways),   cmocka_unit_test(test_memory_is_short),
 		cmocka_unit_test(test_one_account),
 	};
 

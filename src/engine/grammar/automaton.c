@@ -10,19 +10,23 @@
 
 /* Stacks that one byte may lead to, those in between too: a grammar with more is too ambiguous. */
 #define CLOSURE_MAX 4096
+/* Stacks that are looked at for one mask or text: some tens of milliseconds. */
+#define WORK_MAX 500000
 /* Loops in loops that what is local has. */
 #define LOCAL_LOOPS 8
 
-/* Stacks that are still to be looked at, and those that wait for a byte. */
+/*
+ * Stacks that are looked at, in the order in which they were met, and those that wait for a byte.
+ * The first met have the fewest repeats of their loops: see is_covered().
+ */
 struct closure {
 	struct dn_store *store;
 	const struct dn_graph *graph;
-	uint32_t todo[CLOSURE_MAX];
-	uint32_t n_todo;
+	uint32_t *work;
+	uint32_t seen[CLOSURE_MAX];
 	uint32_t n_seen;
 	uint32_t members[CLOSURE_MAX];
 	uint32_t n_members;
-	bool ambiguous;
 };
 
 static int add(struct closure *closure, int32_t stack)
@@ -35,12 +39,9 @@ static int add(struct closure *closure, int32_t stack)
 	if (top->seen == closure->store->closure)
 		return 0;
 	top->seen = closure->store->closure;
-	if (closure->n_seen == CLOSURE_MAX) {
-		closure->ambiguous = true;
-		return 0;
-	}
-	closure->n_seen++;
-	closure->todo[closure->n_todo++] = (uint32_t)stack;
+	if (closure->n_seen == CLOSURE_MAX)
+		return -EOVERFLOW;
+	closure->seen[closure->n_seen++] = (uint32_t)stack;
 	return 0;
 }
 
@@ -50,6 +51,26 @@ static int add_node(struct closure *closure, uint32_t node, uint32_t count, uint
 	if (closure->graph->dead[node])
 		return 0;
 	return add(closure, dn_store_stack(closure->store, node, count, parent));
+}
+
+/*
+ * Whether the loop was met behind fewer repeats: what follows @count of them follows those too, once
+ * no more are needed. Without this an ambiguous loop has as many stacks as there are bytes.
+ * Return: 1, 0, or a negative errno.
+ */
+static int is_covered(struct closure *closure, uint32_t at, uint32_t count, uint32_t parent)
+{
+	const int32_t first = dn_store_stack(closure->store, at, 0, parent);
+	struct dn_stack *it;
+
+	if (first < 0)
+		return first;
+	it = &closure->store->stacks[first];
+	if (it->looped == closure->store->closure && it->least <= count)
+		return 1;
+	it->looped = closure->store->closure;
+	it->least = count;
+	return 0;
 }
 
 /* A loop whose body was read @count times. */
@@ -62,8 +83,12 @@ static int loop(struct closure *closure, uint32_t at, uint32_t count, uint32_t p
 	/* What is beyond the least number tells nothing where there is no largest. */
 	if (node->max == UINT32_MAX)
 		count = DN_MIN(count, node->min);
-	if (count >= node->min)
+	if (count >= node->min) {
+		r = is_covered(closure, at, count, parent);
+		if (r != 0)
+			return r < 0 ? r : 0;
 		r = add_node(closure, node->b, 0, parent);
+	}
 	if (r < 0 || count >= node->max || closure->graph->dead[node->a])
 		return r;
 	frame = dn_store_stack(closure->store, at, count, parent);
@@ -122,27 +147,27 @@ static int look(struct closure *closure, uint32_t stack)
 	}
 }
 
-/* The state of all that can be reached without a byte; too much of it is none. */
+/* The state of all that can be reached without a byte. */
 static int32_t close_state(struct closure *closure)
 {
-	int r;
+	for (uint32_t i = 0; i < closure->n_seen; i++) {
+		const int r = look(closure, closure->seen[i]);
 
-	while (closure->n_todo > 0) {
-		r = look(closure, closure->todo[--closure->n_todo]);
 		if (r < 0)
 			return r;
 	}
-	return closure->ambiguous
-		       ? DN_STATE_DEAD
-		       : dn_store_state(closure->store, closure->members, closure->n_members);
+	*closure->work += closure->n_seen;
+	if (*closure->work > WORK_MAX)
+		return -EOVERFLOW;
+	return dn_store_state(closure->store, closure->members, closure->n_members);
 }
 
-static void begin(struct closure *closure, const struct dn_automaton *automaton)
+static void begin(struct closure *closure, struct dn_automaton *automaton)
 {
 	closure->store = automaton->store;
 	closure->graph = automaton->graph;
-	closure->n_todo = closure->n_seen = closure->n_members = 0;
-	closure->ambiguous = false;
+	closure->work = &automaton->work;
+	closure->n_seen = closure->n_members = 0;
 	closure->store->closure++;
 }
 

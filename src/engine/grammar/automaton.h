@@ -57,11 +57,13 @@ struct dn_root {
 	struct dn_root *next;
 };
 
+/* @work: what was looked at since who asks set it to 0, which he does for each mask or text. */
 struct dn_automaton {
 	const struct dn_graph *graph;
 	uint32_t lengths[DN_TOKEN_CLASSES];
 	struct dn_store *store;
 	struct dn_root *roots;
+	uint32_t work;
 };
 
 /**
@@ -76,13 +78,14 @@ DN_MUST_CHECK int dn_automaton_init(struct dn_automaton *automaton, const struct
 				    struct dn_account *account);
 void dn_automaton_done(struct dn_automaton *automaton);
 
-/* The state before any byte into @root, which is held from then on. -ENOMEM, -ENOSPC. */
+/* The state before any byte into @root, which is held from then on; or as dn_automaton_step(). */
 DN_MUST_CHECK int dn_automaton_begin(struct dn_automaton *automaton, struct dn_root *root);
 void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uint32_t state);
 void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root);
 
 /*
- * These give a state, or -ENOSPC where the store is full and compacting is due, or -ENOMEM.
+ * These give a state, or -ENOSPC where the store is full and compacting is due, or -ENOMEM, or
+ * -EOVERFLOW where the grammar needs more than any may: that is not the same as DN_STATE_DEAD.
  *
  * dn_automaton_cut() has counts cut to what tokens of a class can tell apart: states that are the
  * same to them become one.

@@ -463,8 +463,14 @@ static int check(struct dn_graph *graph, const struct dn_exprs *exprs, struct dn
 	r = look_at_all(graph, known, err);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < graph->n_nodes; i++)
+	for (uint32_t i = 0; i < graph->n_nodes; i++) {
+		struct dn_node *node = &graph->nodes[i];
+
 		graph->dead[i] = !(known[i] & ENDS);
+		/* Repeats of nothing are as good as none. */
+		if (node->kind == DN_NODE_LOOP && known[node->a] & NULLABLE)
+			node->min = 0;
+	}
 	if (graph->dead[graph->starts[0]])
 		return dn_error_set(err, EINVAL, "no text can ever match");
 	return check_left_recursion(graph, exprs, known, err);

@@ -233,6 +233,10 @@ static int join_masks(struct dn_matcher *matcher)
 
 static int explain(int r, struct dn_error *err)
 {
+	if (r == -EOVERFLOW)
+		return dn_error_set(err, EOVERFLOW,
+				    "the grammar is too ambiguous: too many of its rules could be "
+				    "the one that is read");
 	if (r == -ENOSPC)
 		return dn_error_set(err, ENOSPC,
 				    "the grammar needs more states than there is memory for");
@@ -245,8 +249,10 @@ int dn_matcher_mask(struct dn_matcher *matcher, bool ends, const uint64_t **ret_
 	struct dn_grammar *grammar = matcher->grammar;
 	const struct dn_token_index *index = grammar->index;
 	int used = 0;
-	int r = join_masks(matcher);
+	int r;
 
+	grammar->automaton.work = 0;
+	r = join_masks(matcher);
 	if (r == -ENOSPC) {
 		r = dn_grammars_compact(grammar->index);
 		if (r >= 0)
@@ -282,8 +288,10 @@ static int read_bytes(struct dn_matcher *matcher, const char *bytes, size_t size
 int dn_matcher_accept_bytes(struct dn_matcher *matcher, const char *bytes, size_t size,
 			    struct dn_error *err)
 {
-	int r = read_bytes(matcher, bytes, size);
+	int r;
 
+	matcher->grammar->automaton.work = 0;
+	r = read_bytes(matcher, bytes, size);
 	if (r == -ENOSPC) {
 		r = dn_grammars_compact(matcher->grammar->index);
 		if (r >= 0)
@@ -339,6 +347,7 @@ int dn_matcher_new(struct dn_grammar *grammar, struct dn_matcher **ret_matcher,
 	struct dn_matcher *matcher = new_matcher(grammar);
 	int r = -ENOMEM;
 
+	grammar->automaton.work = 0;
 	if (matcher)
 		r = dn_automaton_begin(&grammar->automaton, &matcher->root);
 	if (r == -ENOSPC) {

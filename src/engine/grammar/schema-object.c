@@ -268,18 +268,34 @@ static struct dn_expr *free_member(struct dn_schema_reader *reader, const struct
 	return dn_json_member(reader->exprs, name, dn_schema_value(reader, &value, ret));
 }
 
-/* How members go on: where there was none before, and where there was one. */
+/*
+ * The members from one on: @some where the first of them comes now, @rest where one came before. What
+ * follows a comma is the same for all, so that a place has one way for each property and not several.
+ */
 struct members {
-	struct dn_expr *first;
-	struct dn_expr *next;
+	struct dn_expr *some;
+	struct dn_expr *rest;
+	bool required; /* whether one of them must come */
 };
 
+/* Has @members begin as @some says. */
+static void begin_with(struct dn_exprs *exprs, struct members *members, struct dn_expr *some,
+		       bool required)
+{
+	members->some = some;
+	members->required |= required;
+	members->rest = dn_expr_sequence(exprs, dn_json_comma(exprs), some);
+	if (!members->required)
+		members->rest = dn_expr_maybe(exprs, members->rest);
+}
+
+/* Of properties without a name, @least to @most. */
 static struct members free_members(struct dn_schema_reader *reader, const struct dn_all *all,
 				   const struct dn_shape *shape, const struct names *names,
 				   uint32_t least, uint32_t most, int *ret)
 {
 	struct dn_exprs *exprs = reader->exprs;
-	struct members members = { dn_expr_empty(exprs), dn_expr_empty(exprs) };
+	struct members members = { dn_expr_never(exprs), dn_expr_empty(exprs), least > 0 };
 	struct dn_expr *member;
 	struct dn_expr *more;
 	bool may;
@@ -289,7 +305,7 @@ static struct members free_members(struct dn_schema_reader *reader, const struct
 		return members;
 	if (!may || most == 0) {
 		if (least > 0)
-			members.first = members.next = dn_expr_never(exprs);
+			members.rest = dn_expr_never(exprs);
 		return members;
 	}
 	/* Two may have the same name, and would count once. */
@@ -299,12 +315,9 @@ static struct members free_members(struct dn_schema_reader *reader, const struct
 		return members;
 	}
 	more = dn_expr_sequence(exprs, dn_json_comma(exprs), member);
-	members.next = dn_expr_repeat(exprs, more, 0, most);
 	more = dn_expr_repeat(exprs, more, 0,
 			      most == DN_REPEAT_FOREVER ? DN_REPEAT_FOREVER : most - 1);
-	members.first = dn_expr_sequence(exprs, member, more);
-	if (least == 0)
-		members.first = dn_expr_maybe(exprs, members.first);
+	begin_with(exprs, &members, dn_expr_sequence(exprs, member, more), false);
 	return members;
 }
 
@@ -315,7 +328,6 @@ static void put_before(struct dn_schema_reader *reader, const struct dn_all *all
 	struct dn_exprs *exprs = reader->exprs;
 	const bool required = dn_schema_requires(all, name);
 	struct dn_expr *member;
-	struct dn_expr *behind;
 	struct dn_all value;
 	const int may = dn_schema_property(reader, all, name, &value);
 
@@ -325,16 +337,14 @@ static void put_before(struct dn_schema_reader *reader, const struct dn_all *all
 	}
 	if (!may) {
 		if (required)
-			members->first = members->next = dn_expr_never(exprs);
+			begin_with(exprs, members, dn_expr_never(exprs), true);
 		return;
 	}
 	member = dn_json_member(exprs, spell(exprs, name), dn_schema_value(reader, &value, ret));
-	behind = dn_expr_sequence(exprs, dn_json_comma(exprs), member);
+	member = dn_expr_sequence(exprs, member, members->rest);
 	if (!required)
-		behind = dn_expr_maybe(exprs, behind);
-	member = dn_expr_sequence(exprs, member, members->next);
-	members->first = required ? member : dn_expr_choice(exprs, member, members->first);
-	members->next = dn_expr_sequence(exprs, behind, members->next);
+		member = dn_expr_choice(exprs, member, members->some);
+	begin_with(exprs, members, member, required);
 }
 
 /* How many named properties there must and can be. */
@@ -383,7 +393,9 @@ static struct dn_expr *write_object(struct dn_schema_reader *reader, const struc
 			       left, ret);
 	for (uint32_t i = names->n; *ret >= 0 && i-- > 0;)
 		put_before(reader, all, names->names[i], &members, ret);
-	return *ret < 0 ? NULL : dn_json_enclose(reader->exprs, "{", members.first, "}");
+	if (!members.required)
+		members.some = dn_expr_maybe(reader->exprs, members.some);
+	return *ret < 0 ? NULL : dn_json_enclose(reader->exprs, "{", members.some, "}");
 }
 
 struct dn_expr *dn_schema_object(struct dn_schema_reader *reader, const struct dn_all *all,

@@ -2,6 +2,7 @@
 /* Values that a schema lists ("enum", "const"), against all else that it says. */
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/grammar/schema.h"
@@ -108,4 +109,43 @@ int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 		return json_object_size(value) >= shape->min_properties &&
 		       json_object_size(value) <= shape->max_properties;
 	return 1;
+}
+
+/* The texts of all that fit into @texts, which are the caller's to free. */
+static int write_listed(struct dn_schema_reader *reader, const struct dn_all *all,
+			const struct dn_shape *shape, char **texts, size_t *n)
+{
+	const size_t count = shape->is_const ? 1 : json_array_size(shape->values);
+
+	for (size_t i = 0; i < count; i++) {
+		const json_t *value =
+			shape->is_const ? shape->values : json_array_get(shape->values, i);
+		const int fits = dn_schema_fits(reader, all, shape, value);
+
+		if (fits < 0)
+			return fits;
+		if (!fits)
+			continue;
+		texts[*n] = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		if (!texts[*n])
+			return dn_error_memory(reader->err, "a value", 0);
+		++*n;
+	}
+	return 0;
+}
+
+struct dn_expr *dn_schema_listed(struct dn_schema_reader *reader, const struct dn_all *all,
+				 const struct dn_shape *shape, int *ret)
+{
+	DN_AUTO_FREE char **texts = malloc((json_array_size(shape->values) + 1) * sizeof(*texts));
+	struct dn_expr *expr = NULL;
+	size_t n = 0;
+
+	*ret = texts ? write_listed(reader, all, shape, texts, &n)
+		     : dn_error_memory(reader->err, "values", json_array_size(shape->values));
+	if (*ret >= 0)
+		expr = dn_expr_one_of(reader->exprs, texts, n);
+	while (n > 0)
+		free(texts[--n]);
+	return expr;
 }

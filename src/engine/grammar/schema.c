@@ -76,36 +76,6 @@ int dn_schema_unsupported(struct dn_schema_reader *reader, const json_t *schema,
 	return say(reader, ENOTSUP, schema, keyword, what);
 }
 
-/* Adds the texts of @values that keep to all else that is said. */
-static struct dn_expr *listed(struct dn_schema_reader *reader, const struct dn_all *all,
-			      const struct dn_shape *shape, int *ret)
-{
-	const size_t n = shape->is_const ? 1 : json_array_size(shape->values);
-	struct dn_expr *expr = dn_expr_never(reader->exprs);
-
-	for (size_t i = 0; i < n; i++) {
-		const json_t *value =
-			shape->is_const ? shape->values : json_array_get(shape->values, i);
-		const int fits = dn_schema_fits(reader, all, shape, value);
-		char *text;
-
-		if (fits < 0) {
-			*ret = fits;
-			return NULL;
-		}
-		if (!fits)
-			continue;
-		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-		if (!text) {
-			*ret = dn_error_memory(reader->err, "a value", 0);
-			return NULL;
-		}
-		expr = dn_expr_choice(reader->exprs, expr, dn_expr_text(reader->exprs, text));
-		free(text);
-	}
-	return expr;
-}
-
 static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
 {
 	struct dn_exprs *exprs = reader->exprs;
@@ -118,7 +88,7 @@ static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn
 	if (*ret < 0)
 		return NULL;
 	if (shape.values)
-		return listed(reader, all, &shape, ret);
+		return dn_schema_listed(reader, all, &shape, ret);
 	if (shape.types & DN_TYPE_NULL)
 		expr = dn_expr_choice(exprs, expr, dn_expr_text(exprs, "null"));
 	if (shape.types & DN_TYPE_BOOLEAN)

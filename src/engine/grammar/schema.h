@@ -100,6 +100,9 @@ const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **re
 /* schema-values.c: whether a value of "enum" keeps to all of them. Return: 1, 0, or what is not supported. */
 DN_MUST_CHECK int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 				 const struct dn_shape *shape, const json_t *value);
+/* Those values of a list that keep to all else that is said. */
+struct dn_expr *dn_schema_listed(struct dn_schema_reader *reader, const struct dn_all *all,
+				 const struct dn_shape *shape, int *ret);
 /* DN_TYPE_… of a value. */
 uint32_t dn_schema_type(const json_t *value);
 

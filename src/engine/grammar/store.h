@@ -29,6 +29,8 @@
  * @count: of a loop that is being read: how often its body was
  * @parent: what is below; always an older stack
  * @local, @cut: the stack that this one is when cut; UINT32_MAX: not known yet
+ * @looped: where it is a loop before its first repeat: the last closure that met it behind any, and
+ *   @least, the fewest there
  */
 struct dn_stack {
 	uint32_t node;
@@ -36,7 +38,9 @@ struct dn_stack {
 	uint32_t parent;
 	uint32_t local;
 	uint32_t cut[DN_TOKEN_CLASSES];
-	uint32_t seen;	/* the last closure that met it */
+	uint32_t seen; /* the last closure that met it */
+	uint32_t looped;
+	uint32_t least;
 	uint32_t above; /* on the way down to what is at the bottom, where one came from */
 };
 
