@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -110,6 +111,10 @@ static void test_gbnf(void **state)
 	expect(DN_GRAMMAR_GBNF, "root ::= \"a\" root | ws\nws ::= \" \" ws | \"\"",
 	       TEXTS("", "aaaa", "aa  ", "  "), TEXTS(" a"));
 	must_fail(DN_GRAMMAR_GBNF, "root ::= x root | \"c\"\nx ::= \"\" | \"b\"", EINVAL, "itself");
+	must_fail(DN_GRAMMAR_GBNF,
+		  "root ::= \"a\" | x\nx ::= \"b\" | y\ny ::= z? x \"c\"\nz ::= \"d\"", EINVAL,
+		  "rule 'x' refers to itself");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" | (\"b\" | \"c\"?)* root", EINVAL, "itself");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" root", EINVAL, "no text");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" {2,1}", EINVAL, "nothing");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= (\"a\"", EINVAL, "')'");
@@ -402,7 +407,7 @@ static void test_bounds(void **state)
 	free(text);
 }
 
-/* @before, @n times what @format makes of a number, with commas between, and @after. */
+/* @before, @n times what @format makes of a number and the next, with @comma between, and @after. */
 static char *many(const char *before, const char *format, int n, const char *comma,
 		  const char *after)
 {
@@ -411,7 +416,7 @@ static char *many(const char *before, const char *format, int n, const char *com
 
 	for (int i = 0; i < n; i++) {
 		size += (size_t)sprintf(text + size, "%s", i ? comma : "");
-		size += (size_t)sprintf(text + size, format, i, i, i);
+		size += (size_t)sprintf(text + size, format, i, i + 1);
 	}
 	(void)sprintf(text + size, "%s", after);
 	return text;
@@ -463,6 +468,69 @@ static void test_many_ways(void **state)
 	text = many("root ::= ", "\"%d.\"", 5000, "|", "");
 	must_fail(DN_GRAMMAR_GBNF, text, EOVERFLOW, "ambiguous");
 	free(text);
+}
+
+/* No text takes long, whatever it is refused for: a worker has others to serve. */
+static void must_be_quick(enum dn_grammar_kind kind, char *text)
+{
+	const clock_t begin = clock();
+	struct dn_grammar *grammar = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+	const int r = dn_grammar_new(kind, text, strlen(text), &token_index, &grammar, &err);
+
+	if (r < 0)
+		assert_true(r == -E2BIG || r == -EOVERFLOW);
+	dn_grammar_unref(grammar);
+	/* Some tens of milliseconds; the sanitizers' builds are slow. */
+	if (clock() - begin > CLOCKS_PER_SEC)
+		fail_msg("%.3f s: %.60s: %s", (double)(clock() - begin) / CLOCKS_PER_SEC, text,
+			 err.message);
+	free(text);
+}
+
+static void test_compiling_is_quick(void **state)
+{
+	char *values =
+		many("{\"$defs\":{\"e\":{\"enum\":[", "%d", 14000, ",", "]}},\"properties\":{");
+	char *notes = many("{\"$defs\":{\"b\":{", "\"x-%d\":0", 12000, ",",
+			   ",\"type\":\"integer\"}},\"oneOf\":[");
+
+	(void)state;
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many(values, "\"p%d\":{\"$ref\":\"#/$defs/e\",\"maximum\":100000}", 400, ",",
+			   "}}"));
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many(notes, "{\"$ref\":\"#/$defs/b\",\"minimum\":%1$d,\"maximum\":%1$d}", 180,
+			   ",", "]}"));
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many("{\"oneOf\":[",
+			   "{\"type\":\"integer\",\"minimum\":%1$d,\"maximum\":%1$d}", 2000, ",",
+			   "]}"));
+	/* Rules in the worse of two orders, and rules that enter many others. */
+	must_be_quick(DN_GRAMMAR_GBNF, many("root ::= r7000\nr0 ::= \"a\"\n",
+					    "r%2$d ::= \"b\" r%1$d\n", 7000, "", ""));
+	must_be_quick(DN_GRAMMAR_GBNF, many("root ::= r0\n", "r%1$d ::= r%2$d | \"b\"\n", 4000, "",
+					    "r4000 ::= \"a\""));
+	free(values);
+	free(notes);
+	/* Unions are compared by their values, not each with each. */
+	values = many("{\"oneOf\":[", "{\"const\":\"v%d\"}", 400, ",", "]}");
+	SCHEMA(values, TEXTS("\"v0\"", "\"v399\""), TEXTS("\"v400\""));
+	free(values);
+	values = many("{\"oneOf\":[",
+		      "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"k\":{"
+		      "\"const\":%d}},\"required\":["
+		      "\"a\",\"k\"]}",
+		      300, ",", "]}");
+	SCHEMA(values, TEXTS("{\"a\":1,\"k\":299}"), TEXTS("{\"k\":1}", "{\"a\":1,\"k\":300}"));
+	free(values);
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"oneOf\":[{\"const\":1},{\"enum\":[0,1.0]}]}", ENOTSUP,
+		  "'oneOf'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"oneOf\":[{\"required\":[\"k\"],\"properties\":{\"k\":{\"const\":1}}},{"
+		  "\"required\":["
+		  "\"k\"],\"properties\":{\"k\":{\"const\":2}}}]}",
+		  ENOTSUP, "'oneOf'");
 }
 
 /* What a matcher's masks are, one after the other, along @text. */
@@ -560,13 +628,21 @@ static void test_memory_is_short(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_gbnf),	    cmocka_unit_test(test_any_json),
-		cmocka_unit_test(test_objects),	    cmocka_unit_test(test_arrays),
-		cmocka_unit_test(test_strings),	    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_one_of),	    cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_masks),	    cmocka_unit_test(test_matchers_side_by_side),
-		cmocka_unit_test(test_too_deep),    cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_many_ways),   cmocka_unit_test(test_memory_is_short),
+		cmocka_unit_test(test_gbnf),
+		cmocka_unit_test(test_any_json),
+		cmocka_unit_test(test_objects),
+		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_one_of),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_masks),
+		cmocka_unit_test(test_matchers_side_by_side),
+		cmocka_unit_test(test_too_deep),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_many_ways),
+		cmocka_unit_test(test_compiling_is_quick),
+		cmocka_unit_test(test_memory_is_short),
 		cmocka_unit_test(test_one_account),
 	};
 

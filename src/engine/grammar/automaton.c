@@ -171,7 +171,9 @@ static void begin(struct closure *closure, struct dn_automaton *automaton)
 	closure->store->closure++;
 }
 
-static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
+/* Where @byte leads; @ret_same: bytes that lead there too, since no member tells them apart. */
+static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t byte,
+			struct dn_byte_set *ret_same)
 {
 	struct dn_store *store = automaton->store;
 	const struct dn_graph *graph = automaton->graph;
@@ -181,22 +183,33 @@ static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t 
 	int r;
 
 	begin(&closure, automaton);
+	memset(ret_same, 0xff, sizeof(*ret_same));
 	for (uint32_t i = 0; i < n; i++) {
 		const struct dn_stack top = store->stacks[store->members[first + i]];
 		const struct dn_node *node = &graph->nodes[top.node];
+		const struct dn_byte_set *set;
+		bool has;
 
-		if (node->kind != DN_NODE_BYTE || !dn_byte_set_has(&graph->sets[node->a], byte))
+		if (node->kind != DN_NODE_BYTE)
+			continue;
+		set = &graph->sets[node->a];
+		has = dn_byte_set_has(set, byte);
+		for (int k = 0; k < 4; k++)
+			ret_same->bits[k] &= has ? set->bits[k] : ~set->bits[k];
+		if (!has)
 			continue;
 		r = add_node(&closure, node->b, 0, top.parent);
 		if (r < 0)
 			return r;
 	}
+	automaton->work += n / 8;
 	return close_state(&closure);
 }
 
 int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
 {
 	uint16_t *row = automaton->store->states[state].row;
+	struct dn_byte_set same;
 	int32_t next;
 	int r;
 
@@ -205,9 +218,10 @@ int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_
 	r = dn_store_row(automaton->store, state, &row);
 	if (r < 0)
 		return r;
-	next = step_new(automaton, state, byte);
-	if (next >= 0)
-		row[byte] = (uint16_t)next;
+	next = step_new(automaton, state, byte, &same);
+	for (unsigned int i = 0; next >= 0 && i < 256; i++)
+		if (dn_byte_set_has(&same, (uint8_t)i))
+			row[i] = (uint16_t)next;
 	return next;
 }
 

@@ -10,62 +10,72 @@
 #include "engine/grammar/regex.h"
 #include "engine/grammar/schema.h"
 
-/* Say nothing of a value. */
-static const char *const annotations[] = {
-	"title",
-	"description",
-	"default",
-	"examples",
-	"example",
-	"$schema",
-	"$id",
-	"id",
-	"$comment",
-	"$defs",
-	"definitions",
-	"deprecated",
-	"readOnly",
-	"writeOnly",
-	"$anchor",
-	"$vocabulary",
-	"contentEncoding",
-	"contentMediaType",
-	"contentSchema",
-	"strict",
+/* What a keyword does: nothing, it names other schemas that hold too, or it says something itself. */
+enum keyword_kind { NOTE, REFERS, SAYS };
+
+struct keyword {
+	const char *name;
+	enum keyword_kind kind;
 };
 
-static const char *const supported[] = {
-	"type",
-	"enum",
-	"const",
-	"anyOf",
-	"oneOf",
-	"allOf",
-	"$ref",
-	"properties",
-	"required",
-	"additionalProperties",
-	"propertyNames",
-	"minProperties",
-	"maxProperties",
-	"items",
-	"prefixItems",
-	"additionalItems",
-	"minItems",
-	"maxItems",
-	"minLength",
-	"maxLength",
-	"pattern",
-	"format",
-	"minimum",
-	"maximum",
-	"exclusiveMinimum",
-	"exclusiveMaximum",
-	"multipleOf",
-	"uniqueItems",
-	"unevaluatedProperties",
-	"unevaluatedItems",
+/* In the order of their bytes. */
+static const struct keyword keywords[] = {
+	{ "$anchor", NOTE },
+	{ "$comment", NOTE },
+	{ "$defs", NOTE },
+	{ "$id", NOTE },
+	{ "$ref", REFERS },
+	{ "$schema", NOTE },
+	{ "$vocabulary", NOTE },
+	{ "additionalItems", SAYS },
+	{ "additionalProperties", SAYS },
+	{ "allOf", REFERS },
+	{ "anyOf", SAYS },
+	{ "const", SAYS },
+	{ "contentEncoding", NOTE },
+	{ "contentMediaType", NOTE },
+	{ "contentSchema", NOTE },
+	{ "default", NOTE },
+	{ "definitions", NOTE },
+	{ "deprecated", NOTE },
+	{ "description", NOTE },
+	{ "enum", SAYS },
+	{ "example", NOTE },
+	{ "examples", NOTE },
+	{ "exclusiveMaximum", SAYS },
+	{ "exclusiveMinimum", SAYS },
+	{ "format", SAYS },
+	{ "id", NOTE },
+	{ "items", SAYS },
+	{ "maxItems", SAYS },
+	{ "maxLength", SAYS },
+	{ "maxProperties", SAYS },
+	{ "maximum", SAYS },
+	{ "minItems", SAYS },
+	{ "minLength", SAYS },
+	{ "minProperties", SAYS },
+	{ "minimum", SAYS },
+	{ "multipleOf", SAYS },
+	{ "oneOf", SAYS },
+	{ "pattern", SAYS },
+	{ "prefixItems", SAYS },
+	{ "properties", SAYS },
+	{ "propertyNames", SAYS },
+	{ "readOnly", NOTE },
+	{ "required", SAYS },
+	{ "strict", NOTE },
+	{ "title", NOTE },
+	{ "type", SAYS },
+	{ "unevaluatedItems", SAYS },
+	{ "unevaluatedProperties", SAYS },
+	{ "uniqueItems", SAYS },
+	{ "writeOnly", NOTE },
 };
+
+static int compare_keyword(const void *name, const void *keyword)
+{
+	return strcmp(name, ((const struct keyword *)keyword)->name);
+}
 
 static bool is_one_of(const char *word, const char *const *words, size_t n)
 {
@@ -75,17 +85,35 @@ static bool is_one_of(const char *word, const char *const *words, size_t n)
 	return false;
 }
 
-static int check_keywords(struct dn_schema_reader *reader, const json_t *schema)
+int dn_schema_spend(struct dn_schema_reader *reader, size_t steps)
 {
+	if (steps > DN_STEPS_MAX - reader->steps)
+		return dn_error_set(reader->err, E2BIG,
+				    "the schema is too large: with what it refers to, and what is "
+				    "compared in it, it has more than %u parts",
+				    DN_STEPS_MAX);
+	reader->steps += (uint32_t)steps;
+	return 0;
+}
+
+/* @ret_says: whether it says more than that others hold: else it is not needed beside them. */
+static int check_keywords(struct dn_schema_reader *reader, const json_t *schema, bool *ret_says)
+{
+	int r = dn_schema_spend(reader, 1 + json_object_size(schema));
 	const char *key;
 	json_t *value;
 
+	if (r < 0)
+		return r;
+	*ret_says = false;
 	json_object_foreach((json_t *)schema, key, value)
 	{
-		if (strncmp(key, "x-", 2) != 0 &&
-		    !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations)) &&
-		    !is_one_of(key, supported, DN_ARRAY_SIZE(supported)))
+		const struct keyword *it = bsearch(key, keywords, DN_ARRAY_SIZE(keywords),
+						   sizeof(*it), compare_keyword);
+
+		if (!it && strncmp(key, "x-", 2) != 0)
 			return dn_schema_unsupported(reader, schema, key, NULL);
+		*ret_says |= it && it->kind == SAYS;
 	}
 	value = json_object_get(schema, "uniqueItems");
 	if (value && !json_is_false(value))
@@ -187,30 +215,15 @@ static int add_all(struct dn_schema_reader *reader, struct dn_all *all, const js
 	return r;
 }
 
-/* What only refers to others is not needed once they are there. */
-static bool says_nothing(const json_t *schema)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(
-		(json_t *)schema, key,
-		value) if (strcmp(key, "$ref") != 0 && strcmp(key, "allOf") != 0 &&
-			   strncmp(key, "x-", 2) != 0 &&
-			   !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations))) return false;
-	return true;
-}
-
 int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 {
+	bool says[DN_ALL_MAX] = { false };
 	uint32_t used = 0;
 
 	for (uint32_t i = 0; i < all->n; i++) {
 		const json_t *schema = all->schemas[i];
 		int r;
 
-		if (++reader->steps > DN_STEPS_MAX)
-			return dn_error_set(reader->err, E2BIG, "the schema is too large");
 		if (json_is_true(schema))
 			continue;
 		if (json_is_false(schema))
@@ -218,7 +231,7 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 		if (!json_is_object(schema))
 			return dn_error_set(reader->err, EINVAL,
 					    "a schema is to be an object, true or false");
-		r = check_keywords(reader, schema);
+		r = check_keywords(reader, schema, &says[i]);
 		if (r >= 0)
 			r = follow(reader, all, schema);
 		if (r >= 0)
@@ -227,7 +240,7 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 			return r;
 	}
 	for (uint32_t i = 0; i < all->n; i++)
-		if (!json_is_true(all->schemas[i]) && !says_nothing(all->schemas[i]))
+		if (says[i])
 			all->schemas[used++] = all->schemas[i];
 	all->n = used;
 	return 1;
@@ -236,11 +249,11 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **ret_schema,
 				     const char **ret_keyword)
 {
-	static const char *const keywords[] = { "anyOf", "oneOf" };
+	static const char *const lists[] = { "anyOf", "oneOf" };
 
 	for (uint32_t i = 0; i < all->n; i++)
-		for (size_t k = 0; k < DN_ARRAY_SIZE(keywords); k++) {
-			const json_t *list = json_object_get(all->schemas[i], keywords[k]);
+		for (size_t k = 0; k < DN_ARRAY_SIZE(lists); k++) {
+			const json_t *list = json_object_get(all->schemas[i], lists[k]);
 			bool chosen = !list;
 
 			for (uint32_t j = 0; j < all->n_chosen; j++)
@@ -248,7 +261,7 @@ const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **re
 			if (chosen)
 				continue;
 			*ret_schema = all->schemas[i];
-			*ret_keyword = keywords[k];
+			*ret_keyword = lists[k];
 			return list;
 		}
 	return NULL;
@@ -355,11 +368,11 @@ static void lower_high(struct dn_shape *shape, double high, bool below)
 static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 		       struct dn_shape *shape)
 {
-	static const char *const keywords[] = { "minimum", "exclusiveMinimum", "maximum",
-						"exclusiveMaximum", "multipleOf" };
+	static const char *const bounds[] = { "minimum", "exclusiveMinimum", "maximum",
+					      "exclusiveMaximum", "multipleOf" };
 
-	for (size_t i = 0; i < DN_ARRAY_SIZE(keywords); i++) {
-		const json_t *value = json_object_get(schema, keywords[i]);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(bounds); i++) {
+		const json_t *value = json_object_get(schema, bounds[i]);
 		const double number = json_number_value(value);
 
 		if (!value)
@@ -373,7 +386,7 @@ static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 			continue;
 		}
 		if (!json_is_number(value) || !isfinite(number))
-			return dn_schema_wrong(reader, schema, keywords[i], "is to be a number");
+			return dn_schema_wrong(reader, schema, bounds[i], "is to be a number");
 		if (i < 2)
 			raise_low(shape, number, i == 1);
 		else if (i < 4)
@@ -485,7 +498,7 @@ int dn_schema_shape(struct dn_schema_reader *reader, const struct dn_all *all,
 		.max_items = DN_REPEAT_FOREVER,
 		.max_properties = DN_REPEAT_FOREVER,
 	};
-	int r = 0;
+	int r = dn_schema_spend(reader, all->n * (size_t)10);
 
 	for (uint32_t i = 0; r >= 0 && i < all->n; i++) {
 		const json_t *schema = all->schemas[i];

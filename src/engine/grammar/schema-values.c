@@ -55,15 +55,23 @@ static bool is_equal(const json_t *a, const json_t *b)
 	return json_equal(a, b);
 }
 
-static bool is_listed(const json_t *schema, const json_t *value)
+/* Whether a schema's own list has @value. @listed is where it comes from. Return: 1, 0, or -E2BIG. */
+static int is_listed(struct dn_schema_reader *reader, const json_t *schema, const json_t *listed,
+		     const json_t *value)
 {
 	const json_t *list = json_object_get(schema, "enum");
 	const json_t *one = json_object_get(schema, "const");
-	bool listed = !list;
+	const bool container = json_is_array(value) || json_is_object(value);
+	bool found = !list || list == listed;
+	int r = 0;
 
-	for (size_t i = 0; i < json_array_size(list); i++)
-		listed |= is_equal(json_array_get(list, i), value);
-	return listed && (!one || is_equal(one, value));
+	if (!found)
+		r = dn_schema_spend(reader, json_array_size(list) * (container ? 16 : 1));
+	if (r < 0)
+		return r;
+	for (size_t i = 0; !found && i < json_array_size(list); i++)
+		found = is_equal(json_array_get(list, i), value);
+	return found && (!one || one == listed || is_equal(one, value));
 }
 
 /* What says something of objects or lists. */
@@ -83,12 +91,15 @@ int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 		   const struct dn_shape *shape, const json_t *value)
 {
 	const uint32_t type = dn_schema_type(value);
+	int r = dn_schema_spend(reader, 4 + all->n);
 
-	if (!(type & shape->said))
-		return 0;
-	for (uint32_t i = 0; i < all->n; i++)
-		if (!is_listed(all->schemas[i], value))
-			return 0;
+	if (r < 0 || !(type & shape->said))
+		return DN_MIN(r, 0);
+	for (uint32_t i = 0; i < all->n; i++) {
+		r = is_listed(reader, all->schemas[i], shape->values, value);
+		if (r <= 0)
+			return r;
+	}
 	if (json_is_number(value))
 		return number_fits(shape, json_number_value(value));
 	if (json_is_string(value)) {

@@ -106,9 +106,8 @@ static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn
 	return *ret < 0 ? NULL : expr;
 }
 
-/* @all with one alternative of @list chosen. */
-static int choose(struct dn_schema_reader *reader, const struct dn_all *all, const json_t *list,
-		  size_t at, struct dn_all *ret_all)
+int dn_schema_choose(struct dn_schema_reader *reader, const struct dn_all *all, const json_t *list,
+		     size_t at, struct dn_all *ret_all)
 {
 	*ret_all = *all;
 	if (ret_all->n_chosen == DN_ALL_MAX)
@@ -122,24 +121,11 @@ static int choose(struct dn_schema_reader *reader, const struct dn_all *all, con
 static int check_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
 			  const json_t *list, const json_t *schema)
 {
-	for (size_t i = 0; i < json_array_size(list); i++)
-		for (size_t j = 0; j < i; j++) {
-			struct dn_all a;
-			struct dn_all b;
-			int r = choose(reader, all, list, i, &a);
+	const int r = dn_schema_disjoint(reader, all, list);
 
-			if (r >= 0)
-				r = choose(reader, all, list, j, &b);
-			if (r >= 0)
-				r = dn_schema_disjoint(reader, &a, &b, 0);
-			if (r < 0)
-				return r;
-			if (r == 0)
-				return dn_schema_unsupported(
-					reader, schema, "oneOf",
-					"where a value might match two of it: use 'anyOf'");
-		}
-	return 0;
+	return r != 0 ? DN_MIN(r, 0)
+		      : dn_schema_unsupported(reader, schema, "oneOf",
+					      "where a value might match two of it: use 'anyOf'");
 }
 
 static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
@@ -158,7 +144,7 @@ static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_
 	for (size_t i = 0; *ret >= 0 && i < json_array_size(list); i++) {
 		struct dn_all one;
 
-		*ret = choose(reader, all, list, i, &one);
+		*ret = dn_schema_choose(reader, all, list, i, &one);
 		if (*ret >= 0)
 			expr = dn_expr_choice(reader->exprs, expr,
 					      dn_schema_value(reader, &one, ret));

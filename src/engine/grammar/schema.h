@@ -14,8 +14,8 @@
 #define DN_ALL_MAX	  64
 #define DN_PROPERTIES_MAX 1000
 #define DN_DEPTH_MAX	  200
-/* Looks at schemas, for all of a grammar. */
-#define DN_STEPS_MAX 200000
+/* Looks at keywords, values and names, for all of a grammar: some tens of milliseconds. */
+#define DN_STEPS_MAX 1000000U
 
 /**
  * struct dn_all - schemas that all hold for a value
@@ -85,6 +85,9 @@ int dn_schema_wrong(struct dn_schema_reader *reader, const json_t *schema, const
 int dn_schema_unsupported(struct dn_schema_reader *reader, const json_t *schema,
 			  const char *keyword, const char *how);
 
+/* Before so many keywords, values or names are looked at. -E2BIG where that is too much. */
+DN_MUST_CHECK int dn_schema_spend(struct dn_schema_reader *reader, size_t steps);
+
 /*
  * schema-collect.c: follows "$ref" and "allOf", and checks all keywords, so that @all has every
  * schema that holds. Return: 1, or 0 where no value can match.
@@ -121,7 +124,9 @@ struct dn_expr *dn_schema_array(struct dn_schema_reader *reader, const struct dn
  */
 DN_MUST_CHECK int dn_schema_property(struct dn_schema_reader *reader, const struct dn_all *all,
 				     const char *name, struct dn_all *ret_all);
-bool dn_schema_requires(const struct dn_all *all, const char *name);
+/* Return: 1, 0, or a negative errno. */
+DN_MUST_CHECK int dn_schema_requires(struct dn_schema_reader *reader, const struct dn_all *all,
+				     const char *name);
 
 /* schema-scalar.c */
 struct dn_expr *dn_schema_string(struct dn_schema_reader *reader, const struct dn_shape *shape,
@@ -129,8 +134,14 @@ struct dn_expr *dn_schema_string(struct dn_schema_reader *reader, const struct d
 struct dn_expr *dn_schema_number(struct dn_schema_reader *reader, const struct dn_shape *shape,
 				 int *ret);
 
-/* schema-disjoint.c: whether no value matches both; where that is not sure, false. */
-DN_MUST_CHECK int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *a,
-				     const struct dn_all *b, unsigned int depth);
+/* Into @ret_all: @all, with alternative @at of @list chosen. */
+DN_MUST_CHECK int dn_schema_choose(struct dn_schema_reader *reader, const struct dn_all *all,
+				   const json_t *list, size_t at, struct dn_all *ret_all);
+/*
+ * schema-disjoint.c: whether no value matches two alternatives of @list. Return: 1; 0 where that is
+ * not sure.
+ */
+DN_MUST_CHECK int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
+				     const json_t *list);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_SCHEMA_H */
