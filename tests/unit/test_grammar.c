@@ -261,6 +261,18 @@ static void test_refusals(void **state)
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a~/b\":{\"not\":{}}}}", ENOTSUP, "'not'");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"items\":{\"contains\":{}}}}}",
 		  ENOTSUP, "'contains' at #/properties/a/items");
+	must_fail(
+		DN_GRAMMAR_SCHEMA,
+		"{\"type\":\"object\",\"properties\":{\"foo\":{\"type\":\"string\"}},\"required\":["
+		"\"foo\"],\"propertyNames\":{\"pattern\":\"^x_\"}}",
+		ENOTSUP, "'propertyNames' at #");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"required\":[\"foo\"],\"propertyNames\":{\"maxLength\":2}}",
+		  ENOTSUP, "'propertyNames'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"properties\":{\"foo\":{}},\"additionalProperties\":false,\"propertyNames\":{"
+		  "\"enum\":["
+		  "\"bar\"]}}",
+		  ENOTSUP, "'propertyNames'");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\"", EINVAL, "no JSON");
 	must_fail(DN_GRAMMAR_SCHEMA, "3", EINVAL, "object");
 	must_fail(DN_GRAMMAR_SCHEMA, "false", EINVAL, "no text");

@@ -238,11 +238,6 @@ static struct dn_expr *free_name(struct dn_schema_reader *reader, const struct d
 	if (of_names.n == 0)
 		return dn_json_quote(reader->exprs, other_names(reader, all->schemas[0],
 								names->sorted, names->n, 0, ret));
-	if (names->n > 0) {
-		*ret = dn_schema_unsupported(reader, all->schemas[0], "propertyNames",
-					     "beside named properties");
-		return NULL;
-	}
 	*ret = dn_schema_expand(reader, &of_names);
 	if (*ret <= 0)
 		return *ret < 0 ? NULL : dn_expr_never(reader->exprs);
@@ -382,6 +377,18 @@ static int count_named(struct dn_schema_reader *reader, const struct dn_all *all
 	return 0;
 }
 
+/* Names that are given are not held against it. */
+static int check_property_names(struct dn_schema_reader *reader, const struct dn_all *all,
+				const struct names *names)
+{
+	for (uint32_t i = 0; names->n > 0 && i < all->n; i++)
+		if (json_object_get(all->schemas[i], "propertyNames"))
+			return dn_schema_unsupported(reader, all->schemas[i], "propertyNames",
+						     "beside properties that are named or "
+						     "required");
+	return 0;
+}
+
 static struct dn_expr *write_object(struct dn_schema_reader *reader, const struct dn_all *all,
 				    const struct dn_shape *shape, const struct names *names,
 				    int *ret)
@@ -391,7 +398,9 @@ static struct dn_expr *write_object(struct dn_schema_reader *reader, const struc
 	uint32_t most;
 	uint32_t left = shape->max_properties;
 
-	*ret = count_named(reader, all, names, &least, &most);
+	*ret = check_property_names(reader, all, names);
+	if (*ret >= 0)
+		*ret = count_named(reader, all, names, &least, &most);
 	if (*ret < 0)
 		return NULL;
 	if (most > shape->max_properties) {
