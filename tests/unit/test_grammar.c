@@ -165,6 +165,35 @@ static void test_objects(void **state)
 	       TEXTS("null", "{\"next\":{\"next\":null}}"), TEXTS("{}", "{\"next\":1}"));
 }
 
+static void test_unevaluated(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false}", TEXTS("{}", "{ }"),
+	       TEXTS("{\"a\":1}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"properties\":{\"a\":{}},"
+	       "\"allOf\":[{"
+	       "\"$ref\":\"#/$defs/b\"}],\"$defs\":{\"b\":{\"properties\":{\"b\":{}}}}}",
+	       TEXTS("{}", "{\"a\":1}", "{\"a\":1,\"b\":2}"), TEXTS("{\"c\":1}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"anyOf\":[{\"properties\":{"
+	       "\"a\":{}},"
+	       "\"required\":[\"a\"]},{\"properties\":{\"b\":{}}}]}",
+	       TEXTS("{}", "{\"a\":1}", "{\"b\":2}"), TEXTS("{\"c\":1}", "{\"a\":1,\"b\":2}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"additionalProperties\":{"
+	       "\"type\":"
+	       "\"null\"}}",
+	       TEXTS("{}", "{\"a\":null}"), TEXTS("{\"a\":1}"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"object\",\"unevaluatedProperties\":false,\"allOf\":[{\"required\":["
+		  "\"x\"]}]}",
+		  ENOTSUP, "'unevaluatedProperties' at #");
+	/* What stands beside the schema that says so it does not know. */
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"object\",\"properties\":{\"b\":{}},\"allOf\":[{\"properties\":{"
+		  "\"a\":{}},"
+		  "\"unevaluatedProperties\":false}]}",
+		  ENOTSUP, "'unevaluatedProperties' at #/allOf/0");
+}
+
 static void test_arrays(void **state)
 {
 	(void)state;
@@ -644,6 +673,7 @@ int main(void)
 		cmocka_unit_test(test_any_json),
 		cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_unevaluated),
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_one_of),

@@ -118,7 +118,6 @@ static int check_keywords(struct dn_schema_reader *reader, const json_t *schema,
 	value = json_object_get(schema, "uniqueItems");
 	if (value && !json_is_false(value))
 		return dn_schema_unsupported(reader, schema, "uniqueItems", NULL);
-	/* Properties and items that are not named are not written: to forbid them says no more. */
 	value = json_object_get(schema, "unevaluatedProperties");
 	if (value && !json_is_boolean(value))
 		return dn_schema_unsupported(reader, schema, "unevaluatedProperties",

@@ -13,6 +13,7 @@
 
 /*
  * @set: of each name, whether it is required, in the order in which they come
+ * @closed: there are to be no others
  * @names: the same, for who goes from the last to the first; @sorted: by their bytes
  */
 struct names {
@@ -21,6 +22,7 @@ struct names {
 	const char *sorted[DN_PROPERTIES_MAX];
 	bool required[DN_PROPERTIES_MAX];
 	uint32_t n;
+	bool closed;
 };
 
 static int add_name(struct dn_schema_reader *reader, const struct dn_all *all, struct names *names,
@@ -254,6 +256,8 @@ static struct dn_expr *free_name(struct dn_schema_reader *reader, const struct d
 /* Whether properties without a name are to be written: where it is said, or none has one. */
 static bool may_be_free(const struct dn_all *all, const struct names *names)
 {
+	if (names->closed)
+		return false;
 	for (uint32_t i = 0; i < all->n; i++)
 		if (json_object_get(all->schemas[i], "additionalProperties"))
 			return true;
@@ -389,9 +393,97 @@ static int check_property_names(struct dn_schema_reader *reader, const struct dn
 	return 0;
 }
 
+static bool has_all(const struct dn_all *all, const struct dn_all *others)
+{
+	for (uint32_t i = 0; i < others->n; i++) {
+		bool found = false;
+
+		for (uint32_t j = 0; !found && j < all->n; j++)
+			found = all->schemas[j] == others->schemas[i];
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* Adds those alternatives of @list that hold because all of what they say is in @all. */
+static int add_holding(struct dn_schema_reader *reader, const struct dn_all *all,
+		       const json_t *list, struct dn_all *within)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < json_array_size(list); i++) {
+		struct dn_all one = { .n = 1, .schemas = { json_array_get(list, i) } };
+
+		r = dn_schema_expand(reader, &one);
+		if (r <= 0 || !has_all(all, &one))
+			continue;
+		for (uint32_t j = 0; r >= 0 && j < one.n; j++)
+			r = dn_schema_add(reader, within, one.schemas[j]);
+	}
+	return r;
+}
+
+/* @schema and what is within it, of @all: whose properties it knows. */
+static int find_within(struct dn_schema_reader *reader, const struct dn_all *all,
+		       const json_t *schema, struct dn_all *ret_within)
+{
+	int r;
+
+	*ret_within = (struct dn_all){ .n = 1, .schemas = { schema } };
+	r = dn_schema_expand(reader, ret_within);
+	for (uint32_t i = 0; r >= 0 && i < ret_within->n; i++) {
+		r = add_holding(reader, all, json_object_get(ret_within->schemas[i], "anyOf"),
+				ret_within);
+		if (r >= 0)
+			r = add_holding(reader, all,
+					json_object_get(ret_within->schemas[i], "oneOf"),
+					ret_within);
+	}
+	return r;
+}
+
+static bool any_has(const struct dn_all *all, const char *keyword, const char *name)
+{
+	for (uint32_t i = 0; i < all->n; i++) {
+		const json_t *value = json_object_get(all->schemas[i], keyword);
+
+		if (name ? json_object_get(value, name) != NULL : value != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* "unevaluatedProperties": false allows what is named within its own schema, and nothing else. */
+static int check_unevaluated(struct dn_schema_reader *reader, const struct dn_all *all,
+			     struct names *names)
+{
+	for (uint32_t i = 0; i < all->n; i++) {
+		const json_t *schema = all->schemas[i];
+		struct dn_all within;
+		int r;
+
+		if (!json_is_false(json_object_get(schema, "unevaluatedProperties")))
+			continue;
+		r = find_within(reader, all, schema, &within);
+		if (r >= 0)
+			r = dn_schema_spend(reader, (size_t)names->n * within.n);
+		if (r < 0)
+			return r;
+		if (any_has(&within, "additionalProperties", NULL))
+			continue;
+		names->closed = true;
+		for (uint32_t k = 0; k < names->n; k++)
+			if (!any_has(&within, "properties", names->names[k]))
+				return dn_schema_unsupported(
+					reader, schema, "unevaluatedProperties",
+					"where a name is in no 'properties' of it");
+	}
+	return 0;
+}
+
 static struct dn_expr *write_object(struct dn_schema_reader *reader, const struct dn_all *all,
-				    const struct dn_shape *shape, const struct names *names,
-				    int *ret)
+				    const struct dn_shape *shape, struct names *names, int *ret)
 {
 	struct members members;
 	uint32_t least;
@@ -399,6 +491,8 @@ static struct dn_expr *write_object(struct dn_schema_reader *reader, const struc
 	uint32_t left = shape->max_properties;
 
 	*ret = check_property_names(reader, all, names);
+	if (*ret >= 0)
+		*ret = check_unevaluated(reader, all, names);
 	if (*ret >= 0)
 		*ret = count_named(reader, all, names, &least, &most);
 	if (*ret < 0)

@@ -77,8 +77,10 @@ static int is_listed(struct dn_schema_reader *reader, const json_t *schema, cons
 /* What says something of objects or lists. */
 static const char *says_more(const struct dn_all *all)
 {
-	static const char *const keywords[] = { "properties",	 "required", "additionalProperties",
-						"propertyNames", "items",    "prefixItems" };
+	static const char *const keywords[] = { "properties",	 "unevaluatedProperties",
+						"required",	 "additionalProperties",
+						"propertyNames", "items",
+						"prefixItems" };
 
 	for (uint32_t i = 0; i < all->n; i++)
 		for (size_t k = 0; k < DN_ARRAY_SIZE(keywords); k++)
