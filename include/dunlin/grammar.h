@@ -52,8 +52,8 @@ DN_API uint64_t dn_grammars_memory(uint32_t vocabulary);
  * @index: borrowed for the grammar's life
  *
  * Time and memory are bounded, whatever the text says. What a schema allows and the grammar does
- * not: properties that are not named (unless additionalProperties allows them, or none are named),
- * properties in another order, numbers of more than 18 digits, and white space of other shapes than
+ * not: properties that are not named (unless additionalProperties allows them, or nothing is said of
+ * properties), properties in another order, numbers of more than 18 digits, and white space of other shapes than
  * a space, or a new line with up to 32 columns. What the grammar allows the schema allows too;
  * where that cannot be promised the schema is refused.
  *

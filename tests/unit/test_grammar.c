@@ -165,6 +165,18 @@ static void test_objects(void **state)
 	       TEXTS("null", "{\"next\":{\"next\":null}}"), TEXTS("{}", "{\"next\":1}"));
 }
 
+/* What programs send for a function without arguments. */
+static void test_no_properties(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"object\",\"properties\":{}}", TEXTS("{}"), TEXTS("{\"a\":1}"));
+	SCHEMA("{\"type\":\"object\",\"properties\":{},\"additionalProperties\":true}",
+	       TEXTS("{}", "{\"a\":1}"), TEXTS("1"));
+	SCHEMA("{\"type\":\"object\"}", TEXTS("{}", "{\"a\":1}"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"properties\":{},\"minProperties\":1}",
+		  ENOTSUP, "'minProperties'");
+}
+
 static void test_unevaluated(void **state)
 {
 	(void)state;
@@ -673,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_any_json),
 		cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_no_properties),
 		cmocka_unit_test(test_unevaluated),
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_numbers),

@@ -142,6 +142,17 @@ int dn_schema_property(struct dn_schema_reader *reader, const struct dn_all *all
 	return r < 0 ? r : dn_schema_expand(reader, ret_all);
 }
 
+static bool any_has(const struct dn_all *all, const char *keyword, const char *name)
+{
+	for (uint32_t i = 0; i < all->n; i++) {
+		const json_t *value = json_object_get(all->schemas[i], keyword);
+
+		if (name ? json_object_get(value, name) != NULL : value != NULL)
+			return true;
+	}
+	return false;
+}
+
 /* "name": in the one spelling that it has. */
 static struct dn_expr *spell(struct dn_exprs *exprs, const char *name)
 {
@@ -253,15 +264,17 @@ static struct dn_expr *free_name(struct dn_schema_reader *reader, const struct d
 	return dn_schema_value(reader, &of_names, ret);
 }
 
-/* Whether properties without a name are to be written: where it is said, or none has one. */
+/*
+ * Whether properties without a name are to be written: where it is said, or nothing is said of names.
+ * Programs give an empty "properties" to functions without arguments.
+ */
 static bool may_be_free(const struct dn_all *all, const struct names *names)
 {
 	if (names->closed)
 		return false;
-	for (uint32_t i = 0; i < all->n; i++)
-		if (json_object_get(all->schemas[i], "additionalProperties"))
-			return true;
-	return names->n == 0;
+	if (any_has(all, "additionalProperties", NULL))
+		return true;
+	return names->n == 0 && !any_has(all, "properties", NULL);
 }
 
 /* A property without a name of its own; NULL with @ret 0: there is to be none. */
@@ -321,6 +334,11 @@ static struct members free_members(struct dn_schema_reader *reader, const struct
 	member = free_member(reader, all, names, &may, ret);
 	if (*ret < 0)
 		return members;
+	if (!may && least > 0 && any_has(all, "properties", NULL)) {
+		*ret = dn_schema_unsupported(reader, shape->where, "minProperties",
+					     "above the number of named properties");
+		return members;
+	}
 	if (!may || most == 0) {
 		if (least > 0)
 			members.rest = dn_expr_never(exprs);
@@ -441,17 +459,6 @@ static int find_within(struct dn_schema_reader *reader, const struct dn_all *all
 					ret_within);
 	}
 	return r;
-}
-
-static bool any_has(const struct dn_all *all, const char *keyword, const char *name)
-{
-	for (uint32_t i = 0; i < all->n; i++) {
-		const json_t *value = json_object_get(all->schemas[i], keyword);
-
-		if (name ? json_object_get(value, name) != NULL : value != NULL)
-			return true;
-	}
-	return false;
 }
 
 /* "unevaluatedProperties": false allows what is named within its own schema, and nothing else. */
