@@ -95,6 +95,15 @@ class Walks(support.Case):
                              ({"$ref": "other.json"}, "'$ref'"), ({"$ref": "#/none"}, "'$ref'"),
                              ({"type": "strin"}, "'type'"), ({"format": "iban"}, "iban"),
                              ({"type": "integer", "minimum": 2, "maximum": 1}, "no text"),
+                             ({"type": "number", "minimum": 0.30000000000000004,
+                               "maximum": 0.3000000000000001}, "'minimum'"),
+                             ({"type": "integer", "maximum": -1e20}, "'maximum'"),
+                             ({"type": "object", "properties": {"foo": {}},
+                               "propertyNames": {"pattern": "^x"}}, "'propertyNames'"),
+                             ({"required": ["foo"], "propertyNames": {"maxLength": 2}},
+                              "'propertyNames'"),
+                             ({"type": "object", "unevaluatedProperties": False,
+                               "allOf": [{"required": ["x"]}]}, "'unevaluatedProperties'"),
                              ({"type": "object", "properties": {"a": {"$ref": "#"}},
                                "required": ["a"]}, "no text")):
             with self.subTest(schema):

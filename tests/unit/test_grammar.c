@@ -279,6 +279,86 @@ static void test_numbers(void **state)
 	       TEXTS("1", "07", "71", "-", "-0"));
 }
 
+/* Bounds at which digits, or doubles, come to an end. */
+static void test_far_numbers(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"number\",\"minimum\":0}",
+	       TEXTS("0", "0.5", "7.25", "999999999", "1000000000", "999999999999999",
+		     "99999999999999.5", "0.000000000000001"),
+	       TEXTS("-1", "-0.5", "1000000000000000", "999999999999999.5"));
+	SCHEMA("{\"type\":\"number\",\"maximum\":-12.5}",
+	       TEXTS("-12.5", "-13", "-999999999999999", "-1000000000.25"),
+	       TEXTS("-12.4", "0", "12.5"));
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":1e-9,\"exclusiveMaximum\":1e9}",
+	       TEXTS("999999999.999999", "0.000000002", "0.0000000011", "999999999"),
+	       TEXTS("999999999.999999999", "0.000000001", "1000000000", "0"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":0,\"maximum\":1.7976931348623157e308}",
+	       TEXTS("0", "5.5"), TEXTS("-1"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":999999999999998}",
+	       TEXTS("999999999999998", "999999999999999"),
+	       TEXTS("999999999999997", "1000000000000000"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"number\",\"exclusiveMinimum\":0.30000000000000004,\"maximum\":0."
+		  "3000000000000001}",
+		  ENOTSUP, "'exclusiveMinimum' at #");
+	/* Bounds that need more digits than are written: what is next within them. */
+	SCHEMA("{\"type\":\"number\",\"minimum\":1e-20,\"maximum\":0.30000000000000004}",
+	       TEXTS("0.000000000000001", "0.3", "0.300000000000000"),
+	       TEXTS("0", "0.0", "0.300000000000001", "0.3000000000000000", "-1"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":-1e-20,\"maximum\":-0.0}", TEXTS("0"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"number\",\"minimum\":-1e-20,\"exclusiveMaximum\":0}", ENOTSUP,
+		  "'minimum' at #");
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":-0.19999999999999996,\"maximum\":"
+	       "123456789.01234567}",
+	       TEXTS("-0.199999999999999", "0", "123456789.012345"),
+	       TEXTS("-0.2", "123456789.012346", "123456789.0123456"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":9007199254740993,\"maximum\":9007199254740995}",
+	       TEXTS("9007199254740993", "9007199254740994", "9007199254740995"),
+	       TEXTS("9007199254740992", "9007199254740996"));
+	SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":9007199254740992,\"exclusiveMaximum\":"
+	       "9007199254740995}",
+	       TEXTS("9007199254740993", "9007199254740994"),
+	       TEXTS("9007199254740992", "9007199254740995"));
+	SCHEMA("{\"type\":\"integer\",\"maximum\":1e20,\"minimum\":-5.5}",
+	       TEXTS("-5", "999999999999999999"), TEXTS("-6", "-5.5"));
+	SCHEMA("{\"enum\":[9007199254740992,9007199254740993,9.5],\"minimum\":9007199254740993}",
+	       TEXTS("9007199254740993"), TEXTS("9007199254740992", "9.5"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"maximum\":-1e20}", ENOTSUP,
+		  "'maximum' at #");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"exclusiveMinimum\":1e18}", ENOTSUP,
+		  "'exclusiveMinimum' at #");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"minimum\":3000000000000000000,\"multipleOf\":5}",
+		  ENOTSUP, "'minimum'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"maximum\":2000000000000000000,\"multipleOf\":5}",
+		  ENOTSUP, "'multipleOf'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"oneOf\":[{\"exclusiveMaximum\":9007199254740993},{"
+		  "\"minimum\":"
+		  "9007199254740992}]}",
+		  ENOTSUP, "'oneOf'");
+	/* Multiples with one bound. */
+	SCHEMA("{\"type\":\"integer\",\"minimum\":0,\"multipleOf\":5}", TEXTS("0", "5", "123455"),
+	       TEXTS("-5", "4", "-0"));
+	SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":0,\"multipleOf\":5}", TEXTS("5", "10"),
+	       TEXTS("0", "-5"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":-12,\"multipleOf\":5}",
+	       TEXTS("0", "5", "-5", "-10", "1000"), TEXTS("-15", "-12", "3"));
+	SCHEMA("{\"type\":\"integer\",\"maximum\":-3,\"multipleOf\":5}", TEXTS("-5", "-10"),
+	       TEXTS("0", "5", "-3"));
+	/* The word of draft 4 is about its own schema's bound. */
+	SCHEMA("{\"allOf\":[{\"type\":\"integer\",\"minimum\":5},{\"minimum\":3,"
+	       "\"exclusiveMinimum\":true}]}",
+	       TEXTS("5", "6"), TEXTS("4", "3"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":3,\"exclusiveMinimum\":true,\"maximum\":9,"
+	       "\"exclusiveMaximum\":"
+	       "false}",
+	       TEXTS("4", "9"), TEXTS("3", "10"));
+}
+
 static void test_one_of(void **state)
 {
 	(void)state;
@@ -689,6 +769,7 @@ int main(void)
 		cmocka_unit_test(test_unevaluated),
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_far_numbers),
 		cmocka_unit_test(test_one_of),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_masks),

@@ -348,55 +348,98 @@ static int take_counts(struct dn_schema_reader *reader, const json_t *schema,
 	return r;
 }
 
-static void raise_low(struct dn_shape *shape, double low, bool above)
+/* The whole number at @bound, or the next one above it. */
+static int64_t least_within(const json_t *bound, bool above)
 {
+	const double value = json_number_value(bound);
+	int64_t whole = json_integer_value(bound);
+
+	if (!json_is_integer(bound)) {
+		if (!(fabs(value) < 0x1p63))
+			return value > 0 ? INT64_MAX : INT64_MIN;
+		whole = (int64_t)ceil(value);
+		above = above && trunc(value) == value;
+	}
+	return above && whole < INT64_MAX ? whole + 1 : whole;
+}
+
+static int64_t most_within(const json_t *bound, bool below)
+{
+	const double value = json_number_value(bound);
+	int64_t whole = json_integer_value(bound);
+
+	if (!json_is_integer(bound)) {
+		if (!(fabs(value) < 0x1p63))
+			return value > 0 ? INT64_MAX : INT64_MIN;
+		whole = (int64_t)floor(value);
+		below = below && trunc(value) == value;
+	}
+	return below && whole > INT64_MIN ? whole - 1 : whole;
+}
+
+static void raise_low(struct dn_shape *shape, const json_t *bound, const char *keyword, bool above)
+{
+	const double low = json_number_value(bound);
+
+	shape->least = DN_MAX(shape->least, least_within(bound, above));
 	if (low > shape->low || (low >= shape->low && above)) {
 		shape->low = low;
 		shape->above = above;
+		shape->low_keyword = keyword;
 	}
 }
 
-static void lower_high(struct dn_shape *shape, double high, bool below)
+static void lower_high(struct dn_shape *shape, const json_t *bound, const char *keyword, bool below)
 {
+	const double high = json_number_value(bound);
+
+	shape->most = DN_MIN(shape->most, most_within(bound, below));
 	if (high < shape->high || (high <= shape->high && below)) {
 		shape->high = high;
 		shape->below = below;
+		shape->high_keyword = keyword;
 	}
+}
+
+/* A bound and the one that leaves it out, which in draft 4 is a word beside the first. */
+static int take_bound(struct dn_schema_reader *reader, const json_t *schema, const char *keyword,
+		      const char *exclusive,
+		      void (*take)(struct dn_shape *, const json_t *, const char *, bool),
+		      struct dn_shape *shape)
+{
+	const json_t *bound = json_object_get(schema, keyword);
+	const json_t *other = json_object_get(schema, exclusive);
+
+	if (bound && !json_is_number(bound))
+		return dn_schema_wrong(reader, schema, keyword, "is to be a number");
+	if (other && !json_is_number(other) && !json_is_boolean(other))
+		return dn_schema_wrong(reader, schema, exclusive, "is to be a number");
+	if (bound)
+		take(shape, bound, keyword, json_is_true(other));
+	if (json_is_number(other))
+		take(shape, other, exclusive, true);
+	return 0;
 }
 
 static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 		       struct dn_shape *shape)
 {
-	static const char *const bounds[] = { "minimum", "exclusiveMinimum", "maximum",
-					      "exclusiveMaximum", "multipleOf" };
+	const json_t *factor = json_object_get(schema, "multipleOf");
+	const double number = json_number_value(factor);
+	int r;
 
-	for (size_t i = 0; i < DN_ARRAY_SIZE(bounds); i++) {
-		const json_t *value = json_object_get(schema, bounds[i]);
-		const double number = json_number_value(value);
-
-		if (!value)
-			continue;
-		/* Draft 4 has them beside "minimum". */
-		if (json_is_boolean(value) && (i == 1 || i == 3)) {
-			if (json_is_true(value) && i == 1)
-				shape->above = true;
-			if (json_is_true(value) && i == 3)
-				shape->below = true;
-			continue;
-		}
-		if (!json_is_number(value) || !isfinite(number))
-			return dn_schema_wrong(reader, schema, bounds[i], "is to be a number");
-		if (i < 2)
-			raise_low(shape, number, i == 1);
-		else if (i < 4)
-			lower_high(shape, number, i == 3);
-		else if (!(number > 0))
-			return dn_schema_wrong(reader, schema, "multipleOf", "is to be above 0");
-		else if (shape->factor > 0 && number != shape->factor)
-			return dn_schema_unsupported(reader, schema, "multipleOf", "twice");
-		else
-			shape->factor = number;
-	}
+	r = take_bound(reader, schema, "minimum", "exclusiveMinimum", raise_low, shape);
+	if (r >= 0)
+		r = take_bound(reader, schema, "maximum", "exclusiveMaximum", lower_high, shape);
+	if (r < 0 || !factor)
+		return r;
+	if (!json_is_number(factor))
+		return dn_schema_wrong(reader, schema, "multipleOf", "is to be a number");
+	if (!(number > 0))
+		return dn_schema_wrong(reader, schema, "multipleOf", "is to be above 0");
+	if (shape->factor > 0 && number != shape->factor)
+		return dn_schema_unsupported(reader, schema, "multipleOf", "twice");
+	shape->factor = number;
 	return 0;
 }
 
@@ -419,8 +462,10 @@ static int take_texts(struct dn_schema_reader *reader, const json_t *schema, str
 	if (!format)
 		return 0;
 	if (strcmp(name, "int32") == 0) {
-		raise_low(shape, -2147483648.0, false);
-		lower_high(shape, 2147483647.0, false);
+		shape->low = DN_MAX(shape->low, -2147483648.0);
+		shape->high = DN_MIN(shape->high, 2147483647.0);
+		shape->least = DN_MAX(shape->least, INT32_MIN);
+		shape->most = DN_MIN(shape->most, INT32_MAX);
 	}
 	if (is_one_of(name, of_numbers, DN_ARRAY_SIZE(of_numbers)))
 		return 0;
@@ -493,6 +538,8 @@ int dn_schema_shape(struct dn_schema_reader *reader, const struct dn_all *all,
 		.types = DN_TYPE_ALL,
 		.low = -INFINITY,
 		.high = INFINITY,
+		.least = INT64_MIN,
+		.most = INT64_MAX,
 		.max_length = DN_REPEAT_FOREVER,
 		.max_items = DN_REPEAT_FOREVER,
 		.max_properties = DN_REPEAT_FOREVER,

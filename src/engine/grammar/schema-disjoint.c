@@ -17,6 +17,7 @@ static bool scalars_meet(const struct dn_shape *a, const struct dn_shape *b, uin
 {
 	switch (type) {
 	case DN_TYPE_INTEGER:
+		return !(a->most < b->least || b->most < a->least);
 	case DN_TYPE_FRACTION:
 		return !(a->high < b->low || b->high < a->low ||
 			 (a->high <= b->low && (a->below || b->above)) ||

@@ -39,19 +39,47 @@ static size_t count_points(const char *text)
 	return n;
 }
 
-static bool number_fits(const struct dn_shape *shape, double number)
+/* Whole numbers are compared as such, since doubles are not exact where they are large. */
+static bool is_whole(const json_t *value, int64_t *ret_whole)
 {
-	if (number < shape->low || (shape->above && number <= shape->low) || number > shape->high ||
-	    (shape->below && number >= shape->high))
+	const double number = json_number_value(value);
+
+	if (!json_is_integer(value) && (trunc(number) != number || !(fabs(number) < 0x1p63)))
 		return false;
+	*ret_whole = json_is_integer(value) ? json_integer_value(value) : (int64_t)number;
+	return true;
+}
+
+static bool number_fits(const struct dn_shape *shape, const json_t *value)
+{
+	const double number = json_number_value(value);
+	int64_t whole;
+
+	if (number < shape->low || number > shape->high)
+		return false;
+	if (is_whole(value, &whole)) {
+		if (whole < shape->least || whole > shape->most)
+			return false;
+		if (shape->factor >= 1 && shape->factor <= 1e15 &&
+		    trunc(shape->factor) == shape->factor)
+			return whole % (int64_t)shape->factor == 0;
+	} else if ((shape->above && number <= shape->low) ||
+		   (shape->below && number >= shape->high)) {
+		return false;
+	}
 	return !(shape->factor > 0) || fmod(number, shape->factor) == 0;
 }
 
 /* As JSON Schema sees it, where 1.0 is 1. */
 static bool is_equal(const json_t *a, const json_t *b)
 {
+	int64_t x;
+	int64_t y;
+
 	if (json_is_number(a) && json_is_number(b))
-		return json_number_value(a) == json_number_value(b);
+		return is_whole(a, &x) && is_whole(b, &y)
+			       ? x == y
+			       : json_number_value(a) == json_number_value(b);
 	return json_equal(a, b);
 }
 
@@ -103,7 +131,7 @@ int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 			return r;
 	}
 	if (json_is_number(value))
-		return number_fits(shape, json_number_value(value));
+		return number_fits(shape, value);
 	if (json_is_string(value)) {
 		const size_t n = count_points(json_string_value(value));
 

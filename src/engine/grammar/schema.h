@@ -43,6 +43,8 @@ enum dn_type {
  * struct dn_shape - what schemas that all hold say together, but for the items and properties
  * @where: a schema that has the keyword, for messages
  * @said: types that are named; @types: where none are, those that other keywords speak of
+ * @low, @high: bounds, infinite where there are none; @above, @below: they are not within themselves
+ * @least, @most: whole numbers within, which doubles cannot tell apart where they are large
  * @values: of "enum" or "const"; the first such list: others only leave out of it
  */
 struct dn_shape {
@@ -53,6 +55,10 @@ struct dn_shape {
 	double high;
 	bool above;
 	bool below;
+	const char *low_keyword;
+	const char *high_keyword;
+	int64_t least;
+	int64_t most;
 	double factor; /* 0: none */
 	uint32_t min_length;
 	uint32_t max_length;
