@@ -152,6 +152,29 @@ int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 	return 1;
 }
 
+/* @value in the fewest digits that are read as the same; NULL: memory is short. */
+static char *write_value(const json_t *value)
+{
+	char *text = NULL;
+
+	for (size_t digits = 15; digits <= 17; digits++) {
+		json_t *read;
+		bool same;
+
+		free(text);
+		text = json_dumps(value,
+				  JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+		if (!text || json_is_string(value) || json_is_integer(value))
+			return text;
+		read = json_loads(text, JSON_DECODE_ANY, NULL);
+		same = json_equal(read, value);
+		json_decref(read);
+		if (same)
+			break;
+	}
+	return text;
+}
+
 /* The texts of all that fit into @texts, which are the caller's to free. */
 static int write_listed(struct dn_schema_reader *reader, const struct dn_all *all,
 			const struct dn_shape *shape, char **texts, size_t *n)
@@ -167,7 +190,7 @@ static int write_listed(struct dn_schema_reader *reader, const struct dn_all *al
 			return fits;
 		if (!fits)
 			continue;
-		texts[*n] = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		texts[*n] = write_value(value);
 		if (!texts[*n])
 			return dn_error_memory(reader->err, "a value", 0);
 		++*n;
