@@ -53,8 +53,9 @@ DN_API uint64_t dn_grammars_memory(uint32_t vocabulary);
  *
  * Time and memory are bounded, whatever the text says. What a schema allows and the grammar does
  * not: properties that are not named (unless additionalProperties allows them, or nothing is said of
- * properties), properties in another order, numbers of more than 18 digits, and white space of other shapes than
- * a space, or a new line with up to 32 columns. What the grammar allows the schema allows too;
+ * properties), properties in another order, whole numbers of more than 18 digits and others within
+ * bounds of more than 15, and white space of other shapes than a space, or a new line with up to 32
+ * columns. What the grammar allows the schema allows too;
  * where that cannot be promised the schema is refused.
  *
  * Return: 0 with a reference of the caller's; -EINVAL for a text that is wrong, with its place;

@@ -59,6 +59,7 @@ class Walks(support.Case):
         for schema, out in zip(made, walk([of_schema(schema) for schema in made])):
             with self.subTest(schema):
                 self.assertNotIn("error", out)
+                self.assertEqual((out["failed"], out["wrong"]), ("", 0))
                 checker = jsonschema.Draft202012Validator
                 if isinstance(schema, dict) and "draft-07" in schema.get("$schema", ""):
                     checker = jsonschema.Draft7Validator
@@ -73,10 +74,12 @@ class Walks(support.Case):
     def test_the_mask_says_what_each_token_says_by_itself(self):
         made = [of_schema(schema) for schema in schemas.all_schemas()[:60:6]]
         made += [{"kind": "json", "text": ""}, {"kind": "gbnf", "text":
-                 'root ::= item ("," ws item)*\nitem ::= [a-zé]{2,12} | "(" root ")"\nws ::= [ ]*'}]
+                 'root ::= item ("," ws item)*\nitem ::= [a-zé]{2,12} | "(" root ")"\nws ::= [ ]*'},
+                 {"kind": "gbnf", "text": "root ::= ([a-zA-Z ]{1,40} [a-z]{0,40} ){1,800}"}]
+        made += [of_schema({"type": "string", "pattern": "^([a-z]{1,60}[a-z ]{1,60}){1,60}$"})]
         for line, out in zip(made, walk(made, texts=1, checks=2)):
             with self.subTest(line):
-                self.assertEqual(out["wrong"], 0)
+                self.assertEqual((out["failed"], out["wrong"]), ("", 0))
 
     def test_any_json_is_an_object(self):
         out = self.one({"kind": "json"}, texts=20)

@@ -362,6 +362,36 @@ static void test_far_numbers(void **state)
 	       TEXTS("4", "9"), TEXTS("3", "10"));
 }
 
+/* As programs write them of their types. */
+static void test_of_programs(void **state)
+{
+	(void)state;
+	SCHEMA("{\"format\":\"uri\",\"minLength\":1,\"maxLength\":2083,\"type\":\"string\"}",
+	       TEXTS("\"https://example.org/a/b?c=d\"", "\"http://a:80\""),
+	       TEXTS("\"a\"", "\"/a\"", "\"\""));
+	SCHEMA("{\"type\":\"string\",\"format\":\"email\",\"maxLength\":100}", TEXTS("\"a@b.org\""),
+	       TEXTS("\"a\""));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"string\",\"format\":\"email\",\"maxLength\":10}",
+		  ENOTSUP, "'format' at #");
+	SCHEMA("{\"discriminator\":{\"mapping\":{\"a\":\"#/$defs/"
+	       "A\"},\"propertyName\":\"t\"},\"oneOf\":[{\"type\":"
+	       "\"object\",\"properties\":{\"t\":{\"const\":\"a\",\"type\":\"string\"}},"
+	       "\"required\":[\"t\"],"
+	       "\"propertyOrdering\":[\"t\"]}]}",
+	       TEXTS("{\"t\":\"a\"}"), TEXTS("{}"));
+	SCHEMA("{\"type\":\"integer\",\"format\":\"uint64\",\"minimum\":0,\"maximum\":"
+	       "18446744073709551615}",
+	       TEXTS("0", "18446744073709551"), TEXTS("-1", "1.0"));
+	SCHEMA("{\"type\":\"integer\",\"format\":\"uint8\"}", TEXTS("0", "255"),
+	       TEXTS("-1", "256"));
+	SCHEMA("{\"type\":\"number\",\"format\":\"float\"}", TEXTS("1.5", "-1e9"), TEXTS("\"a\""));
+	SCHEMA("{\"enum\":[\"9999999999999999999\",1.00000000000000000001],\"maximum\":"
+	       "9223372036854775808}",
+	       TEXTS("\"9999999999999999999\"", "1.0"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"const\":18446744073709551615}", ENOTSUP, "'const'");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"enum\":[[18446744073709551615]]}", ENOTSUP, "'enum'");
+}
+
 static void test_one_of(void **state)
 {
 	(void)state;
@@ -773,6 +803,7 @@ int main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_far_numbers),
+		cmocka_unit_test(test_of_programs),
 		cmocka_unit_test(test_one_of),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_masks),

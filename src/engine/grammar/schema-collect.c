@@ -39,6 +39,7 @@ static const struct keyword keywords[] = {
 	{ "definitions", NOTE },
 	{ "deprecated", NOTE },
 	{ "description", NOTE },
+	{ "discriminator", NOTE },
 	{ "enum", SAYS },
 	{ "example", NOTE },
 	{ "examples", NOTE },
@@ -61,6 +62,7 @@ static const struct keyword keywords[] = {
 	{ "prefixItems", SAYS },
 	{ "properties", SAYS },
 	{ "propertyNames", SAYS },
+	{ "propertyOrdering", NOTE },
 	{ "readOnly", NOTE },
 	{ "required", SAYS },
 	{ "strict", NOTE },
@@ -75,14 +77,6 @@ static const struct keyword keywords[] = {
 static int compare_keyword(const void *name, const void *keyword)
 {
 	return strcmp(name, ((const struct keyword *)keyword)->name);
-}
-
-static bool is_one_of(const char *word, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	return false;
 }
 
 int dn_schema_spend(struct dn_schema_reader *reader, size_t steps)
@@ -377,11 +371,10 @@ static int64_t most_within(const json_t *bound, bool below)
 	return below && whole > INT64_MIN ? whole - 1 : whole;
 }
 
-static void raise_low(struct dn_shape *shape, const json_t *bound, const char *keyword, bool above)
+static void raise_low(struct dn_shape *shape, double low, int64_t least, const char *keyword,
+		      bool above)
 {
-	const double low = json_number_value(bound);
-
-	shape->least = DN_MAX(shape->least, least_within(bound, above));
+	shape->least = DN_MAX(shape->least, least);
 	if (low > shape->low || (low >= shape->low && above)) {
 		shape->low = low;
 		shape->above = above;
@@ -389,16 +382,25 @@ static void raise_low(struct dn_shape *shape, const json_t *bound, const char *k
 	}
 }
 
-static void lower_high(struct dn_shape *shape, const json_t *bound, const char *keyword, bool below)
+static void lower_high(struct dn_shape *shape, double high, int64_t most, const char *keyword,
+		       bool below)
 {
-	const double high = json_number_value(bound);
-
-	shape->most = DN_MIN(shape->most, most_within(bound, below));
+	shape->most = DN_MIN(shape->most, most);
 	if (high < shape->high || (high <= shape->high && below)) {
 		shape->high = high;
 		shape->below = below;
 		shape->high_keyword = keyword;
 	}
+}
+
+static void take_low(struct dn_shape *shape, const json_t *bound, const char *keyword, bool above)
+{
+	raise_low(shape, json_number_value(bound), least_within(bound, above), keyword, above);
+}
+
+static void take_high(struct dn_shape *shape, const json_t *bound, const char *keyword, bool below)
+{
+	lower_high(shape, json_number_value(bound), most_within(bound, below), keyword, below);
 }
 
 /* A bound and the one that leaves it out, which in draft 4 is a word beside the first. */
@@ -428,9 +430,9 @@ static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 	const double number = json_number_value(factor);
 	int r;
 
-	r = take_bound(reader, schema, "minimum", "exclusiveMinimum", raise_low, shape);
+	r = take_bound(reader, schema, "minimum", "exclusiveMinimum", take_low, shape);
 	if (r >= 0)
-		r = take_bound(reader, schema, "maximum", "exclusiveMaximum", lower_high, shape);
+		r = take_bound(reader, schema, "maximum", "exclusiveMaximum", take_high, shape);
 	if (r < 0 || !factor)
 		return r;
 	if (!json_is_number(factor))
@@ -443,9 +445,41 @@ static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 	return 0;
 }
 
+/*
+ * Formats of numbers, as OpenAPI and programs name them: bounds where they are narrower than what is
+ * written. Return: whether it is one.
+ */
+static bool take_number_format(const char *name, struct dn_shape *shape)
+{
+	static const struct {
+		const char *name;
+		int64_t least;
+		int64_t most;
+	} formats[] = {
+		{ "int8", INT8_MIN, INT8_MAX },	   { "uint8", 0, UINT8_MAX },
+		{ "int16", INT16_MIN, INT16_MAX }, { "uint16", 0, UINT16_MAX },
+		{ "int32", INT32_MIN, INT32_MAX }, { "uint32", 0, UINT32_MAX },
+		{ "int64", INT64_MIN, INT64_MAX }, { "uint64", 0, INT64_MAX },
+		{ "int", INT64_MIN, INT64_MAX },   { "uint", 0, INT64_MAX },
+		{ "float", INT64_MIN, INT64_MAX }, { "double", INT64_MIN, INT64_MAX },
+	};
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(formats); i++) {
+		if (strcmp(name, formats[i].name) != 0)
+			continue;
+		if (formats[i].least > INT64_MIN)
+			raise_low(shape, (double)formats[i].least, formats[i].least, "format",
+				  false);
+		if (formats[i].most < INT64_MAX)
+			lower_high(shape, (double)formats[i].most, formats[i].most, "format",
+				   false);
+		return true;
+	}
+	return false;
+}
+
 static int take_texts(struct dn_schema_reader *reader, const json_t *schema, struct dn_shape *shape)
 {
-	static const char *const of_numbers[] = { "int32", "int64", "float", "double" };
 	const json_t *pattern = json_object_get(schema, "pattern");
 	const json_t *format = json_object_get(schema, "format");
 	const char *name = json_string_value(format);
@@ -459,17 +493,9 @@ static int take_texts(struct dn_schema_reader *reader, const json_t *schema, str
 		return dn_schema_unsupported(reader, schema, "pattern", "twice for one value");
 	if (pattern)
 		shape->pattern = json_string_value(pattern);
-	if (!format)
+	if (!format || take_number_format(name, shape))
 		return 0;
-	if (strcmp(name, "int32") == 0) {
-		shape->low = DN_MAX(shape->low, -2147483648.0);
-		shape->high = DN_MIN(shape->high, 2147483647.0);
-		shape->least = DN_MAX(shape->least, INT32_MIN);
-		shape->most = DN_MIN(shape->most, INT32_MAX);
-	}
-	if (is_one_of(name, of_numbers, DN_ARRAY_SIZE(of_numbers)))
-		return 0;
-	if (!dn_format_pattern(name))
+	if (!dn_format_pattern(name, 0))
 		return dn_schema_unsupported(reader, schema, "format", name);
 	if (shape->format && strcmp(shape->format, name) != 0)
 		return dn_schema_unsupported(reader, schema, "format", "twice for one value");

@@ -13,22 +13,49 @@
 /* Multiples of a number within bounds that are written one by one. */
 #define MULTIPLES_MAX 2000
 
+static int read_pattern(struct dn_schema_reader *reader, const char *keyword, const char *pattern,
+			struct dn_regex *ret_regex)
+{
+	struct dn_error why = DN_ERROR_INIT;
+	const int r = dn_regex_read(pattern, strlen(pattern), reader->exprs, ret_regex, &why);
+
+	return r < 0 ? dn_error_set(reader->err, -r, "schema: '%s' with '%.100s': %.200s", keyword,
+				    pattern, why.message)
+		     : 0;
+}
+
+/* The first of a format's patterns whose texts are as long as they are to be. */
+static struct dn_expr *formatted(struct dn_schema_reader *reader, const struct dn_shape *shape,
+				 int *ret)
+{
+	const char *pattern;
+
+	for (size_t nth = 0; (pattern = dn_format_pattern(shape->format, nth)) != NULL; nth++) {
+		struct dn_regex regex;
+
+		*ret = read_pattern(reader, "format", pattern, &regex);
+		if (*ret < 0)
+			return NULL;
+		if (regex.min >= shape->min_length && regex.max <= shape->max_length)
+			return dn_json_quote(reader->exprs, regex.expr);
+	}
+	*ret = dn_schema_unsupported(reader, shape->where, "format",
+				     "with such a 'minLength' or 'maxLength'");
+	return NULL;
+}
+
 /* A pattern whose texts are as long as they are to be, or can be made so. */
 static struct dn_expr *patterned(struct dn_schema_reader *reader, const struct dn_shape *shape,
-				 const char *pattern, const char *keyword, int *ret)
+				 int *ret)
 {
 	struct dn_exprs *exprs = reader->exprs;
 	const uint32_t low = shape->min_length;
 	const uint32_t high = shape->max_length;
 	struct dn_regex regex;
-	struct dn_error why = DN_ERROR_INIT;
-	int r = dn_regex_read(pattern, strlen(pattern), exprs, &regex, &why);
 
-	if (r < 0) {
-		*ret = dn_error_set(reader->err, -r, "schema: '%s' with '%.100s': %.200s", keyword,
-				    pattern, why.message);
+	*ret = read_pattern(reader, "pattern", shape->pattern, &regex);
+	if (*ret < 0)
 		return NULL;
-	}
 	if (regex.min >= low && regex.max <= high)
 		return dn_json_quote(exprs, regex.expr);
 	if (regex.single && regex.max >= low && regex.min <= high)
@@ -37,7 +64,7 @@ static struct dn_expr *patterned(struct dn_schema_reader *reader, const struct d
 						    DN_MIN(regex.max, high)));
 	if (regex.max < low || regex.min > high)
 		return dn_expr_never(exprs);
-	*ret = dn_schema_unsupported(reader, shape->where, keyword,
+	*ret = dn_schema_unsupported(reader, shape->where, "pattern",
 				     "with other lengths beside 'minLength' or 'maxLength'");
 	return NULL;
 }
@@ -52,9 +79,9 @@ struct dn_expr *dn_schema_string(struct dn_schema_reader *reader, const struct d
 	if (shape->min_length > shape->max_length)
 		return dn_expr_never(reader->exprs);
 	if (shape->pattern)
-		return patterned(reader, shape, shape->pattern, "pattern", ret);
+		return patterned(reader, shape, ret);
 	if (shape->format)
-		return patterned(reader, shape, dn_format_pattern(shape->format), "format", ret);
+		return formatted(reader, shape, ret);
 	if (shape->min_length == 0 && shape->max_length == DN_REPEAT_FOREVER)
 		return dn_json_string(&reader->json);
 	return dn_json_string_of(&reader->json, shape->min_length, shape->max_length);

@@ -130,6 +130,12 @@ int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 		if (r <= 0)
 			return r;
 	}
+	/* As reals they are not the numbers that they were. */
+	if (reader->widened &&
+	    (type & (DN_TYPE_ARRAY | DN_TYPE_OBJECT) || fabs(json_number_value(value)) >= 0x1p63))
+		return dn_schema_unsupported(reader, shape->where,
+					     shape->is_const ? "const" : "enum",
+					     "beside whole numbers of more than 64 bits");
 	if (json_is_number(value))
 		return number_fits(shape, value);
 	if (json_is_string(value)) {

@@ -269,6 +269,61 @@ static uint32_t count_values(const char *text, size_t size)
 	return n;
 }
 
+/* What is part of a number at @text. */
+static size_t span_number(const char *text, size_t size)
+{
+	size_t n = 0;
+
+	while (n < size && text[n] != '\0' && strchr("0123456789+-.eE", text[n]))
+		n++;
+	return n;
+}
+
+static bool is_wide(const char *number, size_t size)
+{
+	static const char most[] = "9223372036854775807";
+
+	if (*number == '-') {
+		number++;
+		size--;
+	}
+	for (size_t i = 0; i < size; i++)
+		if (number[i] < '0' || number[i] > '9')
+			return false;
+	return size > strlen(most) || (size == strlen(most) && memcmp(number, most, size) > 0);
+}
+
+/*
+ * Copies @text. Whole numbers of more than 64 bits, which some programs give as bounds, get decimals:
+ * the reader of JSON takes them as reals then, and all others as they are. @ret_widened: there are some.
+ */
+static char *widen(const char *text, size_t *size, bool *ret_widened)
+{
+	char *copy = malloc(*size + *size / 8 + 16);
+	bool in_string = false;
+	size_t used = 0;
+
+	for (size_t i = 0; copy && i < *size;) {
+		const size_t number = in_string ? 0 : span_number(text + i, *size - i);
+		const size_t n = DN_MAX(number, 1);
+
+		memcpy(copy + used, text + i, n);
+		used += n;
+		if (in_string && text[i] == '\\' && i + 1 < *size)
+			copy[used++] = text[++i];
+		else if (text[i] == '"')
+			in_string = !in_string;
+		if (number > 0 && is_wide(text + i, number)) {
+			memcpy(copy + used, ".0", 2);
+			used += 2;
+			*ret_widened = true;
+		}
+		i += n;
+	}
+	*size = used;
+	return copy;
+}
+
 int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct dn_error *err)
 {
 	struct dn_schema_reader reader = {
@@ -276,13 +331,17 @@ int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct
 		.json = DN_JSON_RULES_INIT(exprs),
 		.err = err,
 	};
+	DN_AUTO_FREE char *copy = NULL;
 	json_error_t wrong;
 	json_t *root;
 	int r;
 
 	if (count_values(text, size) > VALUES_MAX)
 		return dn_error_set(err, E2BIG, "the schema has more than %u values", VALUES_MAX);
-	root = json_loadb(text ? text : "", size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
+	copy = widen(text, &size, &reader.widened);
+	if (!copy)
+		return dn_error_memory(err, "a schema", size);
+	root = json_loadb(copy, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
 	if (!root)
 		return dn_error_set(err, EINVAL, "the schema is no JSON: line %d: %.120s",
 				    wrong.line, wrong.text);

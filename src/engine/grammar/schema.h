@@ -72,12 +72,16 @@ struct dn_shape {
 	bool is_const;
 };
 
-/* @slots: rules of what was read before, by the schemas that it was of. */
+/*
+ * @widened: whole numbers of more than 64 bits were there, and are reals
+ * @slots: rules of what was read before, by the schemas that it was of
+ */
 struct dn_schema_reader {
 	struct dn_exprs *exprs;
 	struct dn_json_rules json;
 	struct dn_error *err;
 	const json_t *root;
+	bool widened;
 	unsigned int depth;
 	uint32_t steps;
 	struct dn_known *known;
