@@ -83,9 +83,8 @@ DN_API struct dn_matcher *dn_matcher_free(struct dn_matcher *matcher);
  * @ends: whether tokens that end an answer are among them, where the text may end
  * @ret_mask: bit t % 64 of word t / 64 is that of token t; of the matcher, until its next call
  *
- * Return: how many words have any bit, 0: no token can follow; or -ENOMEM; -EOVERFLOW where the
- * grammar needs more here than any may, which no token would then say otherwise; or -ENOSPC where
- * other grammars leave no room for it.
+ * Return: how many words have any bit, 0: no token can follow; -EOVERFLOW where the grammar needs more
+ * at this place than any may; -ENOSPC where other grammars leave no room for it; -ENOMEM.
  */
 DN_API DN_MUST_CHECK int dn_matcher_mask(struct dn_matcher *matcher, bool ends,
 					 const uint64_t **ret_mask, struct dn_error *err);

@@ -255,9 +255,14 @@ class Served(support.Case):
                 self.ask(response_format=format)
             self.assertEqual(caught.exception.param, param)
             self.assertIn(word, str(caught.exception))
-        with self.assertRaises(openai.BadRequestError) as caught:
-            self.ask(extra_body={"grammar": "root ::= nothing"})
-        self.assertEqual(caught.exception.param, "grammar")
+        # The last two need too much, at once and behind a letter: that is no "try again".
+        words = "|".join(f'"{i}."' for i in range(5000))
+        for grammar, word in (("root ::= nothing", "nothing"), (f"root ::= {words}", "too much"),
+                              (f'root ::= "x" ({words})', "too much")):
+            with self.subTest(grammar[:20]), self.assertRaises(openai.BadRequestError) as caught:
+                self.ask(extra_body={"grammar": grammar})
+            self.assertEqual(caught.exception.param, "grammar")
+            self.assertIn(word, str(caught.exception))
         # The server goes on.
         self.test_grammar()
 

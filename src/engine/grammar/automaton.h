@@ -84,8 +84,9 @@ void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uin
 void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root);
 
 /*
- * These give a state, or -ENOSPC where the store is full and compacting is due, or -ENOMEM, or
- * -EOVERFLOW where the grammar needs more than any may: that is not the same as DN_STATE_DEAD.
+ * These give a state, or what compacting may help against: -ENOSPC where the account is full, -ENOBUFS
+ * where the grammar has all that one may; or -EOVERFLOW where it is too ambiguous, which is not
+ * DN_STATE_DEAD; or -ENOMEM.
  *
  * dn_automaton_cut() has counts cut to what tokens of a class can tell apart: states that are the
  * same to them become one.

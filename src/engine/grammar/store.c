@@ -103,8 +103,9 @@ static int grow_stacks(struct dn_store *store)
 	struct dn_stack *stacks;
 	uint32_t *slots;
 
-	if (capacity > DN_STACKS_MAX ||
-	    dn_store_take(store, (capacity / 2) * (sizeof(*stacks) + 2 * sizeof(*slots))) < 0)
+	if (capacity > DN_STACKS_MAX)
+		return -ENOBUFS;
+	if (dn_store_take(store, (capacity / 2) * (sizeof(*stacks) + 2 * sizeof(*slots))) < 0)
 		return -ENOSPC;
 	stacks = realloc(store->stacks, capacity * sizeof(*stacks));
 	if (!stacks)
@@ -179,7 +180,7 @@ static uint32_t sort_members(uint32_t *members, uint32_t n)
 static int make_room(struct dn_store *store, uint32_t n)
 {
 	if (store->n_states == DN_STATES_MAX || store->n_members + n > DN_MEMBERS_MAX)
-		return -ENOSPC;
+		return -ENOBUFS;
 	if (store->n_states == store->states_capacity) {
 		const size_t more = store->states_capacity * sizeof(*store->states);
 		struct dn_state *states;

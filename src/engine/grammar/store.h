@@ -73,7 +73,7 @@ static inline bool dn_stack_is_loop(const struct dn_graph *graph, const struct d
 DN_MUST_CHECK int dn_store_new(struct dn_account *account, struct dn_store **ret_store);
 struct dn_store *dn_store_free(struct dn_store *store);
 
-/* Each its number, or -ENOSPC, -ENOMEM. */
+/* Each its number, or -ENOSPC, -ENOMEM, or -ENOBUFS where it has all that one grammar may. */
 int32_t dn_store_stack(struct dn_store *store, uint32_t node, uint32_t count, uint32_t parent);
 /* Sorts @members, and takes out what is there twice; none: DN_STATE_DEAD. */
 int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n);
