@@ -217,6 +217,7 @@ class Served(support.Case):
                                                         "minimum": 1}},
             "required": ["where", "days"], "additionalProperties": False,
             "$defs": {"city": {"type": "string", "maxLength": 12}}}
+        place["$id"] = "https://example.org/weather"
         schemas_of = {"weather": place, "now": None, "any": {"type": "object"}}
         tools = [{"type": "function", "function": {"name": name} | (
             {"parameters": schema} if schema else {})} for name, schema in schemas_of.items()]

@@ -392,6 +392,15 @@ static void test_of_programs(void **state)
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"enum\":[[18446744073709551615]]}", ENOTSUP, "'enum'");
 }
 
+static void test_references(void **state)
+{
+	(void)state;
+	SCHEMA("{\"$id\":\"http://a/"
+	       "\",\"$defs\":{\"x\":{\"type\":\"null\",\"$id\":\"b\"}},\"default\":{\"$id\":\"b\","
+	       "\"$ref\":\"c\"},\"properties\":{\"$id\":{\"$ref\":\"#/$defs/x\"}}}",
+	       TEXTS("{\"$id\":null}"), TEXTS("{\"$id\":1}"));
+}
+
 static void test_one_of(void **state)
 {
 	(void)state;
@@ -427,6 +436,12 @@ static void test_refusals(void **state)
 		  "\"enum\":["
 		  "\"bar\"]}}",
 		  ENOTSUP, "'propertyNames'");
+	/* It would mean another place there. */
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"$id\":\"http://a/"
+		  "\",\"$defs\":{\"x\":{\"type\":\"null\"}},\"items\":{\"$id\":\"b\",\"$defs\":{"
+		  "\"x\":{\"type\":\"string\"}},\"items\":{\"$ref\":\"#/$defs/x\"}}}",
+		  ENOTSUP, "'$id' at #/items");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\"", EINVAL, "no JSON");
 	must_fail(DN_GRAMMAR_SCHEMA, "3", EINVAL, "object");
 	must_fail(DN_GRAMMAR_SCHEMA, "false", EINVAL, "no text");
@@ -804,6 +819,7 @@ int main(void)
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_far_numbers),
 		cmocka_unit_test(test_of_programs),
+		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_one_of),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_masks),

@@ -252,6 +252,47 @@ static int read_root(struct dn_schema_reader *reader)
 	return 0;
 }
 
+/* What a keyword has as it is, in which others are words like any. */
+static bool is_data(const char *keyword)
+{
+	static const char *const words[] = { "const", "enum", "default", "examples" };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(words); i++)
+		if (strcmp(keyword, words[i]) == 0)
+			return true;
+	return strncmp(keyword, "x-", 2) == 0;
+}
+
+/*
+ * Refuses references that are not to the root's document: those within a schema that has an "$id" of
+ * its own, which is @named.
+ */
+static int check_references(struct dn_schema_reader *reader, const json_t *at, const json_t *named)
+{
+	const char *id = json_string_value(json_object_get(at, "$id"));
+	const char *key;
+	json_t *value;
+	size_t i;
+	int r = 0;
+
+	if (id && id[0] != '#' && at != reader->root)
+		named = at;
+	if (named && json_is_string(json_object_get(at, "$ref")))
+		return dn_schema_unsupported(reader, named, "$id",
+					     "below the root, with a '$ref' within it");
+	json_object_foreach((json_t *)at, key, value)
+	{
+		if (r >= 0 && !is_data(key))
+			r = check_references(reader, value, named);
+	}
+	json_array_foreach(at, i, value)
+	{
+		if (r >= 0)
+			r = check_references(reader, value, named);
+	}
+	return r;
+}
+
 /* At least as many values as there are in JSON: what begins and what follows a comma. */
 static uint32_t count_values(const char *text, size_t size)
 {
@@ -348,10 +389,12 @@ int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct
 	reader.root = root;
 	reader.known = dn_arena_zalloc(&exprs->arena, DN_RULES_MAX, sizeof(*reader.known));
 	reader.slots = dn_arena_zalloc(&exprs->arena, KNOWN_SLOTS, sizeof(*reader.slots));
-	if (reader.known && reader.slots)
-		r = read_root(&reader);
-	else
-		r = dn_error_memory(err, "a grammar", KNOWN_SLOTS * sizeof(*reader.slots));
+	r = check_references(&reader, root, NULL);
+	if (r >= 0)
+		r = reader.known && reader.slots
+			    ? read_root(&reader)
+			    : dn_error_memory(err, "a grammar",
+					      KNOWN_SLOTS * sizeof(*reader.slots));
 	json_decref(root);
 	return r;
 }

@@ -113,6 +113,8 @@ static json_t *arguments_schema(const json_t *tool, const char *place)
 				 ? json_deep_copy(given)
 				 : json_pack("{s:b}", "additionalProperties", 0);
 
+	/* It is a part of another document now, to which its references are moved. */
+	(void)json_object_del(schema, "$id");
 	if (!schema || json_object_set_new(schema, "type", json_string("object")) < 0 ||
 	    !move_references(schema, place)) {
 		json_decref(schema);
