@@ -268,12 +268,16 @@ class Served(support.Case):
         self.test_grammar()
 
 
-# Each has its own states; the last two are as large and as wide as there may be.
+# Each has its own states; the next are as large and as wide as there may be, and the last two take
+# the most while they are compiled: one is refused only when its graph is full, one fills what is read.
 LARGE = [{"type": "string", "maxLength": 1000 + i, "pattern": "^[a-z" + chr(0x100 + i) + "]*$"}
          for i in range(12)]
 LARGE += [{"enum": [f"{i} is a long word of an enumeration" for i in range(5000)]},
           {"type": "object", "properties": {f"property{i}": {"type": "string", "maxLength": i + 5}
                                             for i in range(900)}}]
+TOO_LARGE = [{"enum": [f"{i}" * 12 for i in range(3900)]},
+             {"type": "integer", "examples": list(range(8000)),
+              "oneOf": [{"minimum": i, "maximum": i} for i in range(2500)]}]
 
 
 @needs_model
@@ -299,9 +303,22 @@ class Memory(support.Case):
                                          response_format={"type": "json_schema", "json_schema": {
                                              "name": "x", "schema": schema}})
                 self.assertEqual(answer.status, 200, answer.body)
+                # Not a grammar that no text can follow.
+                self.assertGreater(answer.json()["usage"]["completion_tokens"], 0)
+                choice = answer.json()["choices"][0]
+                if choice["finish_reason"] == "stop":
+                    json.loads(choice["text"])
+            for schema in TOO_LARGE:
+                answer = server.complete("Once", max_tokens=60, response_format={
+                    "type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+                self.assertEqual(answer.status, 400, answer.body)
+                self.assertIn(b"too large", answer.body)
             self.assertEqual(server.workers(), [worker])
             # <dunlin/grammar.h>: 8 MiB while one is compiled, 6 of states, masks, an index.
-            self.assertLess(most() - before, 18)
+            took = most() - before
+            self.assertLess(took, 18)
+            # The worst of them was there to be measured.
+            self.assertGreater(took, 5)
 
 
 if __name__ == "__main__":
