@@ -355,8 +355,8 @@ static char *widen(const char *text, size_t *size, bool *ret_widened)
 		else if (text[i] == '"')
 			in_string = !in_string;
 		if (number > 0 && is_wide(text + i, number)) {
-			memcpy(copy + used, ".0", 2);
-			used += 2;
+			copy[used++] = '.';
+			copy[used++] = '0';
 			*ret_widened = true;
 		}
 		i += n;
