@@ -353,28 +353,17 @@ struct dn_state *dn_automaton_state(const struct dn_automaton *automaton, uint32
 	return &automaton->store->states[state];
 }
 
-/* The two of the bottom are the least numbers, and members are in order. */
-static bool has_member(const struct dn_automaton *automaton, uint32_t state, uint32_t stack)
-{
-	const struct dn_state *it = &automaton->store->states[state];
-	const uint32_t *members = automaton->store->members + it->first;
-
-	return (it->n > 0 && members[0] == stack) || (it->n > 1 && members[1] == stack);
-}
-
 bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state)
 {
-	return has_member(automaton, state, DN_STACK_BOTTOM);
+	const struct dn_state *it = &automaton->store->states[state];
+
+	/* The bottom is the least number, and members are in order. */
+	return it->n > 0 && automaton->store->members[it->first] == DN_STACK_BOTTOM;
 }
 
 bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state)
 {
 	return dn_automaton_may_end(automaton, state) && automaton->store->states[state].n == 1;
-}
-
-bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state)
-{
-	return has_member(automaton, state, DN_STACK_UNKNOWN);
 }
 
 void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uint32_t state)

@@ -40,10 +40,14 @@ struct dn_state_mask {
 	uint32_t n_undecided;
 };
 
-/* @rows: the state that each byte leads to; NULL before any was asked for. */
+/*
+ * @row: the state that each byte leads to; NULL before any was asked for
+ * @leaves: whether the end of the rule that is local is met
+ */
 struct dn_state {
 	uint32_t first; /* of its members */
 	uint32_t n;
+	bool leaves;
 	uint16_t *row;
 	struct dn_state_mask masks[DN_TOKEN_CLASSES];
 };
@@ -92,7 +96,7 @@ void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root);
  * same to them become one.
  *
  * dn_automaton_local() has stacks cut where the rule ends that is being read. What it allows, the
- * whole state allows; where a rule's end is met (dn_state_leaves()), what follows is undecided.
+ * whole state allows; where it leaves the rule, what follows is undecided.
  */
 int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_t byte);
 int32_t dn_automaton_cut(struct dn_automaton *automaton, uint32_t state, uint32_t token_class);
@@ -102,7 +106,6 @@ int32_t dn_automaton_local(struct dn_automaton *automaton, uint32_t state);
 struct dn_state *dn_automaton_state(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state);
-bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state);
 
 /* Forgets all but the roots' states, whose numbers change. -ENOSPC, -ENOMEM: then nothing changes. */
 DN_MUST_CHECK int dn_automaton_compact(struct dn_automaton *automaton);

@@ -54,19 +54,22 @@ static int add_undecided(struct walk *walk, uint32_t first, uint32_t end)
 static int32_t walk_token(struct walk *walk, uint32_t at, uint32_t from, bool local, bool *ret_left)
 {
 	const struct dn_index_token *token = &walk->tokens->tokens[at];
+	const struct dn_store *store = walk->automaton->store;
 	uint32_t depth;
 
 	*ret_left = false;
 	for (depth = from; depth < token->size; depth++) {
-		const int32_t next = dn_automaton_step(walk->automaton, walk->states[depth],
-						       token->bytes[depth]);
+		int32_t next = dn_store_step(store, walk->states[depth], token->bytes[depth]);
 
+		if (next == DN_STATE_ASK)
+			next = dn_automaton_step(walk->automaton, walk->states[depth],
+						 token->bytes[depth]);
 		if (next < 0)
 			return next;
 		if (next == DN_STATE_DEAD)
 			return (int32_t)depth;
 		walk->states[depth + 1] = (uint16_t)next;
-		if (local && dn_automaton_leaves(walk->automaton, (uint32_t)next)) {
+		if (local && store->states[next].leaves) {
 			*ret_left = true;
 			depth++;
 			break;

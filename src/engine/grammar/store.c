@@ -231,7 +231,13 @@ int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n)
 	if (n > 0)
 		memcpy(store->members + store->n_members, members, n * sizeof(*members));
 	state = &store->states[store->n_states];
-	*state = (struct dn_state){ .first = store->n_members, .n = n };
+	*state = (struct dn_state){
+		.first = store->n_members,
+		.n = n,
+		/* The two of the bottom are the least numbers, and members are in order. */
+		.leaves = (n > 0 && members[0] == DN_STACK_UNKNOWN) ||
+			  (n > 1 && members[1] == DN_STACK_UNKNOWN),
+	};
 	store->n_members += n;
 	store->state_slots[slot] = (uint16_t)++store->n_states;
 	return (int32_t)store->n_states - 1;

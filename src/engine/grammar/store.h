@@ -69,6 +69,14 @@ static inline bool dn_stack_is_loop(const struct dn_graph *graph, const struct d
 	return graph->nodes[stack->node].kind == DN_NODE_LOOP && stack->count != DN_COUNT_NONE;
 }
 
+/* As dn_automaton_step(), where that is known; else DN_STATE_ASK. */
+static inline uint16_t dn_store_step(const struct dn_store *store, uint32_t state, uint8_t byte)
+{
+	const uint16_t *row = store->states[state].row;
+
+	return DN_LIKELY(row) ? row[byte] : DN_STATE_ASK;
+}
+
 /* @account: borrowed for the store's life. -ENOSPC, -ENOMEM. */
 DN_MUST_CHECK int dn_store_new(struct dn_account *account, struct dn_store **ret_store);
 struct dn_store *dn_store_free(struct dn_store *store);
