@@ -52,14 +52,16 @@ DN_API uint64_t dn_grammars_memory(uint32_t vocabulary);
  * @index: borrowed for the grammar's life
  *
  * Time and memory are bounded, whatever the text says. What a schema allows and the grammar does
- * not: properties that are not named (unless additionalProperties allows them, or none are named),
- * properties in another order, numbers of more than 18 digits, and white space of other shapes than
- * a space, or a new line with up to 32 columns. What the grammar allows the schema allows too;
+ * not: properties that are not named (unless additionalProperties allows them, or nothing is said of
+ * properties), properties in another order, whole numbers of more than 18 digits and others within
+ * bounds of more than 15, and white space of other shapes than a space, or a new line with up to 32
+ * columns. What the grammar allows the schema allows too;
  * where that cannot be promised the schema is refused.
  *
  * Return: 0 with a reference of the caller's; -EINVAL for a text that is wrong, with its place;
- * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -ENOSPC where
- * other grammars leave no room for it; -ENOMEM.
+ * -ENOTSUP for what is not supported, with its name and place; -E2BIG above a limit; -EOVERFLOW
+ * where it is so ambiguous that it needs more than any grammar may; -ENOSPC where other grammars
+ * leave no room for it; -ENOMEM.
  */
 DN_API DN_MUST_CHECK int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 					struct dn_token_index *index,
@@ -81,8 +83,8 @@ DN_API struct dn_matcher *dn_matcher_free(struct dn_matcher *matcher);
  * @ends: whether tokens that end an answer are among them, where the text may end
  * @ret_mask: bit t % 64 of word t / 64 is that of token t; of the matcher, until its next call
  *
- * Return: how many words have any bit, 0: no token can follow; or -ENOMEM, or -ENOSPC where the
- * grammar needs more memory than there may be.
+ * Return: how many words have any bit, 0: no token can follow; -EOVERFLOW where the grammar needs more
+ * at this place than any may; -ENOSPC where other grammars leave no room for it; -ENOMEM.
  */
 DN_API DN_MUST_CHECK int dn_matcher_mask(struct dn_matcher *matcher, bool ends,
 					 const uint64_t **ret_mask, struct dn_error *err);

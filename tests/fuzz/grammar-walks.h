@@ -24,7 +24,7 @@ static inline void walk_grammar(enum dn_grammar_kind kind, const char *text, siz
 	for (size_t i = 0; i < size; i++)
 		random = random * 31 + (uint8_t)text[i];
 	if (dn_matcher_new(grammar, &matcher, &err) == 0) {
-		MUST(words_walk(matcher, random, 12, &ended));
+		MUST(words_walk(matcher, random, 100, &ended));
 		dn_matcher_free(matcher);
 	}
 	dn_grammar_unref(grammar);

@@ -2,12 +2,13 @@
 /*
  * Writes texts that grammars allow, with a model's vocabulary, and no model: each token is drawn
  * from those of the mask. Reads lines of JSON: {"kind": "gbnf"|"schema"|"json", "text": …}; gives a
- * line for each: {"error": …}, or {"texts": […], "finished": […], "wrong": …}, where wrong counts
+ * line for each: {"error": …}, or {"texts": […], "finished": […], "failed": "…", "wrong": …}, where wrong counts
  * tokens of which the mask does not say what trying them one by one says.
  *
  * grammar-walk MODEL SEED TEXTS CHECKS < LINES
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct walker {
 	double mask_us;
 	double slowest_us;
 	uint32_t wrong;
+	struct dn_error failed;
 };
 
 static void must(int r, const struct dn_error *err)
@@ -142,12 +144,11 @@ static bool walk(struct walker *walker, struct dn_grammar *grammar, char *text, 
 			break;
 		}
 		r = dn_matcher_mask(matcher, true, &mask, &err);
-		must(r, &err);
 		us = now_us() - begin;
 		walker->mask_us += us;
 		walker->slowest_us = us > walker->slowest_us ? us : walker->slowest_us;
 		walker->masks++;
-		if (r == 0)
+		if (r <= 0)
 			break;
 		token = choose(walker, mask, step);
 		if (checked < walker->checks && draw(walker, 8) == 0) {
@@ -159,13 +160,18 @@ static bool walk(struct walker *walker, struct dn_grammar *grammar, char *text, 
 			break;
 		}
 		bytes = dn_tokenizer_bytes(walker->tokenizer, token, &size);
-		must(dn_matcher_accept(matcher, token, &err), &err);
+		r = dn_matcher_accept(matcher, token, &err);
+		walker->wrong += r == -EINVAL;
+		if (r < 0)
+			break;
 		if (*ret_size + size > TEXT_MAX)
 			break;
 		memcpy(text + *ret_size, bytes, size);
 		*ret_size += size;
 	}
 	dn_matcher_free(matcher);
+	if (err.code)
+		walker->failed = err;
 	return finished;
 }
 
@@ -183,12 +189,14 @@ static json_t *write_texts(struct walker *walker, enum dn_grammar_kind kind, con
 
 	if (dn_grammar_new(kind, json_string_value(source), json_string_length(source),
 			   walker->index, &grammar, &err) < 0)
-		return json_pack("{s:s, s:i}", "error", err.message, "code", err.code);
+		return json_pack("{s:s, s:i, s:f}", "error", err.message, "code", err.code,
+				 "compile_us", now_us() - begin);
 	compile_us = now_us() - begin;
 	finished = json_array();
 	texts = json_array();
 	walker->wrong = 0;
 	walker->masks = 0;
+	walker->failed = (struct dn_error)DN_ERROR_INIT;
 	walker->mask_us = walker->slowest_us = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		size_t size;
@@ -202,8 +210,9 @@ static json_t *write_texts(struct walker *walker, enum dn_grammar_kind kind, con
 		(void)json_array_append_new(finished, json_boolean(end));
 	}
 	dn_grammar_unref(grammar);
-	return json_pack("{s:o, s:o, s:i, s:f, s:f, s:f}", "texts", texts, "finished", finished,
-			 "wrong", (int)walker->wrong, "compile_us", compile_us, "mask_us",
+	return json_pack("{s:o, s:o, s:i, s:s, s:f, s:f, s:f}", "texts", texts, "finished",
+			 finished, "wrong", (int)walker->wrong, "failed", walker->failed.message,
+			 "compile_us", compile_us, "mask_us",
 			 walker->mask_us / (double)(walker->masks ? walker->masks : 1),
 			 "slowest_us", walker->slowest_us);
 }

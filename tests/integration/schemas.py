@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JSON schemas of the kinds that people publish and that programs make of their types: two hundred
+"""JSON schemas of the kinds that people publish and that programs make of their types: some two hundred
 of them, the same ones each time."""
 
 import random
@@ -38,6 +38,39 @@ FIXED = [
         "required": ["left", "key", "right"]}]}}, "$ref": "#/$defs/tree"},
     {"type": "object", "properties": {"next": {"$ref": "#"}, "v": {"const": 1}},
      "required": ["v"], "additionalProperties": False},
+    # Of pydantic: addresses with lengths, a tagged union. Of schemars, and of OpenAPI.
+    {"type": "object", "properties": {
+        "url": {"format": "uri", "minLength": 1, "maxLength": 2083, "type": "string"},
+        "short": {"format": "uri", "maxLength": 100, "type": "string"},
+        "mail": {"format": "email", "maxLength": 100, "type": "string"},
+        "host": {"format": "hostname", "maxLength": 60, "type": "string"}}},
+    {"$defs": {"Cat": {"type": "object", "properties": {"kind": {"const": "cat", "type": "string"},
+                                                        "lives": {"type": "integer"}},
+                       "required": ["kind", "lives"]},
+               "Dog": {"type": "object", "properties": {"kind": {"const": "dog", "type": "string"}},
+                       "required": ["kind"]}},
+     "discriminator": {"mapping": {"cat": "#/$defs/Cat", "dog": "#/$defs/Dog"},
+                       "propertyName": "kind"},
+     "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]},
+    {"type": "object", "properties": {
+        "count": {"type": "integer", "format": "uint64", "minimum": 0,
+                  "maximum": 18446744073709551615},
+        "small": {"type": "integer", "format": "uint8"}, "f": {"type": "number", "format": "float"}},
+     "required": ["count", "small", "f"], "propertyOrdering": ["count", "small", "f"]},
+    {"oneOf": [{"const": f"value {i}"} for i in range(400)]},
+    # Nothing beside what is named.
+    {"type": "object", "unevaluatedProperties": False},
+    {"type": "object", "unevaluatedProperties": False, "properties": {"a": {"type": "integer"}},
+     "allOf": [{"$ref": "#/$defs/b"}], "anyOf": [{"properties": {"c": {"type": "null"}}},
+                                                 {"properties": {"d": {"type": "null"}}}],
+     "$defs": {"b": {"properties": {"b": {"type": "integer"}}, "required": ["b"]}}},
+    {"type": "object", "properties": {}},
+    {"type": "object", "properties": {f"p{i}": {"type": "integer"} for i in range(1000)}},
+    {"enum": [0.1, 0.30000000000000004, 1e300, 123456789.01234567, [1.1]]},
+    {"enum": [f"{i} is a long word" for i in range(5000)]},
+    # Read in many ways.
+    {"type": "string", "pattern": "^([a-z]{1,60}[a-z ]{1,60}){1,60}$"},
+    {"type": "string", "pattern": "^([a-z]*,?){0,1000}$"},
     # Unions told apart by a constant.
     {"oneOf": [{"type": "object", "properties": {"kind": {"const": "circle"},
                                                  "r": {"type": "number", "exclusiveMinimum": 0}},
@@ -91,6 +124,16 @@ FIXED = [
     {"type": "number", "exclusiveMaximum": -3.75}, {"type": "integer", "exclusiveMinimum": 9},
     {"type": "integer", "minimum": 1.5, "maximum": 4.5},
     {"type": "number", "minimum": 0.1, "maximum": 0.30000000000000004},
+    {"type": "number", "minimum": 1e-20, "maximum": 1e-10},
+    {"type": "number", "minimum": 0, "exclusiveMaximum": 1e300},
+    {"type": "number", "exclusiveMinimum": 1e-9, "exclusiveMaximum": 1e9},
+    {"type": "number", "minimum": 99999999999999.5}, {"type": "number", "maximum": 0.12345678901234},
+    {"type": "number", "exclusiveMinimum": -0.00000000000001, "exclusiveMaximum": 123456789012345},
+    {"type": "integer", "minimum": 9007199254740993, "maximum": 9007199254740995},
+    {"type": "integer", "exclusiveMinimum": 999999999999999989}, {"type": "integer", "maximum": 1e20},
+    {"type": "integer", "minimum": 0, "multipleOf": 5},
+    {"type": "integer", "maximum": -7, "multipleOf": 7},
+    {"enum": [9007199254740992, 9007199254740993], "minimum": 9007199254740993},
     # Strings.
     {"type": "string", "minLength": 3, "maxLength": 3}, {"type": "string", "minLength": 20},
     {"type": "string", "maxLength": 0}, {"type": "string", "maxLength": 1000, "minLength": 30},
@@ -143,7 +186,7 @@ def schema(rng, depth):
     return made
 
 
-def all_schemas(n=200):
+def all_schemas(n=220):
     rng = random.Random(20261126)
     made = FIXED + [{"type": "string", "pattern": pattern} for pattern in PATTERNS]
     made += [{"type": "string", "format": name} for name in FORMATS]

@@ -60,6 +60,7 @@ class Walks(support.Case):
         for schema, out in zip(made, walk([of_schema(schema) for schema in made])):
             with self.subTest(schema):
                 self.assertNotIn("error", out)
+                self.assertEqual((out["failed"], out["wrong"]), ("", 0))
                 checker = jsonschema.Draft202012Validator
                 if isinstance(schema, dict) and "draft-07" in schema.get("$schema", ""):
                     checker = jsonschema.Draft7Validator
@@ -74,10 +75,12 @@ class Walks(support.Case):
     def test_the_mask_says_what_each_token_says_by_itself(self):
         made = [of_schema(schema) for schema in schemas.all_schemas()[:60:6]]
         made += [{"kind": "json", "text": ""}, {"kind": "gbnf", "text":
-                 'root ::= item ("," ws item)*\nitem ::= [a-zé]{2,12} | "(" root ")"\nws ::= [ ]*'}]
+                 'root ::= item ("," ws item)*\nitem ::= [a-zé]{2,12} | "(" root ")"\nws ::= [ ]*'},
+                 {"kind": "gbnf", "text": "root ::= ([a-zA-Z ]{1,40} [a-z]{0,40} ){1,800}"}]
+        made += [of_schema({"type": "string", "pattern": "^([a-z]{1,60}[a-z ]{1,60}){1,60}$"})]
         for line, out in zip(made, walk(made, texts=1, checks=2)):
             with self.subTest(line):
-                self.assertEqual(out["wrong"], 0)
+                self.assertEqual((out["failed"], out["wrong"]), ("", 0))
 
     def test_any_json_is_an_object(self):
         out = self.one({"kind": "json"}, texts=20)
@@ -96,6 +99,15 @@ class Walks(support.Case):
                              ({"$ref": "other.json"}, "'$ref'"), ({"$ref": "#/none"}, "'$ref'"),
                              ({"type": "strin"}, "'type'"), ({"format": "iban"}, "iban"),
                              ({"type": "integer", "minimum": 2, "maximum": 1}, "no text"),
+                             ({"type": "number", "minimum": 0.30000000000000004,
+                               "maximum": 0.3000000000000001}, "'minimum'"),
+                             ({"type": "integer", "maximum": -1e20}, "'maximum'"),
+                             ({"type": "object", "properties": {"foo": {}},
+                               "propertyNames": {"pattern": "^x"}}, "'propertyNames'"),
+                             ({"required": ["foo"], "propertyNames": {"maxLength": 2}},
+                              "'propertyNames'"),
+                             ({"type": "object", "unevaluatedProperties": False,
+                               "allOf": [{"required": ["x"]}]}, "'unevaluatedProperties'"),
                              ({"type": "object", "properties": {"a": {"$ref": "#"}},
                                "required": ["a"]}, "no text")):
             with self.subTest(schema):
@@ -206,6 +218,7 @@ class Served(support.Case):
                                                         "minimum": 1}},
             "required": ["where", "days"], "additionalProperties": False,
             "$defs": {"city": {"type": "string", "maxLength": 12}}}
+        place["$id"] = "https://example.org/weather"
         schemas_of = {"weather": place, "now": None, "any": {"type": "object"}}
         tools = [{"type": "function", "function": {"name": name} | (
             {"parameters": schema} if schema else {})} for name, schema in schemas_of.items()]
@@ -244,9 +257,14 @@ class Served(support.Case):
                 self.ask(response_format=format)
             self.assertEqual(caught.exception.param, param)
             self.assertIn(word, str(caught.exception))
-        with self.assertRaises(openai.BadRequestError) as caught:
-            self.ask(extra_body={"grammar": "root ::= nothing"})
-        self.assertEqual(caught.exception.param, "grammar")
+        # The last two need too much, at once and behind a letter: that is no "try again".
+        words = "|".join(f'"{i}."' for i in range(5000))
+        for grammar, word in (("root ::= nothing", "nothing"), (f"root ::= {words}", "too much"),
+                              (f'root ::= "x" ({words})', "too much")):
+            with self.subTest(grammar[:20]), self.assertRaises(openai.BadRequestError) as caught:
+                self.ask(extra_body={"grammar": grammar})
+            self.assertEqual(caught.exception.param, "grammar")
+            self.assertIn(word, str(caught.exception))
         # The server goes on.
         self.test_grammar()
 
@@ -279,12 +297,16 @@ class Reasoning(support.Case):
         path.unlink()
 
 
-# Each has its own states; the last two are as large and as wide as there may be.
+# Each has its own states; the next are as large and as wide as there may be, and the last two take
+# the most while they are compiled: one is refused only when its graph is full, one fills what is read.
 LARGE = [{"type": "string", "maxLength": 1000 + i, "pattern": "^[a-z" + chr(0x100 + i) + "]*$"}
          for i in range(12)]
 LARGE += [{"enum": [f"{i} is a long word of an enumeration" for i in range(5000)]},
           {"type": "object", "properties": {f"property{i}": {"type": "string", "maxLength": i + 5}
                                             for i in range(900)}}]
+TOO_LARGE = [{"enum": [f"{i}" * 12 for i in range(3900)]},
+             {"type": "integer", "examples": list(range(8000)),
+              "oneOf": [{"minimum": i, "maximum": i} for i in range(2500)]}]
 
 
 @needs_model
@@ -310,9 +332,22 @@ class Memory(support.Case):
                                          response_format={"type": "json_schema", "json_schema": {
                                              "name": "x", "schema": schema}})
                 self.assertEqual(answer.status, 200, answer.body)
+                # Not a grammar that no text can follow.
+                self.assertGreater(answer.json()["usage"]["completion_tokens"], 0)
+                choice = answer.json()["choices"][0]
+                if choice["finish_reason"] == "stop":
+                    json.loads(choice["text"])
+            for schema in TOO_LARGE:
+                answer = server.complete("Once", max_tokens=60, response_format={
+                    "type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+                self.assertEqual(answer.status, 400, answer.body)
+                self.assertIn(b"too large", answer.body)
             self.assertEqual(server.workers(), [worker])
             # <dunlin/grammar.h>: 8 MiB while one is compiled, 6 of states, masks, an index.
-            self.assertLess(most() - before, 18)
+            took = most() - before
+            self.assertLess(took, 18)
+            # The worst of them was there to be measured.
+            self.assertGreater(took, 5)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -110,6 +111,10 @@ static void test_gbnf(void **state)
 	expect(DN_GRAMMAR_GBNF, "root ::= \"a\" root | ws\nws ::= \" \" ws | \"\"",
 	       TEXTS("", "aaaa", "aa  ", "  "), TEXTS(" a"));
 	must_fail(DN_GRAMMAR_GBNF, "root ::= x root | \"c\"\nx ::= \"\" | \"b\"", EINVAL, "itself");
+	must_fail(DN_GRAMMAR_GBNF,
+		  "root ::= \"a\" | x\nx ::= \"b\" | y\ny ::= z? x \"c\"\nz ::= \"d\"", EINVAL,
+		  "rule 'x' refers to itself");
+	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" | (\"b\" | \"c\"?)* root", EINVAL, "itself");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" root", EINVAL, "no text");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= \"a\" {2,1}", EINVAL, "nothing");
 	must_fail(DN_GRAMMAR_GBNF, "root ::= (\"a\"", EINVAL, "')'");
@@ -158,6 +163,47 @@ static void test_objects(void **state)
 	       "\":{\"next\":{\"$ref\":\"#/$defs/l\"}},\"required\":[\"next\"]}]}},\"$ref\":"
 	       "\"#/$defs/l\"}",
 	       TEXTS("null", "{\"next\":{\"next\":null}}"), TEXTS("{}", "{\"next\":1}"));
+}
+
+/* What programs send for a function without arguments. */
+static void test_no_properties(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"object\",\"properties\":{}}", TEXTS("{}"), TEXTS("{\"a\":1}"));
+	SCHEMA("{\"type\":\"object\",\"properties\":{},\"additionalProperties\":true}",
+	       TEXTS("{}", "{\"a\":1}"), TEXTS("1"));
+	SCHEMA("{\"type\":\"object\"}", TEXTS("{}", "{\"a\":1}"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"properties\":{},\"minProperties\":1}",
+		  ENOTSUP, "'minProperties'");
+}
+
+static void test_unevaluated(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false}", TEXTS("{}", "{ }"),
+	       TEXTS("{\"a\":1}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"properties\":{\"a\":{}},"
+	       "\"allOf\":[{"
+	       "\"$ref\":\"#/$defs/b\"}],\"$defs\":{\"b\":{\"properties\":{\"b\":{}}}}}",
+	       TEXTS("{}", "{\"a\":1}", "{\"a\":1,\"b\":2}"), TEXTS("{\"c\":1}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"anyOf\":[{\"properties\":{"
+	       "\"a\":{}},"
+	       "\"required\":[\"a\"]},{\"properties\":{\"b\":{}}}]}",
+	       TEXTS("{}", "{\"a\":1}", "{\"b\":2}"), TEXTS("{\"c\":1}", "{\"a\":1,\"b\":2}"));
+	SCHEMA("{\"type\":\"object\",\"unevaluatedProperties\":false,\"additionalProperties\":{"
+	       "\"type\":"
+	       "\"null\"}}",
+	       TEXTS("{}", "{\"a\":null}"), TEXTS("{\"a\":1}"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"object\",\"unevaluatedProperties\":false,\"allOf\":[{\"required\":["
+		  "\"x\"]}]}",
+		  ENOTSUP, "'unevaluatedProperties' at #");
+	/* What stands beside the schema that says so it does not know. */
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"object\",\"properties\":{\"b\":{}},\"allOf\":[{\"properties\":{"
+		  "\"a\":{}},"
+		  "\"unevaluatedProperties\":false}]}",
+		  ENOTSUP, "'unevaluatedProperties' at #/allOf/0");
 }
 
 static void test_arrays(void **state)
@@ -233,6 +279,128 @@ static void test_numbers(void **state)
 	       TEXTS("1", "07", "71", "-", "-0"));
 }
 
+/* Bounds at which digits, or doubles, come to an end. */
+static void test_far_numbers(void **state)
+{
+	(void)state;
+	SCHEMA("{\"type\":\"number\",\"minimum\":0}",
+	       TEXTS("0", "0.5", "7.25", "999999999", "1000000000", "999999999999999",
+		     "99999999999999.5", "0.000000000000001"),
+	       TEXTS("-1", "-0.5", "1000000000000000", "999999999999999.5"));
+	SCHEMA("{\"type\":\"number\",\"maximum\":-12.5}",
+	       TEXTS("-12.5", "-13", "-999999999999999", "-1000000000.25"),
+	       TEXTS("-12.4", "0", "12.5"));
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":1e-9,\"exclusiveMaximum\":1e9}",
+	       TEXTS("999999999.999999", "0.000000002", "0.0000000011", "999999999"),
+	       TEXTS("999999999.999999999", "0.000000001", "1000000000", "0"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":0,\"maximum\":1.7976931348623157e308}",
+	       TEXTS("0", "5.5"), TEXTS("-1"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":999999999999998}",
+	       TEXTS("999999999999998", "999999999999999"),
+	       TEXTS("999999999999997", "1000000000000000"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"number\",\"exclusiveMinimum\":0.30000000000000004,\"maximum\":0."
+		  "3000000000000001}",
+		  ENOTSUP, "'exclusiveMinimum' at #");
+	/* Bounds that need more digits than are written: what is next within them. */
+	SCHEMA("{\"type\":\"number\",\"minimum\":1e-20,\"maximum\":0.30000000000000004}",
+	       TEXTS("0.000000000000001", "0.3", "0.300000000000000"),
+	       TEXTS("0", "0.0", "0.300000000000001", "0.3000000000000000", "-1"));
+	SCHEMA("{\"type\":\"number\",\"minimum\":-1e-20,\"maximum\":-0.0}", TEXTS("0"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"number\",\"minimum\":-1e-20,\"exclusiveMaximum\":0}", ENOTSUP,
+		  "'minimum' at #");
+	SCHEMA("{\"type\":\"number\",\"exclusiveMinimum\":-0.19999999999999996,\"maximum\":"
+	       "123456789.01234567}",
+	       TEXTS("-0.199999999999999", "0", "123456789.012345"),
+	       TEXTS("-0.2", "123456789.012346", "123456789.0123456"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":9007199254740993,\"maximum\":9007199254740995}",
+	       TEXTS("9007199254740993", "9007199254740994", "9007199254740995"),
+	       TEXTS("9007199254740992", "9007199254740996"));
+	SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":9007199254740992,\"exclusiveMaximum\":"
+	       "9007199254740995}",
+	       TEXTS("9007199254740993", "9007199254740994"),
+	       TEXTS("9007199254740992", "9007199254740995"));
+	SCHEMA("{\"type\":\"integer\",\"maximum\":1e20,\"minimum\":-5.5}",
+	       TEXTS("-5", "999999999999999999"), TEXTS("-6", "-5.5"));
+	SCHEMA("{\"enum\":[0.1,1e300,0.30000000000000004,{\"a\":[2.2]},1.0]}",
+	       TEXTS("0.1", "1e300", "0.30000000000000004", "{\"a\":[2.2]}", "1.0"),
+	       TEXTS("0.10000000000000001", "0.3"));
+	SCHEMA("{\"enum\":[9007199254740992,9007199254740993,9.5],\"minimum\":9007199254740993}",
+	       TEXTS("9007199254740993"), TEXTS("9007199254740992", "9.5"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"maximum\":-1e20}", ENOTSUP,
+		  "'maximum' at #");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"integer\",\"exclusiveMinimum\":1e18}", ENOTSUP,
+		  "'exclusiveMinimum' at #");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"minimum\":3000000000000000000,\"multipleOf\":5}",
+		  ENOTSUP, "'minimum'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"maximum\":2000000000000000000,\"multipleOf\":5}",
+		  ENOTSUP, "'multipleOf'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"type\":\"integer\",\"oneOf\":[{\"exclusiveMaximum\":9007199254740993},{"
+		  "\"minimum\":"
+		  "9007199254740992}]}",
+		  ENOTSUP, "'oneOf'");
+	/* Multiples with one bound. */
+	SCHEMA("{\"type\":\"integer\",\"minimum\":0,\"multipleOf\":5}", TEXTS("0", "5", "123455"),
+	       TEXTS("-5", "4", "-0"));
+	SCHEMA("{\"type\":\"integer\",\"exclusiveMinimum\":0,\"multipleOf\":5}", TEXTS("5", "10"),
+	       TEXTS("0", "-5"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":-12,\"multipleOf\":5}",
+	       TEXTS("0", "5", "-5", "-10", "1000"), TEXTS("-15", "-12", "3"));
+	SCHEMA("{\"type\":\"integer\",\"maximum\":-3,\"multipleOf\":5}", TEXTS("-5", "-10"),
+	       TEXTS("0", "5", "-3"));
+	/* The word of draft 4 is about its own schema's bound. */
+	SCHEMA("{\"allOf\":[{\"type\":\"integer\",\"minimum\":5},{\"minimum\":3,"
+	       "\"exclusiveMinimum\":true}]}",
+	       TEXTS("5", "6"), TEXTS("4", "3"));
+	SCHEMA("{\"type\":\"integer\",\"minimum\":3,\"exclusiveMinimum\":true,\"maximum\":9,"
+	       "\"exclusiveMaximum\":"
+	       "false}",
+	       TEXTS("4", "9"), TEXTS("3", "10"));
+}
+
+/* As programs write them of their types. */
+static void test_of_programs(void **state)
+{
+	(void)state;
+	SCHEMA("{\"format\":\"uri\",\"minLength\":1,\"maxLength\":2083,\"type\":\"string\"}",
+	       TEXTS("\"https://example.org/a/b?c=d\"", "\"http://a:80\""),
+	       TEXTS("\"a\"", "\"/a\"", "\"\""));
+	SCHEMA("{\"type\":\"string\",\"format\":\"email\",\"maxLength\":100}", TEXTS("\"a@b.org\""),
+	       TEXTS("\"a\""));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"string\",\"format\":\"email\",\"maxLength\":10}",
+		  ENOTSUP, "'format' at #");
+	SCHEMA("{\"discriminator\":{\"mapping\":{\"a\":\"#/$defs/"
+	       "A\"},\"propertyName\":\"t\"},\"oneOf\":[{\"type\":"
+	       "\"object\",\"properties\":{\"t\":{\"const\":\"a\",\"type\":\"string\"}},"
+	       "\"required\":[\"t\"],"
+	       "\"propertyOrdering\":[\"t\"]}]}",
+	       TEXTS("{\"t\":\"a\"}"), TEXTS("{}"));
+	SCHEMA("{\"type\":\"integer\",\"format\":\"uint64\",\"minimum\":0,\"maximum\":"
+	       "18446744073709551615}",
+	       TEXTS("0", "18446744073709551"), TEXTS("-1", "1.0"));
+	SCHEMA("{\"type\":\"integer\",\"format\":\"uint8\"}", TEXTS("0", "255"),
+	       TEXTS("-1", "256"));
+	SCHEMA("{\"type\":\"number\",\"format\":\"float\"}", TEXTS("1.5", "-1e9"), TEXTS("\"a\""));
+	SCHEMA("{\"enum\":[\"9999999999999999999\",1.00000000000000000001],\"maximum\":"
+	       "9223372036854775808}",
+	       TEXTS("\"9999999999999999999\"", "1.0"), TEXTS("1"));
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"const\":18446744073709551615}", ENOTSUP, "'const'");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"enum\":[[18446744073709551615]]}", ENOTSUP, "'enum'");
+}
+
+static void test_references(void **state)
+{
+	(void)state;
+	SCHEMA("{\"$id\":\"http://a/"
+	       "\",\"$defs\":{\"x\":{\"type\":\"null\",\"$id\":\"b\"}},\"default\":{\"$id\":\"b\","
+	       "\"$ref\":\"c\"},\"properties\":{\"$id\":{\"$ref\":\"#/$defs/x\"}}}",
+	       TEXTS("{\"$id\":null}"), TEXTS("{\"$id\":1}"));
+}
+
 static void test_one_of(void **state)
 {
 	(void)state;
@@ -256,6 +424,24 @@ static void test_refusals(void **state)
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a~/b\":{\"not\":{}}}}", ENOTSUP, "'not'");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"properties\":{\"a\":{\"items\":{\"contains\":{}}}}}",
 		  ENOTSUP, "'contains' at #/properties/a/items");
+	must_fail(
+		DN_GRAMMAR_SCHEMA,
+		"{\"type\":\"object\",\"properties\":{\"foo\":{\"type\":\"string\"}},\"required\":["
+		"\"foo\"],\"propertyNames\":{\"pattern\":\"^x_\"}}",
+		ENOTSUP, "'propertyNames' at #");
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"required\":[\"foo\"],\"propertyNames\":{\"maxLength\":2}}",
+		  ENOTSUP, "'propertyNames'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"properties\":{\"foo\":{}},\"additionalProperties\":false,\"propertyNames\":{"
+		  "\"enum\":["
+		  "\"bar\"]}}",
+		  ENOTSUP, "'propertyNames'");
+	/* It would mean another place there. */
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"$id\":\"http://a/"
+		  "\",\"$defs\":{\"x\":{\"type\":\"null\"}},\"items\":{\"$id\":\"b\",\"$defs\":{"
+		  "\"x\":{\"type\":\"string\"}},\"items\":{\"$ref\":\"#/$defs/x\"}}}",
+		  ENOTSUP, "'$id' at #/items");
 	must_fail(DN_GRAMMAR_SCHEMA, "{\"type\":\"object\"", EINVAL, "no JSON");
 	must_fail(DN_GRAMMAR_SCHEMA, "3", EINVAL, "object");
 	must_fail(DN_GRAMMAR_SCHEMA, "false", EINVAL, "no text");
@@ -283,6 +469,10 @@ static void test_masks(void **state)
 		{ DN_GRAMMAR_SCHEMA, "{\"type\":\"object\",\"additionalProperties\":{\"type\":"
 				     "\"number\",\"minimum\":-3}}" },
 		{ DN_GRAMMAR_SCHEMA, "{\"format\":\"uri\"}" },
+		{ DN_GRAMMAR_GBNF, "root ::= ([a-zA-Z ]{1,40} [a-z]{0,40}){1,800}" },
+		{ DN_GRAMMAR_GBNF,
+		  "root ::= ((\"a\"{0,3} | \"ab\"?){2,30} \"b\"?){5,20} [a-z ]{4,}" },
+		{ DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]{1,60}[a-z ]{1,60}){1,60}$\"}" },
 	};
 
 	(void)state;
@@ -293,7 +483,7 @@ static void test_masks(void **state)
 			struct dn_matcher *matcher = match(grammar);
 			bool ended;
 
-			if (!words_walk(matcher, seed, 30, &ended))
+			if (!words_walk(matcher, seed, 150, &ended))
 				fail_msg("%s", grammars[i].text);
 			dn_matcher_free(matcher);
 		}
@@ -363,8 +553,8 @@ static void test_too_deep(void **state)
 	memset(nested, '[', sizeof(nested));
 	for (int i = 0; r == 0 && i < 1000; i++)
 		r = dn_matcher_accept_bytes(matcher, nested, sizeof(nested), &err);
-	assert_int_equal(r, -ENOSPC);
-	assert_non_null(strstr(err.message, "states"));
+	assert_int_equal(r, -EOVERFLOW);
+	assert_non_null(strstr(err.message, "too deep"));
 	dn_matcher_free(matcher);
 	assert_int_equal(dn_matcher_accept_bytes(other, "[[]]", 4, NULL), 0);
 	assert_true(dn_matcher_must_end(other));
@@ -396,6 +586,132 @@ static void test_bounds(void **state)
 	assert_int_equal(reads(grammar, "\"aabac\"", 7), 2);
 	dn_grammar_unref(grammar);
 	free(text);
+}
+
+/* @before, @n times what @format makes of a number and the next, with @comma between, and @after. */
+static char *many(const char *before, const char *format, int n, const char *comma,
+		  const char *after)
+{
+	char *text = malloc(1 << 20);
+	size_t size = (size_t)sprintf(text, "%s", before);
+
+	for (int i = 0; i < n; i++) {
+		size += (size_t)sprintf(text + size, "%s", i ? comma : "");
+		size += (size_t)sprintf(text + size, format, i, i + 1);
+	}
+	(void)sprintf(text + size, "%s", after);
+	return text;
+}
+
+/* Along @text; an error is the test's end. */
+static void expect_masks(enum dn_grammar_kind kind, const char *grammar_text, const char *text)
+{
+	struct dn_grammar *grammar = compile(kind, grammar_text);
+	struct dn_matcher *matcher = match(grammar);
+	struct dn_error err = DN_ERROR_INIT;
+	const uint64_t *mask;
+
+	for (; *text; text++)
+		if (dn_matcher_mask(matcher, true, &mask, &err) <= 0 ||
+		    !(mask[(uint8_t)*text / 64] >> ((uint8_t)*text % 64) & 1) ||
+		    dn_matcher_accept_bytes(matcher, text, 1, &err) < 0)
+			fail_msg("%.60s: %s at %s", grammar_text, err.message, text);
+	assert_true(dn_matcher_may_end(matcher));
+	dn_matcher_free(matcher);
+	dn_grammar_unref(grammar);
+}
+
+/* What is large, and what could be read in many ways, is there as what is small is. */
+static void test_many_ways(void **state)
+{
+	char *text;
+
+	(void)state;
+	text = many("{\"enum\":[", "\"%d is a word\"", 5000, ",", "]}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "\"4999 is a word\"");
+	free(text);
+	text = many("{\"type\":\"object\",\"properties\":{", "\"p%d\":{\"type\":\"integer\"}", 1000,
+		    ",", "}}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p0\":1, \"p7\": 2, \"p998\":3,\"p999\":4}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p999\":4}");
+	free(text);
+	text = many("", "a", 1500, "", "");
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= (\"a\"?){0,2000}", text);
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= ((\"a\" | \"aa\"){0,50}){0,2000}", text);
+	expect_masks(DN_GRAMMAR_GBNF, "root ::= ([a-z ]{1,40} [a-z]{0,40}){1,800}", text);
+	free(text);
+	text = many("\"", "abc,", 300, "", "\"");
+	expect_masks(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]*,?){0,1000}$\"}", text);
+	expect_masks(DN_GRAMMAR_SCHEMA, "{\"pattern\":\"^([a-z]{1,60}[a-z, ]{1,60}){1,60}$\"}",
+		     text);
+	free(text);
+	/* More than there may be is told at once, and not as a text that cannot be. */
+	text = many("root ::= ", "\"%d.\"", 5000, "|", "");
+	must_fail(DN_GRAMMAR_GBNF, text, EOVERFLOW, "needs too much");
+	free(text);
+}
+
+/* No text takes long, whatever it is refused for: a worker has others to serve. */
+static void must_be_quick(enum dn_grammar_kind kind, char *text)
+{
+	const clock_t begin = clock();
+	struct dn_grammar *grammar = NULL;
+	struct dn_error err = DN_ERROR_INIT;
+	const int r = dn_grammar_new(kind, text, strlen(text), &token_index, &grammar, &err);
+
+	if (r < 0)
+		assert_true(r == -E2BIG || r == -EOVERFLOW);
+	dn_grammar_unref(grammar);
+	/* Some tens of milliseconds; the sanitizers' builds are slow. */
+	if (clock() - begin > CLOCKS_PER_SEC)
+		fail_msg("%.3f s: %.60s: %s", (double)(clock() - begin) / CLOCKS_PER_SEC, text,
+			 err.message);
+	free(text);
+}
+
+static void test_compiling_is_quick(void **state)
+{
+	char *values =
+		many("{\"$defs\":{\"e\":{\"enum\":[", "%d", 14000, ",", "]}},\"properties\":{");
+	char *notes = many("{\"$defs\":{\"b\":{", "\"x-%d\":0", 12000, ",",
+			   ",\"type\":\"integer\"}},\"oneOf\":[");
+
+	(void)state;
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many(values, "\"p%d\":{\"$ref\":\"#/$defs/e\",\"maximum\":100000}", 400, ",",
+			   "}}"));
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many(notes, "{\"$ref\":\"#/$defs/b\",\"minimum\":%1$d,\"maximum\":%1$d}", 180,
+			   ",", "]}"));
+	must_be_quick(DN_GRAMMAR_SCHEMA,
+		      many("{\"oneOf\":[",
+			   "{\"type\":\"integer\",\"minimum\":%1$d,\"maximum\":%1$d}", 2000, ",",
+			   "]}"));
+	/* Rules in the worse of two orders, and rules that enter many others. */
+	must_be_quick(DN_GRAMMAR_GBNF, many("root ::= r7000\nr0 ::= \"a\"\n",
+					    "r%2$d ::= \"b\" r%1$d\n", 7000, "", ""));
+	must_be_quick(DN_GRAMMAR_GBNF, many("root ::= r0\n", "r%1$d ::= r%2$d | \"b\"\n", 4000, "",
+					    "r4000 ::= \"a\""));
+	free(values);
+	free(notes);
+	/* Unions are compared by their values, not each with each. */
+	values = many("{\"oneOf\":[", "{\"const\":\"v%d\"}", 400, ",", "]}");
+	SCHEMA(values, TEXTS("\"v0\"", "\"v399\""), TEXTS("\"v400\""));
+	free(values);
+	values = many("{\"oneOf\":[",
+		      "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"k\":{"
+		      "\"const\":%d}},\"required\":["
+		      "\"a\",\"k\"]}",
+		      300, ",", "]}");
+	SCHEMA(values, TEXTS("{\"a\":1,\"k\":299}"), TEXTS("{\"k\":1}", "{\"a\":1,\"k\":300}"));
+	free(values);
+	must_fail(DN_GRAMMAR_SCHEMA, "{\"oneOf\":[{\"const\":1},{\"enum\":[0,1.0]}]}", ENOTSUP,
+		  "'oneOf'");
+	must_fail(DN_GRAMMAR_SCHEMA,
+		  "{\"oneOf\":[{\"required\":[\"k\"],\"properties\":{\"k\":{\"const\":1}}},{"
+		  "\"required\":["
+		  "\"k\"],\"properties\":{\"k\":{\"const\":2}}}]}",
+		  ENOTSUP, "'oneOf'");
 }
 
 /* What a matcher's masks are, one after the other, along @text. */
@@ -497,14 +813,21 @@ int main(void)
 		cmocka_unit_test(test_any_json),
 		cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_no_properties),
+		cmocka_unit_test(test_unevaluated),
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_far_numbers),
+		cmocka_unit_test(test_of_programs),
+		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_one_of),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_masks),
 		cmocka_unit_test(test_matchers_side_by_side),
 		cmocka_unit_test(test_too_deep),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_many_ways),
+		cmocka_unit_test(test_compiling_is_quick),
 		cmocka_unit_test(test_memory_is_short),
 		cmocka_unit_test(test_one_account),
 	};

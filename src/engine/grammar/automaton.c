@@ -10,19 +10,23 @@
 
 /* Stacks that one byte may lead to, those in between too: a grammar with more is too ambiguous. */
 #define CLOSURE_MAX 4096
+/* Stacks that are looked at for one mask or text: some tens of milliseconds. */
+#define WORK_MAX 500000
 /* Loops in loops that what is local has. */
 #define LOCAL_LOOPS 8
 
-/* Stacks that are still to be looked at, and those that wait for a byte. */
+/*
+ * Stacks that are looked at, in the order in which they were met, and those that wait for a byte.
+ * The first met have the fewest repeats of their loops: see is_covered().
+ */
 struct closure {
 	struct dn_store *store;
 	const struct dn_graph *graph;
-	uint32_t todo[CLOSURE_MAX];
-	uint32_t n_todo;
+	uint32_t *work;
+	uint32_t seen[CLOSURE_MAX];
 	uint32_t n_seen;
 	uint32_t members[CLOSURE_MAX];
 	uint32_t n_members;
-	bool ambiguous;
 };
 
 static int add(struct closure *closure, int32_t stack)
@@ -35,12 +39,9 @@ static int add(struct closure *closure, int32_t stack)
 	if (top->seen == closure->store->closure)
 		return 0;
 	top->seen = closure->store->closure;
-	if (closure->n_seen == CLOSURE_MAX) {
-		closure->ambiguous = true;
-		return 0;
-	}
-	closure->n_seen++;
-	closure->todo[closure->n_todo++] = (uint32_t)stack;
+	if (closure->n_seen == CLOSURE_MAX)
+		return -EOVERFLOW;
+	closure->seen[closure->n_seen++] = (uint32_t)stack;
 	return 0;
 }
 
@@ -50,6 +51,26 @@ static int add_node(struct closure *closure, uint32_t node, uint32_t count, uint
 	if (closure->graph->dead[node])
 		return 0;
 	return add(closure, dn_store_stack(closure->store, node, count, parent));
+}
+
+/*
+ * Whether the loop was met behind fewer repeats: what follows @count of them follows those too, once
+ * no more are needed. Without this an ambiguous loop has as many stacks as there are bytes.
+ * Return: 1, 0, or a negative errno.
+ */
+static int is_covered(struct closure *closure, uint32_t at, uint32_t count, uint32_t parent)
+{
+	const int32_t first = dn_store_stack(closure->store, at, 0, parent);
+	struct dn_stack *it;
+
+	if (first < 0)
+		return first;
+	it = &closure->store->stacks[first];
+	if (it->looped == closure->store->closure && it->least <= count)
+		return 1;
+	it->looped = closure->store->closure;
+	it->least = count;
+	return 0;
 }
 
 /* A loop whose body was read @count times. */
@@ -62,8 +83,12 @@ static int loop(struct closure *closure, uint32_t at, uint32_t count, uint32_t p
 	/* What is beyond the least number tells nothing where there is no largest. */
 	if (node->max == UINT32_MAX)
 		count = DN_MIN(count, node->min);
-	if (count >= node->min)
+	if (count >= node->min) {
+		r = is_covered(closure, at, count, parent);
+		if (r != 0)
+			return r < 0 ? r : 0;
 		r = add_node(closure, node->b, 0, parent);
+	}
 	if (r < 0 || count >= node->max || closure->graph->dead[node->a])
 		return r;
 	frame = dn_store_stack(closure->store, at, count, parent);
@@ -122,31 +147,33 @@ static int look(struct closure *closure, uint32_t stack)
 	}
 }
 
-/* The state of all that can be reached without a byte; too much of it is none. */
+/* The state of all that can be reached without a byte. */
 static int32_t close_state(struct closure *closure)
 {
-	int r;
+	for (uint32_t i = 0; i < closure->n_seen; i++) {
+		const int r = look(closure, closure->seen[i]);
 
-	while (closure->n_todo > 0) {
-		r = look(closure, closure->todo[--closure->n_todo]);
 		if (r < 0)
 			return r;
 	}
-	return closure->ambiguous
-		       ? DN_STATE_DEAD
-		       : dn_store_state(closure->store, closure->members, closure->n_members);
+	*closure->work += closure->n_seen;
+	if (*closure->work > WORK_MAX)
+		return -EOVERFLOW;
+	return dn_store_state(closure->store, closure->members, closure->n_members);
 }
 
-static void begin(struct closure *closure, const struct dn_automaton *automaton)
+static void begin(struct closure *closure, struct dn_automaton *automaton)
 {
 	closure->store = automaton->store;
 	closure->graph = automaton->graph;
-	closure->n_todo = closure->n_seen = closure->n_members = 0;
-	closure->ambiguous = false;
+	closure->work = &automaton->work;
+	closure->n_seen = closure->n_members = 0;
 	closure->store->closure++;
 }
 
-static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
+/* Where @byte leads; @ret_same: bytes that lead there too, since no member tells them apart. */
+static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t byte,
+			struct dn_byte_set *ret_same)
 {
 	struct dn_store *store = automaton->store;
 	const struct dn_graph *graph = automaton->graph;
@@ -156,22 +183,33 @@ static int32_t step_new(struct dn_automaton *automaton, uint32_t state, uint8_t 
 	int r;
 
 	begin(&closure, automaton);
+	memset(ret_same, 0xff, sizeof(*ret_same));
 	for (uint32_t i = 0; i < n; i++) {
 		const struct dn_stack top = store->stacks[store->members[first + i]];
 		const struct dn_node *node = &graph->nodes[top.node];
+		const struct dn_byte_set *set;
+		bool has;
 
-		if (node->kind != DN_NODE_BYTE || !dn_byte_set_has(&graph->sets[node->a], byte))
+		if (node->kind != DN_NODE_BYTE)
+			continue;
+		set = &graph->sets[node->a];
+		has = dn_byte_set_has(set, byte);
+		for (int k = 0; k < 4; k++)
+			ret_same->bits[k] &= has ? set->bits[k] : ~set->bits[k];
+		if (!has)
 			continue;
 		r = add_node(&closure, node->b, 0, top.parent);
 		if (r < 0)
 			return r;
 	}
+	automaton->work += n / 8;
 	return close_state(&closure);
 }
 
 int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_t byte)
 {
 	uint16_t *row = automaton->store->states[state].row;
+	struct dn_byte_set same;
 	int32_t next;
 	int r;
 
@@ -180,9 +218,10 @@ int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_
 	r = dn_store_row(automaton->store, state, &row);
 	if (r < 0)
 		return r;
-	next = step_new(automaton, state, byte);
-	if (next >= 0)
-		row[byte] = (uint16_t)next;
+	next = step_new(automaton, state, byte, &same);
+	for (unsigned int i = 0; next >= 0 && i < 256; i++)
+		if (dn_byte_set_has(&same, (uint8_t)i))
+			row[i] = (uint16_t)next;
 	return next;
 }
 
@@ -314,28 +353,17 @@ struct dn_state *dn_automaton_state(const struct dn_automaton *automaton, uint32
 	return &automaton->store->states[state];
 }
 
-/* The two of the bottom are the least numbers, and members are in order. */
-static bool has_member(const struct dn_automaton *automaton, uint32_t state, uint32_t stack)
-{
-	const struct dn_state *it = &automaton->store->states[state];
-	const uint32_t *members = automaton->store->members + it->first;
-
-	return (it->n > 0 && members[0] == stack) || (it->n > 1 && members[1] == stack);
-}
-
 bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state)
 {
-	return has_member(automaton, state, DN_STACK_BOTTOM);
+	const struct dn_state *it = &automaton->store->states[state];
+
+	/* The bottom is the least number, and members are in order. */
+	return it->n > 0 && automaton->store->members[it->first] == DN_STACK_BOTTOM;
 }
 
 bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state)
 {
 	return dn_automaton_may_end(automaton, state) && automaton->store->states[state].n == 1;
-}
-
-bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state)
-{
-	return has_member(automaton, state, DN_STACK_UNKNOWN);
 }
 
 void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uint32_t state)

@@ -40,10 +40,14 @@ struct dn_state_mask {
 	uint32_t n_undecided;
 };
 
-/* @rows: the state that each byte leads to; NULL before any was asked for. */
+/*
+ * @row: the state that each byte leads to; NULL before any was asked for
+ * @leaves: whether the end of the rule that is local is met
+ */
 struct dn_state {
 	uint32_t first; /* of its members */
 	uint32_t n;
+	bool leaves;
 	uint16_t *row;
 	struct dn_state_mask masks[DN_TOKEN_CLASSES];
 };
@@ -57,11 +61,13 @@ struct dn_root {
 	struct dn_root *next;
 };
 
+/* @work: what was looked at since who asks set it to 0, which he does for each mask or text. */
 struct dn_automaton {
 	const struct dn_graph *graph;
 	uint32_t lengths[DN_TOKEN_CLASSES];
 	struct dn_store *store;
 	struct dn_root *roots;
+	uint32_t work;
 };
 
 /**
@@ -76,19 +82,21 @@ DN_MUST_CHECK int dn_automaton_init(struct dn_automaton *automaton, const struct
 				    struct dn_account *account);
 void dn_automaton_done(struct dn_automaton *automaton);
 
-/* The state before any byte into @root, which is held from then on. -ENOMEM, -ENOSPC. */
+/* The state before any byte into @root, which is held from then on; or as dn_automaton_step(). */
 DN_MUST_CHECK int dn_automaton_begin(struct dn_automaton *automaton, struct dn_root *root);
 void dn_automaton_hold(struct dn_automaton *automaton, struct dn_root *root, uint32_t state);
 void dn_automaton_drop(struct dn_automaton *automaton, struct dn_root *root);
 
 /*
- * These give a state, or -ENOSPC where the store is full and compacting is due, or -ENOMEM.
+ * These give a state, or what compacting may help against: -ENOSPC where the account is full, -ENOBUFS
+ * where the grammar has all that one may; or -EOVERFLOW where it is too ambiguous, which is not
+ * DN_STATE_DEAD; or -ENOMEM.
  *
  * dn_automaton_cut() has counts cut to what tokens of a class can tell apart: states that are the
  * same to them become one.
  *
  * dn_automaton_local() has stacks cut where the rule ends that is being read. What it allows, the
- * whole state allows; where a rule's end is met (dn_state_leaves()), what follows is undecided.
+ * whole state allows; where it leaves the rule, what follows is undecided.
  */
 int32_t dn_automaton_step(struct dn_automaton *automaton, uint32_t state, uint8_t byte);
 int32_t dn_automaton_cut(struct dn_automaton *automaton, uint32_t state, uint32_t token_class);
@@ -98,7 +106,6 @@ int32_t dn_automaton_local(struct dn_automaton *automaton, uint32_t state);
 struct dn_state *dn_automaton_state(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_may_end(const struct dn_automaton *automaton, uint32_t state);
 bool dn_automaton_must_end(const struct dn_automaton *automaton, uint32_t state);
-bool dn_automaton_leaves(const struct dn_automaton *automaton, uint32_t state);
 
 /* Forgets all but the roots' states, whose numbers change. -ENOSPC, -ENOMEM: then nothing changes. */
 DN_MUST_CHECK int dn_automaton_compact(struct dn_automaton *automaton);

@@ -211,6 +211,42 @@ struct dn_expr *dn_expr_repeat(struct dn_exprs *exprs, struct dn_expr *body, uin
 	return expr;
 }
 
+/* Sorted texts that have their first @at bytes in common, from there on. */
+static struct dn_expr *branch(struct dn_exprs *exprs, char *const *texts, size_t n, size_t at)
+{
+	struct dn_expr *rest = dn_expr_never(exprs);
+	size_t common = at;
+	size_t first = 0;
+
+	while (texts[0][common] != '\0' && texts[0][common] == texts[n - 1][common])
+		common++;
+	for (; first < n && texts[first][common] == '\0'; first++)
+		rest = dn_expr_empty(exprs);
+	while (first < n) {
+		size_t end = first + 1;
+
+		while (end < n && texts[end][common] == texts[first][common])
+			end++;
+		rest = dn_expr_choice(exprs, rest,
+				      branch(exprs, texts + first, end - first, common));
+		first = end;
+	}
+	return dn_expr_sequence(exprs, dn_expr_bytes(exprs, texts[0] + at, common - at), rest);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+struct dn_expr *dn_expr_one_of(struct dn_exprs *exprs, char **texts, size_t n)
+{
+	if (n == 0)
+		return dn_expr_never(exprs);
+	qsort(texts, n, sizeof(*texts), compare_texts);
+	return branch(exprs, texts, n, 0);
+}
+
 struct dn_expr *dn_expr_maybe(struct dn_exprs *exprs, struct dn_expr *body)
 {
 	return dn_expr_repeat(exprs, body, 0, 1);

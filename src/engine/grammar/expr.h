@@ -94,6 +94,8 @@ struct dn_expr *dn_expr_empty(struct dn_exprs *exprs);
 struct dn_expr *dn_expr_never(struct dn_exprs *exprs);
 struct dn_expr *dn_expr_bytes(struct dn_exprs *exprs, const char *data, size_t size);
 struct dn_expr *dn_expr_text(struct dn_exprs *exprs, const char *text);
+/* One of @texts, which it sorts: what they begin with in common is there once. */
+struct dn_expr *dn_expr_one_of(struct dn_exprs *exprs, char **texts, size_t n);
 /* Ranges in any order; surrogates are left out. */
 struct dn_expr *dn_expr_class(struct dn_exprs *exprs, const struct dn_point_range *ranges,
 			      uint32_t n);

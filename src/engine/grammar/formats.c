@@ -43,6 +43,17 @@
 #define TAIL  PATH "(\\?(" PCHAR "|[/?])*)?(#(" PCHAR "|[/?])*)?"
 #define URI   "[A-Za-z][A-Za-z0-9+.-]{0,15}://" HOSTNAME "(:[1-9]\\d{0,3})?" TAIL
 
+/* The same in fewer characters, for strings that have a largest length: 47 of a host's name. */
+#define SHORT_LABEL    "[A-Za-z0-9]{1,15}"
+#define SHORT_HOSTNAME SHORT_LABEL "(\\." SHORT_LABEL "){0,2}"
+/* At most 65 and twice @n. */
+#define SHORT_PATH(n) "/[A-Za-z0-9._~!$&'()*+,;=:@/-]{0," n "}"
+#define SHORT_URI(n)                                                                               \
+	"[A-Za-z][A-Za-z0-9+.-]{0,7}://" SHORT_HOSTNAME                                            \
+	"(:[1-9]\\d{0,3})?(" SHORT_PATH(n) ")?(\\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]{0," n "})?"
+#define SHORT_REFERENCE(n) "(" SHORT_URI(n) "|/([A-Za-z0-9._~-]{1,20}(" SHORT_PATH(n) ")?)?)"
+
+/* Those of one name from the longest to the shortest. */
 static const struct {
 	const char *name;
 	const char *pattern;
@@ -52,23 +63,40 @@ static const struct {
 	{ "date-time", "^" DATE "T" TIME "$" },
 	{ "duration", "^P(" DURATION_DATE "(" DURATION_TIME ")?|" DURATION_TIME "|\\d{1,4}W)$" },
 	{ "email", "^" ATOM "(\\." ATOM "){0,2}@" HOSTNAME "$" },
+	{ "email", "^[A-Za-z0-9_-]{1,16}@" SHORT_HOSTNAME "$" },
 	{ "idn-email", "^" ATOM "(\\." ATOM "){0,2}@" HOSTNAME "$" },
+	{ "idn-email", "^[A-Za-z0-9_-]{1,16}@" SHORT_HOSTNAME "$" },
 	{ "hostname", "^" HOSTNAME "$" },
+	{ "hostname", "^" SHORT_HOSTNAME "$" },
 	{ "idn-hostname", "^" HOSTNAME "$" },
+	{ "idn-hostname", "^" SHORT_HOSTNAME "$" },
 	{ "ipv4", "^" IPV4 "$" },
 	{ "ipv6", "^" IPV6 "$" },
 	{ "uri", "^" URI "$" },
+	{ "uri", "^" SHORT_URI("950") "$" },
+	{ "uri", "^" SHORT_URI("90") "$" },
+	{ "uri", "^" SHORT_URI("15") "$" },
 	{ "uri-reference", "^(" URI "|/(" PCHAR "+" PATH ")?)$" },
+	{ "uri-reference", "^" SHORT_REFERENCE("950") "$" },
+	{ "uri-reference", "^" SHORT_REFERENCE("90") "$" },
+	{ "uri-reference", "^" SHORT_REFERENCE("15") "$" },
 	{ "iri", "^" URI "$" },
+	{ "iri", "^" SHORT_URI("950") "$" },
+	{ "iri", "^" SHORT_URI("90") "$" },
+	{ "iri", "^" SHORT_URI("15") "$" },
 	{ "iri-reference", "^(" URI "|/(" PCHAR "+" PATH ")?)$" },
+	{ "iri-reference", "^" SHORT_REFERENCE("950") "$" },
+	{ "iri-reference", "^" SHORT_REFERENCE("90") "$" },
+	{ "iri-reference", "^" SHORT_REFERENCE("15") "$" },
 	{ "uuid", "^" HEX "{8}(-" HEX "{4}){3}-" HEX "{12}$" },
 	{ "json-pointer", "^(/([^/~]|~[01])*)*$" },
+	{ "json-pointer", "^(/[^/~]{0,20}){0,4}$" },
 };
 
-const char *dn_format_pattern(const char *format)
+const char *dn_format_pattern(const char *format, size_t nth)
 {
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
-		if (strcmp(formats[i].name, format) == 0)
+		if (strcmp(formats[i].name, format) == 0 && nth-- == 0)
 			return formats[i].pattern;
 	return NULL;
 }

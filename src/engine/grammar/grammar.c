@@ -71,6 +71,7 @@ int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 {
 	struct dn_grammar *grammar = calloc(1, sizeof(*grammar));
 	struct dn_exprs exprs = DN_EXPRS_INIT;
+	struct dn_matcher *first = NULL;
 	int r;
 
 	if (!grammar)
@@ -90,6 +91,10 @@ int dn_grammar_new(enum dn_grammar_kind kind, const char *text, size_t size,
 	dn_exprs_done(&exprs);
 	if (r >= 0)
 		r = settle(grammar, err);
+	/* What cannot even begin is to be told now. */
+	if (r >= 0)
+		r = dn_matcher_new(grammar, &first, err);
+	dn_matcher_free(first);
 	if (r < 0) {
 		dn_grammar_unref(grammar);
 		return r;

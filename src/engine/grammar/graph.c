@@ -11,8 +11,9 @@
 
 /* Expressions within expressions. */
 #define DEPTH_MAX 4000
-/* Looks at all nodes, until nothing changes. */
-#define PASSES_MAX 512
+/* Nodes that are made or found again, and looks at them: each some tens of milliseconds. */
+#define BUILD_MAX 500000U
+#define LOOKS_MAX 8000000U
 
 #define SLOTS	  (2 * DN_NODES_MAX)
 #define SET_SLOTS (2 * DN_SETS_MAX)
@@ -22,6 +23,7 @@ struct builder {
 	uint32_t *slots;	       /* of hashes: nodes by what they are; 0: free */
 	uint16_t set_slots[SET_SLOTS]; /* the same for sets, each plus 1 */
 	uint32_t capacity;
+	uint32_t n_built;
 	int failed; /* errno */
 };
 
@@ -51,6 +53,8 @@ static uint32_t add_node(struct builder *builder, struct dn_node node)
 
 	if (builder->failed)
 		return DN_NODE_NEVER;
+	if (++builder->n_built > BUILD_MAX)
+		return (uint32_t)fail(builder, E2BIG);
 	for (; builder->slots[slot]; slot = (slot + 1) & (SLOTS - 1))
 		if (memcmp(&graph->nodes[builder->slots[slot]], &node, sizeof(node)) == 0)
 			return builder->slots[slot];
@@ -103,8 +107,10 @@ static uint32_t range_node(struct builder *builder, uint8_t low, uint8_t high, u
 {
 	struct dn_byte_set set = { { 0 } };
 
-	for (unsigned int byte = low; byte <= high; byte++)
-		set.bits[byte / 64] |= UINT64_C(1) << (byte % 64);
+	for (unsigned int i = low / 64; i <= high / 64; i++)
+		set.bits[i] = UINT64_MAX;
+	set.bits[low / 64] &= UINT64_MAX << low % 64;
+	set.bits[high / 64] &= UINT64_MAX >> (63 - high % 64);
 	return byte_node(builder, &set, next);
 }
 
@@ -289,7 +295,8 @@ static int build_rules(struct builder *builder, const struct dn_exprs *exprs, st
 {
 	struct dn_graph *graph = builder->graph;
 
-	for (uint32_t i = 0; i < exprs->n_rules; i++)
+	/* From the last on: a rule comes after those that use it, so that few looks are needed. */
+	for (uint32_t i = exprs->n_rules; i-- > 0;)
 		graph->starts[i] = build(builder, exprs->rules[i].body, DN_NODE_END, 0);
 	if (builder->failed == E2BIG)
 		return dn_error_set(err, E2BIG,
@@ -328,13 +335,15 @@ static uint8_t look(const struct dn_graph *graph, const uint8_t *known, const st
 
 static int look_at_all(const struct dn_graph *graph, uint8_t *known, struct dn_error *err)
 {
+	const uint32_t passes = LOOKS_MAX / graph->n_nodes;
 	bool changed = true;
 
-	for (int pass = 0; changed; pass++) {
-		if (pass == PASSES_MAX)
+	for (uint32_t pass = 0; changed; pass++) {
+		if (pass == passes)
 			return dn_error_set(err, E2BIG,
-					    "rules refer to others through more than %d",
-					    PASSES_MAX);
+					    "rules refer to others, defined before them, through "
+					    "more than %u",
+					    passes);
 		changed = false;
 		for (uint32_t i = 0; i < graph->n_nodes; i++) {
 			const uint8_t now = look(graph, known, &graph->nodes[i]);
@@ -346,80 +355,66 @@ static int look_at_all(const struct dn_graph *graph, uint8_t *known, struct dn_e
 	return 0;
 }
 
-/* Which rules are entered from which before anything is read. */
-struct entered {
-	const struct dn_graph *graph;
-	const uint8_t *known;
-	uint32_t *seen; /* of each node, the last look that met it */
-	uint32_t look;
-	uint32_t *nodes; /* still to be looked at */
-	uint32_t *rules; /* a path of rules, with the place in each one's list */
-	uint8_t *colour; /* of rules: 1: on the path; 2: done */
-};
+/* What a node has gone through while left recursion is looked for: nothing, its ways, all. */
+enum { UNSEEN, FIRST_WAY, SECOND_WAY, BEHIND_WAYS, DONE };
 
-static uint32_t push(struct entered *entered, uint32_t node, uint32_t n)
+/* The node that is entered from @at before anything is read; DN_NODE_NEVER: none. */
+static uint32_t entered(const struct dn_graph *graph, const uint8_t *known, uint32_t at,
+			uint8_t way)
 {
-	if (entered->seen[node] == entered->look)
-		return n;
-	entered->seen[node] = entered->look;
-	entered->nodes[n] = node;
-	return n + 1;
-}
+	const struct dn_node *node = &graph->nodes[at];
 
-/* A rule that @rule enters and that is not done; DN_RULE_NONE: there is none. */
-static uint32_t next_entered(struct entered *entered, uint32_t rule, uint8_t *callees)
-{
-	const struct dn_graph *graph = entered->graph;
-	uint32_t n;
-
-	entered->look++;
-	n = push(entered, graph->starts[rule], 0);
-	memset(callees, 0, graph->n_rules);
-	while (n > 0) {
-		const struct dn_node *node = &graph->nodes[entered->nodes[--n]];
-
-		if (node->kind == DN_NODE_SPLIT) {
-			n = push(entered, node->a, n);
-			n = push(entered, node->b, n);
-		} else if (node->kind == DN_NODE_CALL) {
-			callees[node->a] = 1;
-			if (entered->known[graph->starts[node->a]] & NULLABLE)
-				n = push(entered, node->b, n);
-		} else if (node->kind == DN_NODE_LOOP) {
-			n = push(entered, node->a, n);
-			if (node->min == 0 || entered->known[node->a] & NULLABLE)
-				n = push(entered, node->b, n);
-		}
+	switch (node->kind) {
+	case DN_NODE_SPLIT:
+		return way == FIRST_WAY ? node->a : node->b;
+	case DN_NODE_CALL:
+		if (way == FIRST_WAY)
+			return graph->starts[node->a];
+		return known[graph->starts[node->a]] & NULLABLE ? node->b : DN_NODE_NEVER;
+	case DN_NODE_LOOP:
+		if (way == FIRST_WAY)
+			return node->a;
+		return node->min == 0 || known[node->a] & NULLABLE ? node->b : DN_NODE_NEVER;
+	default:
+		return DN_NODE_NEVER;
 	}
-	for (uint32_t i = 0; i < graph->n_rules; i++)
-		if (callees[i] && entered->colour[i] != 2)
-			return i;
-	return DN_RULE_NONE;
 }
 
-/* Depth first; the path is in @rules, so that no stack grows with the grammar. */
-static uint32_t find_left_recursion(struct entered *entered, uint8_t *callees)
+/* The last rule that is called on @path, which ends where it began: without calls none does. */
+static uint32_t last_called(const struct dn_graph *graph, const uint8_t *ways, const uint32_t *path,
+			    uint32_t n)
 {
-	for (uint32_t first = 0; first < entered->graph->n_rules; first++) {
-		uint32_t n = 1;
+	while (n-- > 0)
+		if (graph->nodes[path[n]].kind == DN_NODE_CALL && ways[path[n]] == SECOND_WAY)
+			return graph->nodes[path[n]].a;
+	return 0;
+}
 
-		if (entered->colour[first])
-			continue;
-		entered->rules[0] = first;
-		entered->colour[first] = 1;
+/* Depth first; what is entered is in @path, so that no stack grows with the grammar. */
+static uint32_t find_left_recursion(const struct dn_graph *graph, const uint8_t *known,
+				    uint8_t *ways, uint32_t *path)
+{
+	ways[DN_NODE_NEVER] = DONE;
+	for (uint32_t rule = 0; rule < graph->n_rules; rule++) {
+		uint32_t n = 0;
+
+		if (ways[graph->starts[rule]] == UNSEEN)
+			path[n++] = graph->starts[rule];
 		while (n > 0) {
-			const uint32_t rule = entered->rules[n - 1];
-			const uint32_t next = next_entered(entered, rule, callees);
+			const uint32_t at = path[n - 1];
+			uint32_t next;
 
-			if (next == DN_RULE_NONE) {
-				entered->colour[rule] = 2;
+			ways[at] = ways[at] == UNSEEN ? FIRST_WAY : ways[at];
+			if (ways[at] == BEHIND_WAYS) {
+				ways[at] = DONE;
 				n--;
-			} else if (entered->colour[next] == 1) {
-				return next;
-			} else {
-				entered->colour[next] = 1;
-				entered->rules[n++] = next;
+				continue;
 			}
+			next = entered(graph, known, at, ways[at]++);
+			if (ways[next] == UNSEEN)
+				path[n++] = next;
+			else if (ways[next] != DONE)
+				return last_called(graph, ways, path, n);
 		}
 	}
 	return DN_RULE_NONE;
@@ -428,23 +423,13 @@ static uint32_t find_left_recursion(struct entered *entered, uint8_t *callees)
 static int check_left_recursion(const struct dn_graph *graph, const struct dn_exprs *exprs,
 				const uint8_t *known, struct dn_error *err)
 {
-	DN_AUTO_FREE uint32_t *seen = calloc(graph->n_nodes, sizeof(*seen));
-	DN_AUTO_FREE uint32_t *nodes = malloc(graph->n_nodes * sizeof(*nodes));
-	DN_AUTO_FREE uint32_t *rules = malloc(graph->n_rules * sizeof(*rules));
-	DN_AUTO_FREE uint8_t *colour = calloc(graph->n_rules, 2);
-	struct entered entered = {
-		.graph = graph,
-		.known = known,
-		.seen = seen,
-		.nodes = nodes,
-		.rules = rules,
-		.colour = colour,
-	};
+	DN_AUTO_FREE uint32_t *path = malloc(graph->n_nodes * sizeof(*path));
+	DN_AUTO_FREE uint8_t *ways = calloc(graph->n_nodes, 1);
 	uint32_t rule;
 
-	if (!seen || !nodes || !rules || !colour)
-		return dn_error_memory(err, "a grammar", graph->n_nodes * sizeof(*seen));
-	rule = find_left_recursion(&entered, colour + graph->n_rules);
+	if (!path || !ways)
+		return dn_error_memory(err, "a grammar", graph->n_nodes * sizeof(*path));
+	rule = find_left_recursion(graph, known, ways, path);
 	if (rule != DN_RULE_NONE)
 		return dn_error_set(err, EINVAL,
 				    "rule '%.64s' refers to itself before it has read anything",
@@ -463,8 +448,14 @@ static int check(struct dn_graph *graph, const struct dn_exprs *exprs, struct dn
 	r = look_at_all(graph, known, err);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < graph->n_nodes; i++)
+	for (uint32_t i = 0; i < graph->n_nodes; i++) {
+		struct dn_node *node = &graph->nodes[i];
+
 		graph->dead[i] = !(known[i] & ENDS);
+		/* Repeats of nothing are as good as none. */
+		if (node->kind == DN_NODE_LOOP && known[node->a] & NULLABLE)
+			node->min = 0;
+	}
 	if (graph->dead[graph->starts[0]])
 		return dn_error_set(err, EINVAL, "no text can ever match");
 	return check_left_recursion(graph, exprs, known, err);

@@ -54,19 +54,22 @@ static int add_undecided(struct walk *walk, uint32_t first, uint32_t end)
 static int32_t walk_token(struct walk *walk, uint32_t at, uint32_t from, bool local, bool *ret_left)
 {
 	const struct dn_index_token *token = &walk->tokens->tokens[at];
+	const struct dn_store *store = walk->automaton->store;
 	uint32_t depth;
 
 	*ret_left = false;
 	for (depth = from; depth < token->size; depth++) {
-		const int32_t next = dn_automaton_step(walk->automaton, walk->states[depth],
-						       token->bytes[depth]);
+		int32_t next = dn_store_step(store, walk->states[depth], token->bytes[depth]);
 
+		if (next == DN_STATE_ASK)
+			next = dn_automaton_step(walk->automaton, walk->states[depth],
+						 token->bytes[depth]);
 		if (next < 0)
 			return next;
 		if (next == DN_STATE_DEAD)
 			return (int32_t)depth;
 		walk->states[depth + 1] = (uint16_t)next;
-		if (local && dn_automaton_leaves(walk->automaton, (uint32_t)next)) {
+		if (local && store->states[next].leaves) {
 			*ret_left = true;
 			depth++;
 			break;
@@ -231,11 +234,29 @@ static int join_masks(struct dn_matcher *matcher)
 	return 0;
 }
 
-static int explain(int r, struct dn_error *err)
+/* Whether all is to be forgotten that is not in use, and then tried once more. */
+static bool is_full(int r)
 {
+	return r == -ENOSPC || r == -ENOBUFS;
+}
+
+/*
+ * What more trying does not help. Where a grammar has the most of the memory by itself, another time
+ * would be no better: it needs too much.
+ */
+static int explain(const struct dn_grammar *grammar, int r, struct dn_error *err)
+{
+	const uint64_t held = grammar->automaton.store->bytes + grammar->graph_bytes;
+
+	if (r == -EOVERFLOW || r == -ENOBUFS ||
+	    (r == -ENOSPC && held > grammar->index->account.most / 2))
+		return dn_error_set(
+			err, EOVERFLOW,
+			"the grammar needs too much here: what is read could be too many "
+			"of its rules, or is too deep in them");
 	if (r == -ENOSPC)
 		return dn_error_set(err, ENOSPC,
-				    "the grammar needs more states than there is memory for");
+				    "grammars in use leave no memory for the states of this one");
 	return r < 0 ? dn_error_memory(err, "a grammar's states", 0) : r;
 }
 
@@ -245,15 +266,17 @@ int dn_matcher_mask(struct dn_matcher *matcher, bool ends, const uint64_t **ret_
 	struct dn_grammar *grammar = matcher->grammar;
 	const struct dn_token_index *index = grammar->index;
 	int used = 0;
-	int r = join_masks(matcher);
+	int r;
 
-	if (r == -ENOSPC) {
+	grammar->automaton.work = 0;
+	r = join_masks(matcher);
+	if (is_full(r)) {
 		r = dn_grammars_compact(grammar->index);
 		if (r >= 0)
 			r = join_masks(matcher);
 	}
 	if (r < 0)
-		return explain(r, err);
+		return explain(grammar, r, err);
 	if (ends && dn_matcher_may_end(matcher))
 		for (uint32_t i = 0; i < index->n_ends; i++)
 			matcher->mask[index->ends[i] / 64] |= UINT64_C(1) << (index->ends[i] % 64);
@@ -282,16 +305,18 @@ static int read_bytes(struct dn_matcher *matcher, const char *bytes, size_t size
 int dn_matcher_accept_bytes(struct dn_matcher *matcher, const char *bytes, size_t size,
 			    struct dn_error *err)
 {
-	int r = read_bytes(matcher, bytes, size);
+	int r;
 
-	if (r == -ENOSPC) {
+	matcher->grammar->automaton.work = 0;
+	r = read_bytes(matcher, bytes, size);
+	if (is_full(r)) {
 		r = dn_grammars_compact(matcher->grammar->index);
 		if (r >= 0)
 			r = read_bytes(matcher, bytes, size);
 	}
 	if (r == -EINVAL)
 		return dn_error_set(err, EINVAL, "the grammar does not have this text here");
-	return explain(r, err);
+	return explain(matcher->grammar, r, err);
 }
 
 int dn_matcher_accept(struct dn_matcher *matcher, uint32_t token, struct dn_error *err)
@@ -339,16 +364,17 @@ int dn_matcher_new(struct dn_grammar *grammar, struct dn_matcher **ret_matcher,
 	struct dn_matcher *matcher = new_matcher(grammar);
 	int r = -ENOMEM;
 
+	grammar->automaton.work = 0;
 	if (matcher)
 		r = dn_automaton_begin(&grammar->automaton, &matcher->root);
-	if (r == -ENOSPC) {
+	if (is_full(r)) {
 		r = dn_grammars_compact(grammar->index);
 		if (r >= 0)
 			r = dn_automaton_begin(&grammar->automaton, &matcher->root);
 	}
 	if (r < 0) {
 		dn_matcher_free(matcher);
-		return explain(r, err);
+		return explain(grammar, r, err);
 	}
 	*ret_matcher = matcher;
 	return 0;
@@ -360,7 +386,7 @@ int dn_matcher_clone(struct dn_matcher *matcher, struct dn_matcher **ret_matcher
 	struct dn_matcher *clone = new_matcher(matcher->grammar);
 
 	if (!clone)
-		return explain(-ENOMEM, err);
+		return explain(matcher->grammar, -ENOMEM, err);
 	dn_automaton_hold(&clone->grammar->automaton, &clone->root, matcher->root.state);
 	*ret_matcher = clone;
 	return 0;

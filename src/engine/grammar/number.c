@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Digits of a number whose decimals no double can tell apart. */
+/*
+ * Digits of a number, of which doubles tell any two apart: so what is within bounds as it is written
+ * is so for every program.
+ */
 #define DIGITS_EXACT 15
 
 static struct dn_expr *digit(struct dn_exprs *exprs, int low, int high)
@@ -42,8 +45,9 @@ static struct dn_expr *same_length(struct dn_exprs *exprs, const char *low, cons
 
 	if (n == 0)
 		return dn_expr_empty(exprs);
-	if (all_are(low, n, '0') && all_are(high, n, '9'))
-		return digits(exprs, n, n);
+	if (all_are(low + 1, n - 1, '0') && all_are(high + 1, n - 1, '9'))
+		return dn_expr_sequence(exprs, digit(exprs, low[0] - '0', high[0] - '0'),
+					digits(exprs, n - 1, n - 1));
 	if (low[0] == high[0])
 		return one_then(exprs, low[0] - '0', same_length(exprs, low + 1, high + 1, n - 1));
 	expr = dn_expr_sequence(exprs, digit(exprs, low[0] - '0' + 1, high[0] - '0' - 1),
@@ -79,7 +83,7 @@ static struct dn_expr *natural(struct dn_exprs *exprs, uint64_t low, uint64_t hi
 	return expr;
 }
 
-static struct dn_expr *negative(struct dn_exprs *exprs, struct dn_expr *magnitude)
+struct dn_expr *dn_number_negative(struct dn_exprs *exprs, struct dn_expr *magnitude)
 {
 	return dn_expr_sequence(exprs, dn_expr_text(exprs, "-"), magnitude);
 }
@@ -91,9 +95,10 @@ struct dn_expr *dn_number_whole(struct dn_exprs *exprs, int64_t low, int64_t hig
 	if (high >= 0)
 		expr = natural(exprs, (uint64_t)DN_MAX(low, 0), (uint64_t)high);
 	if (low < 0)
-		expr = dn_expr_choice(exprs, expr,
-				      negative(exprs, natural(exprs, (uint64_t)DN_MAX(-high, 1),
-							      (uint64_t)-low)));
+		expr = dn_expr_choice(
+			exprs, expr,
+			dn_number_negative(
+				exprs, natural(exprs, (uint64_t)DN_MAX(-high, 1), (uint64_t)-low)));
 	return expr;
 }
 
@@ -122,8 +127,7 @@ struct dn_expr *dn_number_multiple(struct dn_exprs *exprs, uint32_t factor)
 		start = dn_expr_choice(
 			exprs, start,
 			one_then(exprs, (int)d, dn_expr_rule(exprs, first + d % factor)));
-	start = dn_expr_sequence(exprs, dn_expr_maybe(exprs, dn_expr_text(exprs, "-")), start);
-	return dn_expr_choice(exprs, dn_expr_text(exprs, "0"), start);
+	return start;
 }
 
 /* A bound that is not negative: its whole part, and the decimals without zeros at the end. */
@@ -133,27 +137,64 @@ struct decimal {
 	uint32_t n;
 };
 
-/* The fewest digits that give the same double; those of 1e-9 and less become 0. */
-static struct decimal decimal_of(double value)
+/* The digits of @whole before the point; a zero is none. */
+static uint32_t count_digits(uint64_t whole)
+{
+	uint32_t n = 0;
+
+	for (; whole > 0; whole /= 10)
+		n++;
+	return n;
+}
+
+/* The fewest decimals that give the same double. Return: whether there are such. */
+static bool read_decimal(double value, struct decimal *ret_decimal)
 {
 	struct decimal it = { .whole = (uint64_t)value };
-	char text[64];
 	const char *point;
+	char text[64];
+	int places = 0;
 
-	for (int places = 0; places <= 16; places++) {
+	for (;; places++) {
+		if (places > DIGITS_EXACT)
+			return false;
 		(void)snprintf(text, sizeof(text), "%.*f", places, value);
 		if (strtod(text, NULL) == value)
 			break;
 	}
-	point = strchr(text, '.');
 	it.whole = strtoull(text, NULL, 10);
-	if (!point)
-		return it;
-	it.n = (uint32_t)DN_MIN(strlen(point + 1), sizeof(it.decimals) - 1);
-	memcpy(it.decimals, point + 1, it.n);
-	while (it.n > 0 && it.decimals[it.n - 1] == '0')
-		it.n--;
-	return it;
+	point = strchr(text, '.');
+	if (point) {
+		it.n = (uint32_t)places;
+		memcpy(it.decimals, point + 1, it.n);
+	}
+	*ret_decimal = it;
+	return count_digits(it.whole) + it.n <= DIGITS_EXACT;
+}
+
+double dn_number_short(double value, bool up)
+{
+	const double size = fabs(value);
+	const uint32_t places = DIGITS_EXACT - count_digits((uint64_t)size);
+	const bool larger = (value > 0) == up;
+	uint64_t unit = 1;
+	uint64_t n;
+	char text[64];
+	double it;
+
+	(void)snprintf(text, sizeof(text), "%.*f", (int)places, size);
+	it = strtod(text, NULL);
+	if (larger ? it < size : it > size) {
+		for (uint32_t i = 0; i < places; i++)
+			unit *= 10;
+		n = strtoull(text, NULL, 10) * unit;
+		n += places > 0 ? strtoull(strchr(text, '.') + 1, NULL, 10) : 0;
+		n = larger ? n + 1 : n - 1;
+		(void)snprintf(text, sizeof(text), "%llu.%0*llu", (unsigned long long)(n / unit),
+			       (int)DN_MAX(places, 1U), (unsigned long long)(n % unit));
+		it = strtod(text, NULL);
+	}
+	return value < 0 && it > 0 ? -it : it;
 }
 
 struct fraction {
@@ -213,58 +254,87 @@ static struct dn_expr *decimals(const struct fraction *f, uint32_t at, bool low,
 	return may_stop ? dn_expr_maybe(f->exprs, expr) : expr;
 }
 
-/* A whole part and its decimals. */
-static struct dn_expr *with_decimals(struct fraction *f, struct dn_expr *whole,
+/* Whole parts of as many digits, and decimals: no more together than doubles tell apart. */
+static struct dn_expr *with_decimals(struct fraction *f, uint64_t least, uint64_t most,
 				     const struct decimal *low, const struct decimal *high)
 {
-	bool bare = (!low || (low->n == 0 && !f->above)) && (!high || high->n > 0 || !f->below);
-	struct dn_expr *expr;
+	const bool bare =
+		(!low || (low->n == 0 && !f->above)) && (!high || high->n > 0 || !f->below);
+	struct dn_expr *expr = dn_expr_never(f->exprs);
 
 	f->low = low;
 	f->high = high;
-	expr = dn_expr_sequence(f->exprs, dn_expr_text(f->exprs, "."),
-				decimals(f, 0, low != NULL, high != NULL, false));
+	f->places = DIGITS_EXACT - count_digits(most);
+	if (f->places > 0)
+		expr = dn_expr_sequence(f->exprs, dn_expr_text(f->exprs, "."),
+					decimals(f, 0, low != NULL, high != NULL, false));
 	if (bare)
 		expr = dn_expr_maybe(f->exprs, expr);
-	return dn_expr_sequence(f->exprs, whole, expr);
+	return dn_expr_sequence(f->exprs, natural(f->exprs, least, most), expr);
 }
 
-/* From @low to @high, none of them negative. */
+/* Any digits behind the first @n, and decimals. */
+static struct dn_expr *open_end(struct dn_exprs *exprs, uint32_t n)
+{
+	struct dn_expr *expr = dn_expr_empty(exprs);
+
+	for (uint32_t k = DIGITS_EXACT; k-- > n;) {
+		struct dn_expr *decimals = dn_expr_sequence(exprs, dn_expr_text(exprs, "."),
+							    digits(exprs, 1, DIGITS_EXACT - k));
+
+		expr = dn_expr_choice(exprs, dn_expr_maybe(exprs, decimals),
+				      dn_expr_sequence(exprs, digit(exprs, 0, 9), expr));
+	}
+	return expr;
+}
+
+/* Of more than @n digits, without a bound. */
+static struct dn_expr *longer(struct dn_exprs *exprs, uint32_t n)
+{
+	if (n >= DIGITS_EXACT)
+		return dn_expr_never(exprs);
+	return dn_expr_sequence(exprs,
+				dn_expr_sequence(exprs, digit(exprs, 1, 9), digits(exprs, n, n)),
+				open_end(exprs, n + 1));
+}
+
+/* From @from to @to, which may be infinite, none of them negative. */
 static struct dn_expr *magnitude(struct dn_exprs *exprs, double from, bool above, double to,
 				 bool below)
 {
-	const struct decimal low = decimal_of(from);
-	const struct decimal high = decimal_of(to);
 	struct fraction f = { .exprs = exprs, .above = above, .below = below };
+	struct decimal high = { .whole = 0 };
+	struct decimal low;
 	struct dn_expr *expr;
-	uint32_t whole = 1;
+	uint64_t most = 9;
+	uint64_t last;
 
-	for (uint64_t rest = high.whole; rest >= 10; rest /= 10)
-		whole++;
-	f.places = DN_MAX(DN_MAX(low.n, high.n), whole < DIGITS_EXACT ? DIGITS_EXACT - whole : 1);
-	if (low.whole == high.whole)
-		return with_decimals(&f, natural(exprs, low.whole, low.whole), &low, &high);
-	expr = with_decimals(&f, natural(exprs, low.whole, low.whole), &low, NULL);
-	if (high.whole > low.whole + 1)
-		expr = dn_expr_choice(exprs, expr,
-				      with_decimals(&f,
-						    natural(exprs, low.whole + 1, high.whole - 1),
-						    NULL, NULL));
-	return dn_expr_choice(
-		exprs, expr,
-		with_decimals(&f, natural(exprs, high.whole, high.whole), NULL, &high));
+	if (!read_decimal(from, &low) || (isfinite(to) && !read_decimal(to, &high)))
+		return dn_expr_never(exprs);
+	if (isfinite(to) && low.whole == high.whole)
+		return with_decimals(&f, low.whole, low.whole, &low, &high);
+	expr = with_decimals(&f, low.whole, low.whole, &low, NULL);
+	/* Without a bound, up to the longest that are as long as the least. */
+	while (most <= low.whole)
+		most = most * 10 + 9;
+	last = isfinite(to) ? high.whole - 1 : DN_MIN(most, (uint64_t)DN_REAL_MAX - 1);
+	for (uint64_t least = low.whole + 1; least <= last; most = most * 10 + 9) {
+		const uint64_t end = DN_MIN(most, last);
+
+		if (least <= end)
+			expr = dn_expr_choice(exprs, expr,
+					      with_decimals(&f, least, end, NULL, NULL));
+		least = DN_MAX(least, end + 1);
+	}
+	if (!isfinite(to))
+		return dn_expr_choice(exprs, expr, longer(exprs, count_digits(last)));
+	return dn_expr_choice(exprs, expr, with_decimals(&f, high.whole, high.whole, NULL, &high));
 }
 
 struct dn_expr *dn_number_real(struct dn_exprs *exprs, const struct dn_bounds *bounds)
 {
-	/* Where there is no bound, some room beyond the other one. */
-	const double far = fabs(isfinite(bounds->low)	 ? bounds->low
-				: isfinite(bounds->high) ? bounds->high
-							 : 0) < 1e8
-				   ? 999999999
-				   : DN_REAL_MAX - 1;
-	const double low = isfinite(bounds->low) ? bounds->low : -far;
-	const double high = isfinite(bounds->high) ? bounds->high : far;
+	const double low = bounds->low;
+	const double high = bounds->high;
 	struct dn_expr *expr = dn_expr_never(exprs);
 
 	if (low > high || (low == high && (bounds->above || bounds->below)))
@@ -274,9 +344,10 @@ struct dn_expr *dn_number_real(struct dn_exprs *exprs, const struct dn_bounds *b
 				 bounds->below);
 	/* No minus zero. */
 	if (low < 0)
-		expr = dn_expr_choice(exprs, expr,
-				      negative(exprs, magnitude(exprs, high < 0 ? -high : 0,
-								high < 0 ? bounds->below : true,
-								-low, bounds->above)));
+		expr = dn_expr_choice(
+			exprs, expr,
+			dn_number_negative(exprs, magnitude(exprs, high < 0 ? -high : 0,
+							    high < 0 ? bounds->below : true, -low,
+							    bounds->above)));
 	return expr;
 }

@@ -398,6 +398,9 @@ static int read_piece(struct reader *reader, struct dn_regex *ret)
 	uint32_t max = 1;
 	int r = read_atom(reader, ret);
 
+	/* No room: what is left of the pattern is not read. */
+	if (r >= 0 && !ret->expr)
+		r = dn_exprs_error(reader->exprs, reader->err);
 	if (r >= 0)
 		r = read_quantifier(reader, &min, &max);
 	if (r < 1)

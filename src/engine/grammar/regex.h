@@ -30,7 +30,7 @@ struct dn_regex {
 DN_MUST_CHECK int dn_regex_read(const char *pattern, size_t size, struct dn_exprs *exprs,
 				struct dn_regex *ret_regex, struct dn_error *err);
 
-/* The pattern of a format of JSON Schema; NULL: not known. */
-const char *dn_format_pattern(const char *format);
+/* The @nth pattern of a format of JSON Schema, each with shorter texts; NULL: there is none. */
+const char *dn_format_pattern(const char *format, size_t nth);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_REGEX_H */

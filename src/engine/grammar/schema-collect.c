@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,87 +11,108 @@
 #include "engine/grammar/regex.h"
 #include "engine/grammar/schema.h"
 
-/* Say nothing of a value. */
-static const char *const annotations[] = {
-	"title",
-	"description",
-	"default",
-	"examples",
-	"example",
-	"$schema",
-	"$id",
-	"id",
-	"$comment",
-	"$defs",
-	"definitions",
-	"deprecated",
-	"readOnly",
-	"writeOnly",
-	"$anchor",
-	"$vocabulary",
-	"contentEncoding",
-	"contentMediaType",
-	"contentSchema",
-	"strict",
+/* What a keyword does: nothing, it names other schemas that hold too, or it says something itself. */
+enum keyword_kind { NOTE, REFERS, SAYS };
+
+struct keyword {
+	const char *name;
+	enum keyword_kind kind;
 };
 
-static const char *const supported[] = {
-	"type",
-	"enum",
-	"const",
-	"anyOf",
-	"oneOf",
-	"allOf",
-	"$ref",
-	"properties",
-	"required",
-	"additionalProperties",
-	"propertyNames",
-	"minProperties",
-	"maxProperties",
-	"items",
-	"prefixItems",
-	"additionalItems",
-	"minItems",
-	"maxItems",
-	"minLength",
-	"maxLength",
-	"pattern",
-	"format",
-	"minimum",
-	"maximum",
-	"exclusiveMinimum",
-	"exclusiveMaximum",
-	"multipleOf",
-	"uniqueItems",
-	"unevaluatedProperties",
-	"unevaluatedItems",
+/* In the order of their bytes. */
+static const struct keyword keywords[] = {
+	{ "$anchor", NOTE },
+	{ "$comment", NOTE },
+	{ "$defs", NOTE },
+	{ "$id", NOTE },
+	{ "$ref", REFERS },
+	{ "$schema", NOTE },
+	{ "$vocabulary", NOTE },
+	{ "additionalItems", SAYS },
+	{ "additionalProperties", SAYS },
+	{ "allOf", REFERS },
+	{ "anyOf", SAYS },
+	{ "const", SAYS },
+	{ "contentEncoding", NOTE },
+	{ "contentMediaType", NOTE },
+	{ "contentSchema", NOTE },
+	{ "default", NOTE },
+	{ "definitions", NOTE },
+	{ "deprecated", NOTE },
+	{ "description", NOTE },
+	{ "discriminator", NOTE },
+	{ "enum", SAYS },
+	{ "example", NOTE },
+	{ "examples", NOTE },
+	{ "exclusiveMaximum", SAYS },
+	{ "exclusiveMinimum", SAYS },
+	{ "format", SAYS },
+	{ "id", NOTE },
+	{ "items", SAYS },
+	{ "maxItems", SAYS },
+	{ "maxLength", SAYS },
+	{ "maxProperties", SAYS },
+	{ "maximum", SAYS },
+	{ "minItems", SAYS },
+	{ "minLength", SAYS },
+	{ "minProperties", SAYS },
+	{ "minimum", SAYS },
+	{ "multipleOf", SAYS },
+	{ "oneOf", SAYS },
+	{ "pattern", SAYS },
+	{ "prefixItems", SAYS },
+	{ "properties", SAYS },
+	{ "propertyNames", SAYS },
+	{ "propertyOrdering", NOTE },
+	{ "readOnly", NOTE },
+	{ "required", SAYS },
+	{ "strict", NOTE },
+	{ "title", NOTE },
+	{ "type", SAYS },
+	{ "unevaluatedItems", SAYS },
+	{ "unevaluatedProperties", SAYS },
+	{ "uniqueItems", SAYS },
+	{ "writeOnly", NOTE },
 };
 
-static bool is_one_of(const char *word, const char *const *words, size_t n)
+static int compare_keyword(const void *name, const void *keyword)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	return false;
+	return strcmp(name, ((const struct keyword *)keyword)->name);
 }
 
-static int check_keywords(struct dn_schema_reader *reader, const json_t *schema)
+int dn_schema_spend(struct dn_schema_reader *reader, size_t steps)
 {
+	if (steps > DN_STEPS_MAX - reader->steps)
+		return dn_error_set(reader->err, E2BIG,
+				    "the schema is too large: with what it refers to, and what is "
+				    "compared in it, it has more than %u parts",
+				    DN_STEPS_MAX);
+	reader->steps += (uint32_t)steps;
+	return 0;
+}
+
+/* @ret_says: whether it says more than that others hold: else it is not needed beside them. */
+static int check_keywords(struct dn_schema_reader *reader, const json_t *schema, bool *ret_says)
+{
+	int r = dn_schema_spend(reader, 1 + json_object_size(schema));
 	const char *key;
 	json_t *value;
 
+	if (r < 0)
+		return r;
+	*ret_says = false;
 	json_object_foreach((json_t *)schema, key, value)
 	{
-		if (strncmp(key, "x-", 2) != 0 &&
-		    !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations)) &&
-		    !is_one_of(key, supported, DN_ARRAY_SIZE(supported)))
+		const struct keyword *it = bsearch(key, keywords, DN_ARRAY_SIZE(keywords),
+						   sizeof(*it), compare_keyword);
+
+		if (!it && strncmp(key, "x-", 2) != 0)
 			return dn_schema_unsupported(reader, schema, key, NULL);
+		*ret_says |= it && it->kind == SAYS;
 	}
 	value = json_object_get(schema, "uniqueItems");
 	if (value && !json_is_false(value))
 		return dn_schema_unsupported(reader, schema, "uniqueItems", NULL);
-	/* Properties and items that are not named are not written: to forbid them says no more. */
 	value = json_object_get(schema, "unevaluatedProperties");
 	if (value && !json_is_boolean(value))
 		return dn_schema_unsupported(reader, schema, "unevaluatedProperties",
@@ -187,30 +209,15 @@ static int add_all(struct dn_schema_reader *reader, struct dn_all *all, const js
 	return r;
 }
 
-/* What only refers to others is not needed once they are there. */
-static bool says_nothing(const json_t *schema)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(
-		(json_t *)schema, key,
-		value) if (strcmp(key, "$ref") != 0 && strcmp(key, "allOf") != 0 &&
-			   strncmp(key, "x-", 2) != 0 &&
-			   !is_one_of(key, annotations, DN_ARRAY_SIZE(annotations))) return false;
-	return true;
-}
-
 int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 {
+	bool says[DN_ALL_MAX] = { false };
 	uint32_t used = 0;
 
 	for (uint32_t i = 0; i < all->n; i++) {
 		const json_t *schema = all->schemas[i];
 		int r;
 
-		if (++reader->steps > DN_STEPS_MAX)
-			return dn_error_set(reader->err, E2BIG, "the schema is too large");
 		if (json_is_true(schema))
 			continue;
 		if (json_is_false(schema))
@@ -218,7 +225,7 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 		if (!json_is_object(schema))
 			return dn_error_set(reader->err, EINVAL,
 					    "a schema is to be an object, true or false");
-		r = check_keywords(reader, schema);
+		r = check_keywords(reader, schema, &says[i]);
 		if (r >= 0)
 			r = follow(reader, all, schema);
 		if (r >= 0)
@@ -227,7 +234,7 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 			return r;
 	}
 	for (uint32_t i = 0; i < all->n; i++)
-		if (!json_is_true(all->schemas[i]) && !says_nothing(all->schemas[i]))
+		if (says[i])
 			all->schemas[used++] = all->schemas[i];
 	all->n = used;
 	return 1;
@@ -236,11 +243,11 @@ int dn_schema_expand(struct dn_schema_reader *reader, struct dn_all *all)
 const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **ret_schema,
 				     const char **ret_keyword)
 {
-	static const char *const keywords[] = { "anyOf", "oneOf" };
+	static const char *const lists[] = { "anyOf", "oneOf" };
 
 	for (uint32_t i = 0; i < all->n; i++)
-		for (size_t k = 0; k < DN_ARRAY_SIZE(keywords); k++) {
-			const json_t *list = json_object_get(all->schemas[i], keywords[k]);
+		for (size_t k = 0; k < DN_ARRAY_SIZE(lists); k++) {
+			const json_t *list = json_object_get(all->schemas[i], lists[k]);
 			bool chosen = !list;
 
 			for (uint32_t j = 0; j < all->n_chosen; j++)
@@ -248,7 +255,7 @@ const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **re
 			if (chosen)
 				continue;
 			*ret_schema = all->schemas[i];
-			*ret_keyword = keywords[k];
+			*ret_keyword = lists[k];
 			return list;
 		}
 	return NULL;
@@ -336,61 +343,144 @@ static int take_counts(struct dn_schema_reader *reader, const json_t *schema,
 	return r;
 }
 
-static void raise_low(struct dn_shape *shape, double low, bool above)
+/* The whole number at @bound, or the next one above it. */
+static int64_t least_within(const json_t *bound, bool above)
 {
+	const double value = json_number_value(bound);
+	int64_t whole = json_integer_value(bound);
+
+	if (!json_is_integer(bound)) {
+		if (!(fabs(value) < 0x1p63))
+			return value > 0 ? INT64_MAX : INT64_MIN;
+		whole = (int64_t)ceil(value);
+		above = above && trunc(value) == value;
+	}
+	return above && whole < INT64_MAX ? whole + 1 : whole;
+}
+
+static int64_t most_within(const json_t *bound, bool below)
+{
+	const double value = json_number_value(bound);
+	int64_t whole = json_integer_value(bound);
+
+	if (!json_is_integer(bound)) {
+		if (!(fabs(value) < 0x1p63))
+			return value > 0 ? INT64_MAX : INT64_MIN;
+		whole = (int64_t)floor(value);
+		below = below && trunc(value) == value;
+	}
+	return below && whole > INT64_MIN ? whole - 1 : whole;
+}
+
+static void raise_low(struct dn_shape *shape, double low, int64_t least, const char *keyword,
+		      bool above)
+{
+	shape->least = DN_MAX(shape->least, least);
 	if (low > shape->low || (low >= shape->low && above)) {
 		shape->low = low;
 		shape->above = above;
+		shape->low_keyword = keyword;
 	}
 }
 
-static void lower_high(struct dn_shape *shape, double high, bool below)
+static void lower_high(struct dn_shape *shape, double high, int64_t most, const char *keyword,
+		       bool below)
 {
+	shape->most = DN_MIN(shape->most, most);
 	if (high < shape->high || (high <= shape->high && below)) {
 		shape->high = high;
 		shape->below = below;
+		shape->high_keyword = keyword;
 	}
+}
+
+static void take_low(struct dn_shape *shape, const json_t *bound, const char *keyword, bool above)
+{
+	raise_low(shape, json_number_value(bound), least_within(bound, above), keyword, above);
+}
+
+static void take_high(struct dn_shape *shape, const json_t *bound, const char *keyword, bool below)
+{
+	lower_high(shape, json_number_value(bound), most_within(bound, below), keyword, below);
+}
+
+/* A bound and the one that leaves it out, which in draft 4 is a word beside the first. */
+static int take_bound(struct dn_schema_reader *reader, const json_t *schema, const char *keyword,
+		      const char *exclusive,
+		      void (*take)(struct dn_shape *, const json_t *, const char *, bool),
+		      struct dn_shape *shape)
+{
+	const json_t *bound = json_object_get(schema, keyword);
+	const json_t *other = json_object_get(schema, exclusive);
+
+	if (bound && !json_is_number(bound))
+		return dn_schema_wrong(reader, schema, keyword, "is to be a number");
+	if (other && !json_is_number(other) && !json_is_boolean(other))
+		return dn_schema_wrong(reader, schema, exclusive, "is to be a number");
+	if (bound)
+		take(shape, bound, keyword, json_is_true(other));
+	if (json_is_number(other))
+		take(shape, other, exclusive, true);
+	return 0;
 }
 
 static int take_bounds(struct dn_schema_reader *reader, const json_t *schema,
 		       struct dn_shape *shape)
 {
-	static const char *const keywords[] = { "minimum", "exclusiveMinimum", "maximum",
-						"exclusiveMaximum", "multipleOf" };
+	const json_t *factor = json_object_get(schema, "multipleOf");
+	const double number = json_number_value(factor);
+	int r;
 
-	for (size_t i = 0; i < DN_ARRAY_SIZE(keywords); i++) {
-		const json_t *value = json_object_get(schema, keywords[i]);
-		const double number = json_number_value(value);
-
-		if (!value)
-			continue;
-		/* Draft 4 has them beside "minimum". */
-		if (json_is_boolean(value) && (i == 1 || i == 3)) {
-			if (json_is_true(value) && i == 1)
-				shape->above = true;
-			if (json_is_true(value) && i == 3)
-				shape->below = true;
-			continue;
-		}
-		if (!json_is_number(value) || !isfinite(number))
-			return dn_schema_wrong(reader, schema, keywords[i], "is to be a number");
-		if (i < 2)
-			raise_low(shape, number, i == 1);
-		else if (i < 4)
-			lower_high(shape, number, i == 3);
-		else if (!(number > 0))
-			return dn_schema_wrong(reader, schema, "multipleOf", "is to be above 0");
-		else if (shape->factor > 0 && number != shape->factor)
-			return dn_schema_unsupported(reader, schema, "multipleOf", "twice");
-		else
-			shape->factor = number;
-	}
+	r = take_bound(reader, schema, "minimum", "exclusiveMinimum", take_low, shape);
+	if (r >= 0)
+		r = take_bound(reader, schema, "maximum", "exclusiveMaximum", take_high, shape);
+	if (r < 0 || !factor)
+		return r;
+	if (!json_is_number(factor))
+		return dn_schema_wrong(reader, schema, "multipleOf", "is to be a number");
+	if (!(number > 0))
+		return dn_schema_wrong(reader, schema, "multipleOf", "is to be above 0");
+	if (shape->factor > 0 && number != shape->factor)
+		return dn_schema_unsupported(reader, schema, "multipleOf", "twice");
+	shape->factor = number;
 	return 0;
+}
+
+/*
+ * Formats of numbers, as OpenAPI and programs name them: bounds where they are narrower than what is
+ * written. Return: whether it is one.
+ */
+static bool take_number_format(const char *name, struct dn_shape *shape)
+{
+	static const struct {
+		const char *name;
+		int64_t least;
+		int64_t most;
+	} formats[] = {
+		{ "int8", INT8_MIN, INT8_MAX },	   { "uint8", 0, UINT8_MAX },
+		{ "int16", INT16_MIN, INT16_MAX }, { "uint16", 0, UINT16_MAX },
+		{ "int32", INT32_MIN, INT32_MAX }, { "uint32", 0, UINT32_MAX },
+		{ "int64", INT64_MIN, INT64_MAX }, { "uint64", 0, INT64_MAX },
+		{ "int", INT64_MIN, INT64_MAX },   { "uint", 0, INT64_MAX },
+		{ "float", INT64_MIN, INT64_MAX }, { "double", INT64_MIN, INT64_MAX },
+	};
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(formats); i++) {
+		if (strcmp(name, formats[i].name) != 0)
+			continue;
+		if (formats[i].least > INT64_MIN)
+			raise_low(shape, (double)formats[i].least, formats[i].least, "format",
+				  false);
+		if (formats[i].most < INT64_MAX)
+			lower_high(shape, (double)formats[i].most, formats[i].most, "format",
+				   false);
+		return true;
+	}
+	return false;
 }
 
 static int take_texts(struct dn_schema_reader *reader, const json_t *schema, struct dn_shape *shape)
 {
-	static const char *const of_numbers[] = { "int32", "int64", "float", "double" };
 	const json_t *pattern = json_object_get(schema, "pattern");
 	const json_t *format = json_object_get(schema, "format");
 	const char *name = json_string_value(format);
@@ -404,15 +494,9 @@ static int take_texts(struct dn_schema_reader *reader, const json_t *schema, str
 		return dn_schema_unsupported(reader, schema, "pattern", "twice for one value");
 	if (pattern)
 		shape->pattern = json_string_value(pattern);
-	if (!format)
+	if (!format || take_number_format(name, shape))
 		return 0;
-	if (strcmp(name, "int32") == 0) {
-		raise_low(shape, -2147483648.0, false);
-		lower_high(shape, 2147483647.0, false);
-	}
-	if (is_one_of(name, of_numbers, DN_ARRAY_SIZE(of_numbers)))
-		return 0;
-	if (!dn_format_pattern(name))
+	if (!dn_format_pattern(name, 0))
 		return dn_schema_unsupported(reader, schema, "format", name);
 	if (shape->format && strcmp(shape->format, name) != 0)
 		return dn_schema_unsupported(reader, schema, "format", "twice for one value");
@@ -481,11 +565,13 @@ int dn_schema_shape(struct dn_schema_reader *reader, const struct dn_all *all,
 		.types = DN_TYPE_ALL,
 		.low = -INFINITY,
 		.high = INFINITY,
+		.least = INT64_MIN,
+		.most = INT64_MAX,
 		.max_length = DN_REPEAT_FOREVER,
 		.max_items = DN_REPEAT_FOREVER,
 		.max_properties = DN_REPEAT_FOREVER,
 	};
-	int r = 0;
+	int r = dn_schema_spend(reader, all->n * (size_t)10);
 
 	for (uint32_t i = 0; r >= 0 && i < all->n; i++) {
 		const json_t *schema = all->schemas[i];

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* Alternatives that no value can match two of: by types, values, bounds, or a property. */
 
-#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "engine/grammar/schema.h"
 
 #define DEPTH_MAX 4
+/* Values that tell alternatives apart, of all of a list. */
+#define TAGS_MAX 16384U
+
+static int are_apart(struct dn_schema_reader *reader, const struct dn_all *a,
+		     const struct dn_all *b, unsigned int depth);
 
 static bool scalars_meet(const struct dn_shape *a, const struct dn_shape *b, uint32_t type)
 {
 	switch (type) {
 	case DN_TYPE_INTEGER:
+		return !(a->most < b->least || b->most < a->least);
 	case DN_TYPE_FRACTION:
 		return !(a->high < b->low || b->high < a->low ||
 			 (a->high <= b->low && (a->below || b->above)) ||
@@ -29,7 +36,10 @@ static int values_meet(struct dn_schema_reader *reader, const struct dn_all *b,
 		       const struct dn_shape *a_shape, const struct dn_shape *b_shape)
 {
 	const size_t n = a_shape->is_const ? 1 : json_array_size(a_shape->values);
+	int r = dn_schema_spend(reader, n);
 
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		const json_t *value =
 			a_shape->is_const ? a_shape->values : json_array_get(a_shape->values, i);
@@ -64,11 +74,13 @@ static int objects_apart(struct dn_schema_reader *reader, const struct dn_all *a
 			r = dn_schema_property(reader, b, name, &of_b);
 			if (r <= 0)
 				return r < 0 ? r : 1;
-			if (!dn_schema_requires(b, name))
+			r = dn_schema_requires(reader, b, name);
+			if (r == 0)
 				continue;
-			r = dn_schema_property(reader, a, name, &of_a);
 			if (r > 0)
-				r = dn_schema_disjoint(reader, &of_a, &of_b, depth + 1);
+				r = dn_schema_property(reader, a, name, &of_a);
+			if (r > 0)
+				r = are_apart(reader, &of_a, &of_b, depth + 1);
 			else if (r == 0)
 				r = 1;
 			if (r != 0)
@@ -91,7 +103,7 @@ static int alternatives_apart(struct dn_schema_reader *reader, const struct dn_a
 		one.chosen[one.n_chosen++] = list;
 		r = dn_schema_add(reader, &one, json_array_get(list, i));
 		if (r >= 0)
-			r = dn_schema_disjoint(reader, &one, b, depth + 1);
+			r = are_apart(reader, &one, b, depth + 1);
 		if (r <= 0)
 			return r;
 	}
@@ -129,8 +141,9 @@ static int shapes_apart(struct dn_schema_reader *reader, const struct dn_all *a,
 	return 1;
 }
 
-int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *a,
-		       const struct dn_all *b, unsigned int depth)
+/* Whether no value matches both; where that is not sure, 0. */
+static int are_apart(struct dn_schema_reader *reader, const struct dn_all *a,
+		     const struct dn_all *b, unsigned int depth)
 {
 	struct dn_all whole_a = *a;
 	struct dn_all whole_b = *b;
@@ -156,4 +169,171 @@ int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *a,
 	if (list)
 		return alternatives_apart(reader, &whole_b, &whole_a, list, depth);
 	return 0;
+}
+
+/* A value that an alternative may have, and the alternative's number. */
+struct tag {
+	const json_t *value;
+	size_t of;
+};
+
+struct tags {
+	struct tag *tags;
+	size_t n;
+};
+
+static int compare_values(const json_t *a, const json_t *b)
+{
+	const uint32_t type =
+		dn_schema_type(a) & DN_TYPE_FRACTION ? DN_TYPE_INTEGER : dn_schema_type(a);
+	const uint32_t other =
+		dn_schema_type(b) & DN_TYPE_FRACTION ? DN_TYPE_INTEGER : dn_schema_type(b);
+	const double x = json_number_value(a);
+	const double y = json_number_value(b);
+
+	if (type != other)
+		return type < other ? -1 : 1;
+	if (type == DN_TYPE_STRING)
+		return strcmp(json_string_value(a), json_string_value(b));
+	if (type == DN_TYPE_BOOLEAN)
+		return json_is_true(a) - json_is_true(b);
+	return (x > y) - (x < y);
+}
+
+static int compare_tags(const void *a, const void *b)
+{
+	return compare_values(((const struct tag *)a)->value, ((const struct tag *)b)->value);
+}
+
+/* Adds what alternative @of may be, where it lists that. Return: 1, or 0 where it does not. */
+static int add_tags(struct dn_schema_reader *reader, const struct dn_all *all, size_t of,
+		    struct tags *tags)
+{
+	struct dn_shape shape;
+	size_t n;
+	int r = dn_schema_shape(reader, all, &shape);
+
+	if (r < 0 || !shape.values)
+		return DN_MIN(r, 0);
+	n = shape.is_const ? 1 : json_array_size(shape.values);
+	r = dn_schema_spend(reader, n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *value =
+			shape.is_const ? shape.values : json_array_get(shape.values, i);
+
+		if (json_is_array(value) || json_is_object(value) || tags->n == TAGS_MAX)
+			return 0;
+		tags->tags[tags->n++] = (struct tag){ value, of };
+	}
+	return 1;
+}
+
+/* The same of its property @name, which is to be there. */
+static int add_property_tags(struct dn_schema_reader *reader, const struct dn_all *all,
+			     const char *name, size_t of, struct tags *tags)
+{
+	struct dn_shape shape;
+	struct dn_all value;
+	int r = dn_schema_shape(reader, all, &shape);
+
+	if (r >= 0)
+		r = shape.said == DN_TYPE_OBJECT ? dn_schema_requires(reader, all, name) : 0;
+	if (r <= 0)
+		return r;
+	r = dn_schema_property(reader, all, name, &value);
+	/* No object has one that none can be. */
+	return r > 0 ? add_tags(reader, &value, of, tags) : r < 0 ? r : 1;
+}
+
+/*
+ * Whether the values that alternatives list (@name NULL), or those of a property that all need, tell
+ * all of them apart: by sorting, since unions have many and pairs are their square.
+ */
+static int told_by_values(struct dn_schema_reader *reader, const struct dn_all *all,
+			  const json_t *list, const char *name, struct tags *tags)
+{
+	int r = 1;
+
+	tags->n = 0;
+	for (size_t i = 0; r > 0 && i < json_array_size(list); i++) {
+		struct dn_all one;
+
+		r = dn_schema_choose(reader, all, list, i, &one);
+		if (r >= 0)
+			r = dn_schema_expand(reader, &one);
+		if (r == 0)
+			r = 1; /* nothing matches it */
+		else if (r > 0)
+			r = name ? add_property_tags(reader, &one, name, i, tags)
+				 : add_tags(reader, &one, i, tags);
+	}
+	if (r <= 0)
+		return r;
+	qsort(tags->tags, tags->n, sizeof(*tags->tags), compare_tags);
+	for (size_t i = 1; i < tags->n; i++)
+		if (tags->tags[i].of != tags->tags[i - 1].of &&
+		    compare_tags(&tags->tags[i], &tags->tags[i - 1]) == 0)
+			return 0;
+	return 1;
+}
+
+/* By any property that the first alternative needs. */
+static int told_by_property(struct dn_schema_reader *reader, const struct dn_all *all,
+			    const json_t *list, struct tags *tags)
+{
+	struct dn_all first;
+	int r = dn_schema_choose(reader, all, list, 0, &first);
+
+	if (r >= 0)
+		r = dn_schema_expand(reader, &first);
+	if (r <= 0)
+		return r;
+	r = 0;
+	for (uint32_t i = 0; i < first.n; i++) {
+		const json_t *required = json_object_get(first.schemas[i], "required");
+
+		for (size_t j = 0; r == 0 && j < json_array_size(required); j++) {
+			const char *name = json_string_value(json_array_get(required, j));
+
+			if (name)
+				r = told_by_values(reader, all, list, name, tags);
+		}
+	}
+	return r;
+}
+
+static int told_by_pairs(struct dn_schema_reader *reader, const struct dn_all *all,
+			 const json_t *list)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		for (size_t j = 0; j < i; j++) {
+			struct dn_all a;
+			struct dn_all b;
+			int r = dn_schema_choose(reader, all, list, i, &a);
+
+			if (r >= 0)
+				r = dn_schema_choose(reader, all, list, j, &b);
+			if (r >= 0)
+				r = are_apart(reader, &a, &b, 0);
+			if (r <= 0)
+				return r;
+		}
+	return 1;
+}
+
+int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
+		       const json_t *list)
+{
+	DN_AUTO_FREE struct tag *room = malloc(TAGS_MAX * sizeof(*room));
+	struct tags tags = { .tags = room };
+	int r;
+
+	if (!room)
+		return dn_error_memory(reader->err, "values", TAGS_MAX * sizeof(*room));
+	r = told_by_values(reader, all, list, NULL, &tags);
+	if (r == 0)
+		r = told_by_property(reader, all, list, &tags);
+	return r != 0 ? r : told_by_pairs(reader, all, list);
 }

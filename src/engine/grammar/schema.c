@@ -76,36 +76,6 @@ int dn_schema_unsupported(struct dn_schema_reader *reader, const json_t *schema,
 	return say(reader, ENOTSUP, schema, keyword, what);
 }
 
-/* Adds the texts of @values that keep to all else that is said. */
-static struct dn_expr *listed(struct dn_schema_reader *reader, const struct dn_all *all,
-			      const struct dn_shape *shape, int *ret)
-{
-	const size_t n = shape->is_const ? 1 : json_array_size(shape->values);
-	struct dn_expr *expr = dn_expr_never(reader->exprs);
-
-	for (size_t i = 0; i < n; i++) {
-		const json_t *value =
-			shape->is_const ? shape->values : json_array_get(shape->values, i);
-		const int fits = dn_schema_fits(reader, all, shape, value);
-		char *text;
-
-		if (fits < 0) {
-			*ret = fits;
-			return NULL;
-		}
-		if (!fits)
-			continue;
-		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-		if (!text) {
-			*ret = dn_error_memory(reader->err, "a value", 0);
-			return NULL;
-		}
-		expr = dn_expr_choice(reader->exprs, expr, dn_expr_text(reader->exprs, text));
-		free(text);
-	}
-	return expr;
-}
-
 static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
 {
 	struct dn_exprs *exprs = reader->exprs;
@@ -118,7 +88,7 @@ static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn
 	if (*ret < 0)
 		return NULL;
 	if (shape.values)
-		return listed(reader, all, &shape, ret);
+		return dn_schema_listed(reader, all, &shape, ret);
 	if (shape.types & DN_TYPE_NULL)
 		expr = dn_expr_choice(exprs, expr, dn_expr_text(exprs, "null"));
 	if (shape.types & DN_TYPE_BOOLEAN)
@@ -136,9 +106,8 @@ static struct dn_expr *by_types(struct dn_schema_reader *reader, const struct dn
 	return *ret < 0 ? NULL : expr;
 }
 
-/* @all with one alternative of @list chosen. */
-static int choose(struct dn_schema_reader *reader, const struct dn_all *all, const json_t *list,
-		  size_t at, struct dn_all *ret_all)
+int dn_schema_choose(struct dn_schema_reader *reader, const struct dn_all *all, const json_t *list,
+		     size_t at, struct dn_all *ret_all)
 {
 	*ret_all = *all;
 	if (ret_all->n_chosen == DN_ALL_MAX)
@@ -152,24 +121,11 @@ static int choose(struct dn_schema_reader *reader, const struct dn_all *all, con
 static int check_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
 			  const json_t *list, const json_t *schema)
 {
-	for (size_t i = 0; i < json_array_size(list); i++)
-		for (size_t j = 0; j < i; j++) {
-			struct dn_all a;
-			struct dn_all b;
-			int r = choose(reader, all, list, i, &a);
+	const int r = dn_schema_disjoint(reader, all, list);
 
-			if (r >= 0)
-				r = choose(reader, all, list, j, &b);
-			if (r >= 0)
-				r = dn_schema_disjoint(reader, &a, &b, 0);
-			if (r < 0)
-				return r;
-			if (r == 0)
-				return dn_schema_unsupported(
-					reader, schema, "oneOf",
-					"where a value might match two of it: use 'anyOf'");
-		}
-	return 0;
+	return r != 0 ? DN_MIN(r, 0)
+		      : dn_schema_unsupported(reader, schema, "oneOf",
+					      "where a value might match two of it: use 'anyOf'");
 }
 
 static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_all *all, int *ret)
@@ -188,7 +144,7 @@ static struct dn_expr *body_of(struct dn_schema_reader *reader, const struct dn_
 	for (size_t i = 0; *ret >= 0 && i < json_array_size(list); i++) {
 		struct dn_all one;
 
-		*ret = choose(reader, all, list, i, &one);
+		*ret = dn_schema_choose(reader, all, list, i, &one);
 		if (*ret >= 0)
 			expr = dn_expr_choice(reader->exprs, expr,
 					      dn_schema_value(reader, &one, ret));
@@ -296,6 +252,47 @@ static int read_root(struct dn_schema_reader *reader)
 	return 0;
 }
 
+/* What a keyword has as it is, in which others are words like any. */
+static bool is_data(const char *keyword)
+{
+	static const char *const words[] = { "const", "enum", "default", "examples" };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(words); i++)
+		if (strcmp(keyword, words[i]) == 0)
+			return true;
+	return strncmp(keyword, "x-", 2) == 0;
+}
+
+/*
+ * Refuses references that are not to the root's document: those within a schema that has an "$id" of
+ * its own, which is @named.
+ */
+static int check_references(struct dn_schema_reader *reader, const json_t *at, const json_t *named)
+{
+	const char *id = json_string_value(json_object_get(at, "$id"));
+	const char *key;
+	json_t *value;
+	size_t i;
+	int r = 0;
+
+	if (id && id[0] != '#' && at != reader->root)
+		named = at;
+	if (named && json_is_string(json_object_get(at, "$ref")))
+		return dn_schema_unsupported(reader, named, "$id",
+					     "below the root, with a '$ref' within it");
+	json_object_foreach((json_t *)at, key, value)
+	{
+		if (r >= 0 && !is_data(key))
+			r = check_references(reader, value, named);
+	}
+	json_array_foreach(at, i, value)
+	{
+		if (r >= 0)
+			r = check_references(reader, value, named);
+	}
+	return r;
+}
+
 /* At least as many values as there are in JSON: what begins and what follows a comma. */
 static uint32_t count_values(const char *text, size_t size)
 {
@@ -313,6 +310,61 @@ static uint32_t count_values(const char *text, size_t size)
 	return n;
 }
 
+/* What is part of a number at @text. */
+static size_t span_number(const char *text, size_t size)
+{
+	size_t n = 0;
+
+	while (n < size && text[n] != '\0' && strchr("0123456789+-.eE", text[n]))
+		n++;
+	return n;
+}
+
+static bool is_wide(const char *number, size_t size)
+{
+	static const char most[] = "9223372036854775807";
+
+	if (*number == '-') {
+		number++;
+		size--;
+	}
+	for (size_t i = 0; i < size; i++)
+		if (number[i] < '0' || number[i] > '9')
+			return false;
+	return size > strlen(most) || (size == strlen(most) && memcmp(number, most, size) > 0);
+}
+
+/*
+ * Copies @text. Whole numbers of more than 64 bits, which some programs give as bounds, get decimals:
+ * the reader of JSON takes them as reals then, and all others as they are. @ret_widened: there are some.
+ */
+static char *widen(const char *text, size_t *size, bool *ret_widened)
+{
+	char *copy = malloc(*size + *size / 8 + 16);
+	bool in_string = false;
+	size_t used = 0;
+
+	for (size_t i = 0; copy && i < *size;) {
+		const size_t number = in_string ? 0 : span_number(text + i, *size - i);
+		const size_t n = DN_MAX(number, 1);
+
+		memcpy(copy + used, text + i, n);
+		used += n;
+		if (in_string && text[i] == '\\' && i + 1 < *size)
+			copy[used++] = text[++i];
+		else if (text[i] == '"')
+			in_string = !in_string;
+		if (number > 0 && is_wide(text + i, number)) {
+			copy[used++] = '.';
+			copy[used++] = '0';
+			*ret_widened = true;
+		}
+		i += n;
+	}
+	*size = used;
+	return copy;
+}
+
 int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct dn_error *err)
 {
 	struct dn_schema_reader reader = {
@@ -320,23 +372,29 @@ int dn_schema_read(const char *text, size_t size, struct dn_exprs *exprs, struct
 		.json = DN_JSON_RULES_INIT(exprs),
 		.err = err,
 	};
+	DN_AUTO_FREE char *copy = NULL;
 	json_error_t wrong;
 	json_t *root;
 	int r;
 
 	if (count_values(text, size) > VALUES_MAX)
 		return dn_error_set(err, E2BIG, "the schema has more than %u values", VALUES_MAX);
-	root = json_loadb(text ? text : "", size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
+	copy = widen(text, &size, &reader.widened);
+	if (!copy)
+		return dn_error_memory(err, "a schema", size);
+	root = json_loadb(copy, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
 	if (!root)
 		return dn_error_set(err, EINVAL, "the schema is no JSON: line %d: %.120s",
 				    wrong.line, wrong.text);
 	reader.root = root;
 	reader.known = dn_arena_zalloc(&exprs->arena, DN_RULES_MAX, sizeof(*reader.known));
 	reader.slots = dn_arena_zalloc(&exprs->arena, KNOWN_SLOTS, sizeof(*reader.slots));
-	if (reader.known && reader.slots)
-		r = read_root(&reader);
-	else
-		r = dn_error_memory(err, "a grammar", KNOWN_SLOTS * sizeof(*reader.slots));
+	r = check_references(&reader, root, NULL);
+	if (r >= 0)
+		r = reader.known && reader.slots
+			    ? read_root(&reader)
+			    : dn_error_memory(err, "a grammar",
+					      KNOWN_SLOTS * sizeof(*reader.slots));
 	json_decref(root);
 	return r;
 }

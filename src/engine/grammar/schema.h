@@ -14,8 +14,8 @@
 #define DN_ALL_MAX	  64
 #define DN_PROPERTIES_MAX 1000
 #define DN_DEPTH_MAX	  200
-/* Looks at schemas, for all of a grammar. */
-#define DN_STEPS_MAX 200000
+/* Looks at keywords, values and names, for all of a grammar: some tens of milliseconds. */
+#define DN_STEPS_MAX 1000000U
 
 /**
  * struct dn_all - schemas that all hold for a value
@@ -43,6 +43,8 @@ enum dn_type {
  * struct dn_shape - what schemas that all hold say together, but for the items and properties
  * @where: a schema that has the keyword, for messages
  * @said: types that are named; @types: where none are, those that other keywords speak of
+ * @low, @high: bounds, infinite where there are none; @above, @below: they are not within themselves
+ * @least, @most: whole numbers within, which doubles cannot tell apart where they are large
  * @values: of "enum" or "const"; the first such list: others only leave out of it
  */
 struct dn_shape {
@@ -53,6 +55,10 @@ struct dn_shape {
 	double high;
 	bool above;
 	bool below;
+	const char *low_keyword;
+	const char *high_keyword;
+	int64_t least;
+	int64_t most;
 	double factor; /* 0: none */
 	uint32_t min_length;
 	uint32_t max_length;
@@ -66,12 +72,16 @@ struct dn_shape {
 	bool is_const;
 };
 
-/* @slots: rules of what was read before, by the schemas that it was of. */
+/*
+ * @widened: whole numbers of more than 64 bits were there, and are reals
+ * @slots: rules of what was read before, by the schemas that it was of
+ */
 struct dn_schema_reader {
 	struct dn_exprs *exprs;
 	struct dn_json_rules json;
 	struct dn_error *err;
 	const json_t *root;
+	bool widened;
 	unsigned int depth;
 	uint32_t steps;
 	struct dn_known *known;
@@ -84,6 +94,9 @@ int dn_schema_wrong(struct dn_schema_reader *reader, const json_t *schema, const
 		    const char *what);
 int dn_schema_unsupported(struct dn_schema_reader *reader, const json_t *schema,
 			  const char *keyword, const char *how);
+
+/* Before so many keywords, values or names are looked at. -E2BIG where that is too much. */
+DN_MUST_CHECK int dn_schema_spend(struct dn_schema_reader *reader, size_t steps);
 
 /*
  * schema-collect.c: follows "$ref" and "allOf", and checks all keywords, so that @all has every
@@ -100,6 +113,9 @@ const json_t *dn_schema_alternatives(const struct dn_all *all, const json_t **re
 /* schema-values.c: whether a value of "enum" keeps to all of them. Return: 1, 0, or what is not supported. */
 DN_MUST_CHECK int dn_schema_fits(struct dn_schema_reader *reader, const struct dn_all *all,
 				 const struct dn_shape *shape, const json_t *value);
+/* Those values of a list that keep to all else that is said. */
+struct dn_expr *dn_schema_listed(struct dn_schema_reader *reader, const struct dn_all *all,
+				 const struct dn_shape *shape, int *ret);
 /* DN_TYPE_… of a value. */
 uint32_t dn_schema_type(const json_t *value);
 
@@ -118,7 +134,9 @@ struct dn_expr *dn_schema_array(struct dn_schema_reader *reader, const struct dn
  */
 DN_MUST_CHECK int dn_schema_property(struct dn_schema_reader *reader, const struct dn_all *all,
 				     const char *name, struct dn_all *ret_all);
-bool dn_schema_requires(const struct dn_all *all, const char *name);
+/* Return: 1, 0, or a negative errno. */
+DN_MUST_CHECK int dn_schema_requires(struct dn_schema_reader *reader, const struct dn_all *all,
+				     const char *name);
 
 /* schema-scalar.c */
 struct dn_expr *dn_schema_string(struct dn_schema_reader *reader, const struct dn_shape *shape,
@@ -126,8 +144,14 @@ struct dn_expr *dn_schema_string(struct dn_schema_reader *reader, const struct d
 struct dn_expr *dn_schema_number(struct dn_schema_reader *reader, const struct dn_shape *shape,
 				 int *ret);
 
-/* schema-disjoint.c: whether no value matches both; where that is not sure, false. */
-DN_MUST_CHECK int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *a,
-				     const struct dn_all *b, unsigned int depth);
+/* Into @ret_all: @all, with alternative @at of @list chosen. */
+DN_MUST_CHECK int dn_schema_choose(struct dn_schema_reader *reader, const struct dn_all *all,
+				   const json_t *list, size_t at, struct dn_all *ret_all);
+/*
+ * schema-disjoint.c: whether no value matches two alternatives of @list. Return: 1; 0 where that is
+ * not sure.
+ */
+DN_MUST_CHECK int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
+				     const json_t *list);
 
 #endif /* DUNLIN_ENGINE_GRAMMAR_SCHEMA_H */

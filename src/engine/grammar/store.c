@@ -103,8 +103,9 @@ static int grow_stacks(struct dn_store *store)
 	struct dn_stack *stacks;
 	uint32_t *slots;
 
-	if (capacity > DN_STACKS_MAX ||
-	    dn_store_take(store, (capacity / 2) * (sizeof(*stacks) + 2 * sizeof(*slots))) < 0)
+	if (capacity > DN_STACKS_MAX)
+		return -ENOBUFS;
+	if (dn_store_take(store, (capacity / 2) * (sizeof(*stacks) + 2 * sizeof(*slots))) < 0)
 		return -ENOSPC;
 	stacks = realloc(store->stacks, capacity * sizeof(*stacks));
 	if (!stacks)
@@ -179,7 +180,7 @@ static uint32_t sort_members(uint32_t *members, uint32_t n)
 static int make_room(struct dn_store *store, uint32_t n)
 {
 	if (store->n_states == DN_STATES_MAX || store->n_members + n > DN_MEMBERS_MAX)
-		return -ENOSPC;
+		return -ENOBUFS;
 	if (store->n_states == store->states_capacity) {
 		const size_t more = store->states_capacity * sizeof(*store->states);
 		struct dn_state *states;
@@ -230,7 +231,13 @@ int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n)
 	if (n > 0)
 		memcpy(store->members + store->n_members, members, n * sizeof(*members));
 	state = &store->states[store->n_states];
-	*state = (struct dn_state){ .first = store->n_members, .n = n };
+	*state = (struct dn_state){
+		.first = store->n_members,
+		.n = n,
+		/* The two of the bottom are the least numbers, and members are in order. */
+		.leaves = (n > 0 && members[0] == DN_STACK_UNKNOWN) ||
+			  (n > 1 && members[1] == DN_STACK_UNKNOWN),
+	};
 	store->n_members += n;
 	store->state_slots[slot] = (uint16_t)++store->n_states;
 	return (int32_t)store->n_states - 1;

@@ -29,6 +29,8 @@
  * @count: of a loop that is being read: how often its body was
  * @parent: what is below; always an older stack
  * @local, @cut: the stack that this one is when cut; UINT32_MAX: not known yet
+ * @looped: where it is a loop before its first repeat: the last closure that met it behind any, and
+ *   @least, the fewest there
  */
 struct dn_stack {
 	uint32_t node;
@@ -36,7 +38,9 @@ struct dn_stack {
 	uint32_t parent;
 	uint32_t local;
 	uint32_t cut[DN_TOKEN_CLASSES];
-	uint32_t seen;	/* the last closure that met it */
+	uint32_t seen; /* the last closure that met it */
+	uint32_t looped;
+	uint32_t least;
 	uint32_t above; /* on the way down to what is at the bottom, where one came from */
 };
 
@@ -65,11 +69,19 @@ static inline bool dn_stack_is_loop(const struct dn_graph *graph, const struct d
 	return graph->nodes[stack->node].kind == DN_NODE_LOOP && stack->count != DN_COUNT_NONE;
 }
 
+/* As dn_automaton_step(), where that is known; else DN_STATE_ASK. */
+static inline uint16_t dn_store_step(const struct dn_store *store, uint32_t state, uint8_t byte)
+{
+	const uint16_t *row = store->states[state].row;
+
+	return DN_LIKELY(row) ? row[byte] : DN_STATE_ASK;
+}
+
 /* @account: borrowed for the store's life. -ENOSPC, -ENOMEM. */
 DN_MUST_CHECK int dn_store_new(struct dn_account *account, struct dn_store **ret_store);
 struct dn_store *dn_store_free(struct dn_store *store);
 
-/* Each its number, or -ENOSPC, -ENOMEM. */
+/* Each its number, or -ENOSPC, -ENOMEM, or -ENOBUFS where it has all that one grammar may. */
 int32_t dn_store_stack(struct dn_store *store, uint32_t node, uint32_t count, uint32_t parent);
 /* Sorts @members, and takes out what is there twice; none: DN_STATE_DEAD. */
 int32_t dn_store_state(struct dn_store *store, uint32_t *members, uint32_t n);

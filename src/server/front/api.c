@@ -84,6 +84,7 @@ void dn_api_from_worker(const struct dn_frame_error *from, struct dn_api_error *
 	case EILSEQ:
 	case ENOENT:
 	case ENOTSUP:
+	case EOVERFLOW:
 	case ERANGE:
 		status = 400;
 		break;

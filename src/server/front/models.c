@@ -482,7 +482,9 @@ static void explain(const struct dn_ask *ask, const struct dn_frame *frame,
 		    struct dn_api_error *error)
 {
 	dn_api_from_worker(&frame->u.error, error);
-	if (ask->frame.request == frame->request)
+	/* Some grammars are found to need too much only when the answer comes to where they do. */
+	if (ask->frame.request == frame->request &&
+	    !(ask->grammar.kind && frame->u.error.code == EOVERFLOW))
 		return;
 	if (frame->u.error.code == E2BIG)
 		error->code = NULL; /* it is not the prompt that is too long */
