@@ -635,6 +635,10 @@ static void test_many_ways(void **state)
 	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p0\":1, \"p7\": 2, \"p998\":3,\"p999\":4}");
 	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p999\":4}");
 	free(text);
+	text = many("{\"type\":\"object\",\"properties\":{",
+		    "\"p%d\":{\"type\":\"number\",\"minimum\":0}", 800, ",", "}}");
+	expect_masks(DN_GRAMMAR_SCHEMA, text, "{\"p0\":1.5, \"p799\": 20}");
+	free(text);
 	text = many("", "a", 1500, "", "");
 	expect_masks(DN_GRAMMAR_GBNF, "root ::= (\"a\"?){0,2000}", text);
 	expect_masks(DN_GRAMMAR_GBNF, "root ::= ((\"a\" | \"aa\"){0,50}){0,2000}", text);

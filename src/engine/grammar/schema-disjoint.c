@@ -8,7 +8,7 @@
 
 #define DEPTH_MAX 4
 /* Values that tell alternatives apart, of all of a list. */
-#define TAGS_MAX 16384U
+#define TAGS_MAX 4096U
 
 static int are_apart(struct dn_schema_reader *reader, const struct dn_all *a,
 		     const struct dn_all *b, unsigned int depth);
@@ -326,10 +326,13 @@ static int told_by_pairs(struct dn_schema_reader *reader, const struct dn_all *a
 int dn_schema_disjoint(struct dn_schema_reader *reader, const struct dn_all *all,
 		       const json_t *list)
 {
-	DN_AUTO_FREE struct tag *room = malloc(TAGS_MAX * sizeof(*room));
-	struct tags tags = { .tags = room };
+	DN_AUTO_FREE struct tag *room = NULL;
+	struct tags tags = { .n = 0 };
 	int r;
 
+	if (json_array_size(list) < 2)
+		return 1;
+	tags.tags = room = malloc(TAGS_MAX * sizeof(*room));
 	if (!room)
 		return dn_error_memory(reader->err, "values", TAGS_MAX * sizeof(*room));
 	r = told_by_values(reader, all, list, NULL, &tags);

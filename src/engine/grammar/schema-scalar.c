@@ -141,6 +141,31 @@ static struct dn_expr *all_multiples(struct dn_schema_reader *reader, const stru
 	return dn_expr_choice(exprs, expr, dn_number_negative(exprs, above));
 }
 
+static bool same_bounds(const struct dn_bounds *a, const struct dn_bounds *b)
+{
+	return !(a->low < b->low) && !(a->low > b->low) && !(a->high < b->high) &&
+	       !(a->high > b->high) && a->above == b->above && a->below == b->below;
+}
+
+/* A rule for all that have the same bounds, as far as few are different. */
+static struct dn_expr *within(struct dn_schema_reader *reader, const struct dn_bounds *bounds)
+{
+	struct dn_expr *expr;
+	uint32_t rule;
+
+	for (uint32_t i = 0; i < reader->n_numbers; i++)
+		if (same_bounds(&reader->numbers[i].bounds, bounds))
+			return dn_expr_rule(reader->exprs, reader->numbers[i].rule);
+	expr = dn_number_real(reader->exprs, bounds);
+	rule = dn_exprs_add_rule(reader->exprs, NULL, 0);
+	if (!expr || rule == DN_RULE_NONE)
+		return NULL;
+	reader->exprs->rules[rule].body = expr;
+	if (reader->n_numbers < DN_KNOWN_NUMBERS)
+		reader->numbers[reader->n_numbers++] = (struct dn_known_number){ *bounds, rule };
+	return dn_expr_rule(reader->exprs, rule);
+}
+
 /*
  * Decimal fractions too, of at most 15 digits: bounds beyond that are none, and those that have more
  * digits are the next within them.
@@ -166,7 +191,7 @@ static struct dn_expr *any_number(struct dn_schema_reader *reader, const struct 
 					     "where no number of 15 digits is within it");
 		return NULL;
 	}
-	return dn_number_real(reader->exprs, &bounds);
+	return within(reader, &bounds);
 }
 
 struct dn_expr *dn_schema_number(struct dn_schema_reader *reader, const struct dn_shape *shape,

@@ -8,6 +8,7 @@
 
 #include "engine/grammar/expr.h"
 #include "engine/grammar/json.h"
+#include "engine/grammar/number.h"
 /* IWYU pragma: end_exports */
 
 /* Schemas that hold for one value at once; choices among alternatives that were made for it. */
@@ -72,6 +73,13 @@ struct dn_shape {
 	bool is_const;
 };
 
+/* Numbers within bounds, which many properties of a schema have in common. */
+#define DN_KNOWN_NUMBERS 16
+struct dn_known_number {
+	struct dn_bounds bounds;
+	uint32_t rule;
+};
+
 /*
  * @widened: whole numbers of more than 64 bits were there, and are reals
  * @slots: rules of what was read before, by the schemas that it was of
@@ -84,6 +92,8 @@ struct dn_schema_reader {
 	bool widened;
 	unsigned int depth;
 	uint32_t steps;
+	struct dn_known_number numbers[DN_KNOWN_NUMBERS];
+	uint32_t n_numbers;
 	struct dn_known *known;
 	uint32_t n_known;
 	uint32_t *slots;
