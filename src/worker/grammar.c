@@ -126,8 +126,9 @@ int dn_place_follow(struct dn_worker *worker, struct dn_place *place,
 			continue;
 		kept->age = ++worker->ages;
 		memcpy(place->behind, submit->grammar_behind, sizeof(place->behind));
-		/* All bytes of the answer are the grammar's then, the first space too. */
-		place->detokenizer.started = !place->behind[0];
+		/* All bytes of an answer are its grammar's, the first space too. */
+		if (!place->behind[0])
+			place->detokenizer.started = true;
 		return dn_matcher_new(kept->grammar, &place->matcher, err);
 	}
 	return dn_error_set(err, ENOENT, "the grammar %llu is not kept any more",
