@@ -21,6 +21,7 @@
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With few registers, it may define SCALES_APART 1 (tiles take one scale after the other),
  *   BITS_MOVE 1 (single bits are shifted and or-ed into quants instead of ivec_add_where()), and
+ *   PARTS_AT_ONCE (of a group, that plain blocks take together with a single row of X), and
  *   HAS_PART_DONE with part_done(weights, acc), which makes what comes next of a group depend on
  *   its last part, as the compiler sees it.
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
@@ -54,6 +55,10 @@
 
 #ifndef BITS_MOVE
 #define BITS_MOVE 0
+#endif
+
+#ifndef PARTS_AT_ONCE
+#define PARTS_AT_ONCE 1
 #endif
 
 #ifndef HAS_PART_DONE
@@ -233,6 +238,28 @@ INLINE vec load_part(const struct dn_product *p, uint32_t row, uint32_t group, u
 	return load_some(p->y + row * p->y_stride + first, p->w->rows - first);
 }
 
+/* Blocks of several runs need the registers for one part. */
+INLINE uint32_t parts_at_once(const enum dn_type type)
+{
+	return dn_type_shape(type).runs == 1 ? PARTS_AT_ONCE : 1;
+}
+
+/* acc += what 32 columns of some parts of a group give with one row of X. */
+INLINE void add_parts(vec *acc, const uint8_t **weights, uint32_t run, uint32_t part,
+		      const int8_t *x, const struct dn_activations *activations, size_t at,
+		      const enum dn_type type)
+{
+	const uint32_t count = parts_at_once(type);
+	struct weights w[PARTS_AT_ONCE];
+
+	for (uint32_t i = 0; i < count; i++)
+		load_weights(&w[i], *weights, run, part + i, type);
+	for (uint32_t i = 0; i < count; i++)
+		acc[i] = add_row(acc[i], &w[i], x, activations, at, type);
+	for (uint32_t i = 0; i < count; i++)
+		part_done(weights, &acc[i]);
+}
+
 /*
  * One row of X times a group, all its parts at once: then the weights are read in order. The runs
  * of a block are unrolled, so that shifts are constants and what runs share is loaded once.
@@ -256,17 +283,23 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
 			prefetch_ahead(weights + run * run_bytes, run_bytes);
 #pragma GCC unroll 4
-			for (uint32_t part = 0; part < PARTS; part++) {
-				struct weights w;
-
-				load_weights(&w, weights, run, part, type);
-				acc[part] = add_row(acc[part], &w, x, p->x, at, type);
-				part_done(&weights, &acc[part]);
-			}
+			for (uint32_t part = 0; part < PARTS; part += parts_at_once(type))
+				add_parts(acc + part, &weights, run, part, x, p->x, at, type);
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
 		store_part(p, row, group, part, acc[part]);
+}
+
+/* Rows of X from `row`, one after the other, times a group. */
+INLINE void product_rows(const struct dn_product *p, uint32_t group, uint32_t row,
+			 const enum dn_type type)
+{
+	/* Where tiles take all others there is only the first: a constant, which saves addresses. */
+	if (TILES_MIN == 2 && p->n == 1)
+		product_row(p, group, 0, type);
+	for (; TILES_MIN != 2 && row < p->n; row++)
+		product_row(p, group, row, type);
 }
 
 /* Blocks [first, first + count) of a part of a group, decoded for all rows of X. */
@@ -328,11 +361,10 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 		store_part(p, row + t, strip->group, strip->part, acc[t]);
 }
 
-/* All rows of X times a strip. */
-INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip,
+/* Rows of X up to `n` times a strip. */
+INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip, uint32_t n,
 			    const enum dn_type type)
 {
-	const uint32_t n = p->n;
 	uint32_t row = 0;
 
 	for (; row + TILE <= n; row += TILE)
@@ -401,10 +433,10 @@ INLINE void product_few_group(const struct dn_product *p, uint32_t group, const 
 }
 
 /*
- * All rows of X times some groups, a strip of columns after the other: what is read of X
+ * Rows of X up to `n` times some groups, a strip of columns after the other: what is read of X
  * for a strip stays in the second cache for all the groups.
  */
-INLINE void product_blocks(const struct dn_product *p, uint32_t first, uint32_t count,
+INLINE void product_blocks(const struct dn_product *p, uint32_t first, uint32_t count, uint32_t n,
 			   struct decoded *strip, const enum dn_type type)
 {
 	const uint32_t parts = DN_DIV_ROUND_UP(p->w->rows, VEC);
@@ -417,7 +449,7 @@ INLINE void product_blocks(const struct dn_product *p, uint32_t first, uint32_t 
 			strip->group = part / PARTS;
 			strip->part = part % PARTS;
 			load_decoded(strip, p->w->data + strip->group * p->w->group_bytes, type);
-			product_decoded(p, strip, type);
+			product_decoded(p, strip, n, type);
 		}
 	}
 }
@@ -488,20 +520,21 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 	/* A single row needs no strip: it is what decodes alone take. */
 	const bool few = p->n > 1 && p->n <= DN_MIN(8, TILE) &&
 			 (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
+	const uint32_t tiled = p->n == 1 ? 0 : p->n;
 
 	if (HAS_TILES && !is_float && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN) {
 		product_tiles(p, first, count, scratch->tiles, type);
 		return;
 	}
-	if (!is_float && p->n > 1 && !few)
-		product_blocks(p, first, count, &scratch->strip, type);
+	if (!is_float && tiled && !few)
+		product_blocks(p, first, count, tiled, &scratch->strip, type);
 	for (uint32_t group = first; group < first + count; group++) {
 		if (is_float)
 			product_float_group(p, group, type);
 		else if (few)
 			product_few_group(p, group, type);
-		else if (p->n == 1)
-			product_row(p, group, 0, type);
+		if (!is_float)
+			product_rows(p, group, tiled, type);
 	}
 }
 
