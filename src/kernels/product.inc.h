@@ -24,6 +24,10 @@
  *   PARTS_AT_ONCE (of a group, that plain blocks take together with a single row of X), and
  *   HAS_PART_DONE with part_done(weights, acc), which makes what comes next of a group depend on
  *   its last part, as the compiler sees it.
+ * With HAS_FIELDS, bytes are shifted by themselves, and it defines also
+ *   ivec ivec_field(v, shift, mask)	the bits of the mask's byte of each byte, from `shift` on
+ *   ivec ivec_join(low, high, shift)	of each byte low's four low bits, on top of them two of high's,
+ *     from `shift` on; low's other bits may be anything
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
  *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
  *	rows of X and at most TILES_MINIMA minima, to the same bits, in TILES_SCRATCH bytes of its
@@ -66,6 +70,20 @@ INLINE void part_done(const uint8_t **weights, vec *acc)
 {
 	(void)weights;
 	(void)acc;
+}
+#endif
+
+#ifndef HAS_FIELDS
+#define HAS_FIELDS 0
+INLINE ivec ivec_field(ivec v, uint32_t shift, int32_t mask)
+{
+	return ivec_and(ivec_right(v, shift), mask);
+}
+INLINE ivec ivec_join(ivec low, ivec high, uint32_t shift)
+{
+	(void)high;
+	(void)shift;
+	return low;
 }
 #endif
 
