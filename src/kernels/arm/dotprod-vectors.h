@@ -12,7 +12,7 @@
 #define HAS_TILES     1
 #define TILES_MIN     2
 #define TILES_MINIMA  2
-#define TILES_SCRATCH ((size_t)100 << 10)
+#define TILES_SCRATCH ((size_t)92 << 10)
 
 /* Sixteen columns. */
 static inline int32x4_t dot_four(const ivec w[4], const int8_t *x, int32x4_t sum)

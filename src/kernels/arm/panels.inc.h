@@ -28,7 +28,6 @@
 
 #define PANEL	   8
 #define PANEL_ROWS 64
-#define PAIR_BYTES (2 * DN_BLOCK)
 
 struct panel {
 	int8_t quants[PANEL * DN_BLOCK];
@@ -65,13 +64,13 @@ INLINE float panel_sum(const struct dn_activations *x, size_t at, uint32_t i,
 	return x->scales[at] * (float)x->pairs[2 * at + i];
 }
 
-/* Two rows of X from `t` of those of @s; the last stands in for one that is not there. */
+/* Two rows of X from `t` of those of @s; the last stands in for those that are not there. */
 INLINE void panels_place(struct panels *s, const struct dn_product *p, uint32_t t,
 			 const enum dn_type type)
 {
 	const size_t blocks = p->x->quants_stride / DN_BLOCK;
-	const size_t a = (size_t)(s->row + t) * blocks + s->first;
-	const size_t b = t + 1 < s->n ? a + blocks : a;
+	const size_t a = (s->row + DN_MIN(t, s->n - 1)) * blocks + s->first;
+	const size_t b = (s->row + DN_MIN(t + 1, s->n - 1)) * blocks + s->first;
 	struct panel *to = s->x[t / PANEL];
 
 	for (uint32_t i = 0; i < s->count; i++, to++) {
@@ -179,6 +178,12 @@ INLINE void panels_tile(const struct panels *s, const struct dn_product *p, uint
 			store_some(y, acc[i], left);
 }
 
+/* With those that fill up the last tile. */
+INLINE uint32_t panels_rows(uint32_t n)
+{
+	return n % PANEL <= 2 ? DN_ROUND_UP(n, 2U) : DN_ROUND_UP(n, 4U);
+}
+
 /* All rows of @s times a part of a group. */
 INLINE void panels_multiply(const struct panels *s, const struct dn_product *p,
 			    const enum dn_type type)
@@ -205,7 +210,7 @@ INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t c
 		s->n = DN_MIN(p->n - s->row, (uint32_t)PANEL_ROWS);
 		for (s->first = 0; s->first < blocks; s->first += DECODED_BLOCKS) {
 			s->count = DN_MIN(blocks - s->first, (uint32_t)DECODED_BLOCKS);
-			for (uint32_t t = 0; t < s->n; t += 2)
+			for (uint32_t t = 0; t < panels_rows(s->n); t += 2)
 				panels_place(s, p, t, type);
 			for (uint32_t part = first * PARTS; part < end; part++) {
 				s->group = part / PARTS;
