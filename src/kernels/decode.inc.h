@@ -75,7 +75,7 @@ INLINE void load_fields(ivec q[8], const uint8_t *words, uint32_t shift, int32_t
 {
 #pragma GCC unroll 8
 	for (uint32_t j = 0; j < 8; j++)
-		q[j] = ivec_bits(word(words, j), shift, mask);
+		q[j] = ivec_field(word(words, j), shift, mask);
 }
 
 /* The bits of `mask`, which lie at `to` of each byte, from where they are, at `from`. */
@@ -183,10 +183,16 @@ INLINE void load_q6_k(struct weights *w, const uint8_t *words, const uint16_t *h
 	const ivec scales = word(words, 48 + run / 2);
 
 	load_fields(w->q, words + (size_t)4 * DN_GROUP * (run / 4 * 16 + run % 2 * 8),
-		    run % 4 / 2 * 4, 0x0f0f0f0f);
+		    run % 4 / 2 * 4, HAS_FIELDS ? -1 : 0x0f0f0f0f);
 #pragma GCC unroll 8
-	for (uint32_t j = 0; j < 8; j++)
-		w->q[j] = ivec_or(w->q[j], ivec_moved(word(highs, j), run % 4 * 2, 4, 0x30303030));
+	for (uint32_t j = 0; j < 8; j++) {
+		const ivec high = word(highs, j);
+
+		if (HAS_FIELDS)
+			w->q[j] = ivec_join(w->q[j], high, run % 4 * 2);
+		else
+			w->q[j] = ivec_or(w->q[j], ivec_moved(high, run % 4 * 2, 4, 0x30303030));
+	}
 	for (uint32_t i = 0; i < 2; i++)
 		w->scales[i] = vec_mul(vec_load_half(halves),
 				       vec_from_int(ivec_byte(scales, run % 2 * 2 + i)));

@@ -15,20 +15,25 @@
  *     BYTES_OFFSET (0 or 128). With DOT_SIGNED 1, w may also be signed, of a magnitude below
  *     2^bits: then ivec_sub_bytes(v, value) takes offsets off, which saves the sums of X;
  *   ivec ivec_pair(const int16_t *pair, a, b)	a * pair[0] + b * pair[1], of small a and b;
- *   ivec dot_alone(sum, w, x)	the instruction of dot() with all in registers, and
+ *   ivec dot_alone(sum, w, x)	the level's instruction for products with all in registers, which
+ *     takes ALONE_COLUMNS of VEC rows (4, if not defined), and
  *     ivec_hide(ivec *v), after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
  * With few registers, it may define SCALES_APART 1 (tiles take one scale after the other),
  *   BITS_MOVE 1 (single bits are shifted and or-ed into quants instead of ivec_add_where()), and
+ *   PARTS_AT_ONCE (of a group, that plain blocks take together with a single row of X), and
  *   HAS_PART_DONE with part_done(weights, acc), which makes what comes next of a group depend on
  *   its last part, as the compiler sees it.
+ * With HAS_FIELDS, bytes are shifted by themselves, and it defines also
+ *   ivec ivec_field(v, shift, mask)	the bits of the mask's byte of each byte, from `shift` on
+ *   ivec ivec_join(low, high, shift)	of each byte low's four low bits, on top of them two of high's,
+ *     from `shift` on; low's other bits may be anything
  * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
  *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
- *	rows of X and less than two minima, to the same bits, in TILES_SCRATCH bytes of its own
+ *	rows of X and at most TILES_MINIMA minima, to the same bits, in TILES_SCRATCH bytes of its
+ *	own
+ * With HAS_ALONE, that instruction is not one of vectors, and it defines instead of dot_alone()
  *   uint64_t multiply_alone(rounds)	see struct dn_kernels
- * With HAS_PAIR, instructions take two rows of X at once, and it defines also
- *   void pair_weights(ivec w[8])	32 columns in the form that these want, in place
- *   void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2], words)	added to s
  *
  * Order: for each 32 columns in turn the exact integer sums s of each scale's columns, then
  *   acc = fma(w_scale * x_scale, s, acc) for the one or two scales; and with one minimum
@@ -48,23 +53,6 @@
 /* Blocks of 32 columns that are decoded at once: with their rows of X they fit the first cache. */
 #define DECODED_BLOCKS 24
 
-#ifndef HAS_PAIR
-#define HAS_PAIR 0
-INLINE void pair_weights(ivec w[8])
-{
-	(void)w;
-}
-INLINE void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2],
-		     const uint32_t words)
-{
-	(void)w;
-	(void)x0;
-	(void)x1;
-	(void)s;
-	(void)words;
-}
-#endif
-
 #ifndef SCALES_APART
 #define SCALES_APART 0
 #endif
@@ -73,11 +61,29 @@ INLINE void pair_dot(const ivec *w, const int8_t *x0, const int8_t *x1, ivec s[2
 #define BITS_MOVE 0
 #endif
 
+#ifndef PARTS_AT_ONCE
+#define PARTS_AT_ONCE 1
+#endif
+
 #ifndef HAS_PART_DONE
 INLINE void part_done(const uint8_t **weights, vec *acc)
 {
 	(void)weights;
 	(void)acc;
+}
+#endif
+
+#ifndef HAS_FIELDS
+#define HAS_FIELDS 0
+INLINE ivec ivec_field(ivec v, uint32_t shift, int32_t mask)
+{
+	return ivec_and(ivec_right(v, shift), mask);
+}
+INLINE ivec ivec_join(ivec low, ivec high, uint32_t shift)
+{
+	(void)high;
+	(void)shift;
+	return low;
 }
 #endif
 
@@ -90,9 +96,14 @@ INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
 }
 #endif
 
+#ifndef ALONE_COLUMNS
+#define ALONE_COLUMNS 4
+#endif
+
 #ifndef HAS_TILES
 #define HAS_TILES     0
 #define TILES_MIN     1
+#define TILES_MINIMA  0
 #define TILES_SCRATCH 1
 #endif
 INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
@@ -224,29 +235,6 @@ INLINE void add_tile_apart(vec *acc, const struct weights *w, const int8_t *x, s
 	}
 }
 
-/* The same with two rows of X, `stride` and `x_blocks` apart; weights of a strip. */
-INLINE void add_pair(vec acc[2], const struct weights *w, const int8_t *x, size_t stride,
-		     const struct dn_activations *activations, size_t at, size_t x_blocks,
-		     const enum dn_type type)
-{
-	const struct dn_shape shape = dn_type_shape(type);
-	const uint32_t words = 8 / shape.scales;
-	struct sums s[2];
-
-	sums_start(&s[0], activations, at, 0, type);
-	sums_start(&s[1], activations, at + x_blocks, 0, type);
-	for (uint32_t i = 0; i < shape.scales; i++) {
-		const int8_t *first = x + (size_t)4 * words * i;
-		ivec both[2] = { s[0].products[i], s[1].products[i] };
-
-		pair_dot(w->q + words * i, first, first + stride, both, words);
-		s[0].products[i] = both[0];
-		s[1].products[i] = both[1];
-	}
-	acc[0] = sums_add(acc[0], &s[0], w, activations, at, type);
-	acc[1] = sums_add(acc[1], &s[1], w, activations, at + x_blocks, type);
-}
-
 INLINE uint32_t part_row(uint32_t group, uint32_t part)
 {
 	return group * DN_GROUP + part * VEC;
@@ -266,6 +254,28 @@ INLINE vec load_part(const struct dn_product *p, uint32_t row, uint32_t group, u
 	const uint32_t first = part_row(group, part);
 
 	return load_some(p->y + row * p->y_stride + first, p->w->rows - first);
+}
+
+/* Blocks of several runs need the registers for one part. */
+INLINE uint32_t parts_at_once(const enum dn_type type)
+{
+	return dn_type_shape(type).runs == 1 ? PARTS_AT_ONCE : 1;
+}
+
+/* acc += what 32 columns of some parts of a group give with one row of X. */
+INLINE void add_parts(vec *acc, const uint8_t **weights, uint32_t run, uint32_t part,
+		      const int8_t *x, const struct dn_activations *activations, size_t at,
+		      const enum dn_type type)
+{
+	const uint32_t count = parts_at_once(type);
+	struct weights w[PARTS_AT_ONCE];
+
+	for (uint32_t i = 0; i < count; i++)
+		load_weights(&w[i], *weights, run, part + i, type);
+	for (uint32_t i = 0; i < count; i++)
+		acc[i] = add_row(acc[i], &w[i], x, activations, at, type);
+	for (uint32_t i = 0; i < count; i++)
+		part_done(weights, &acc[i]);
 }
 
 /*
@@ -291,17 +301,23 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
 			prefetch_ahead(weights + run * run_bytes, run_bytes);
 #pragma GCC unroll 4
-			for (uint32_t part = 0; part < PARTS; part++) {
-				struct weights w;
-
-				load_weights(&w, weights, run, part, type);
-				acc[part] = add_row(acc[part], &w, x, p->x, at, type);
-				part_done(&weights, &acc[part]);
-			}
+			for (uint32_t part = 0; part < PARTS; part += parts_at_once(type))
+				add_parts(acc + part, &weights, run, part, x, p->x, at, type);
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
 		store_part(p, row, group, part, acc[part]);
+}
+
+/* Rows of X from `row`, one after the other, times a group. */
+INLINE void product_rows(const struct dn_product *p, uint32_t group, uint32_t row,
+			 const enum dn_type type)
+{
+	/* Where tiles take all others there is only the first: a constant, which saves addresses. */
+	if (TILES_MIN == 2 && p->n == 1)
+		product_row(p, group, 0, type);
+	for (; TILES_MIN != 2 && row < p->n; row++)
+		product_row(p, group, row, type);
 }
 
 /* Blocks [first, first + count) of a part of a group, decoded for all rows of X. */
@@ -313,23 +329,12 @@ struct decoded {
 	struct weights w[DECODED_BLOCKS];
 };
 
-/* Off the quants themselves, which many rows of X take: less than a sum of each row's. */
-INLINE void take_offset(struct weights *w, const enum dn_type type)
-{
-	for (uint32_t j = 0; quants_offset(type) && j < 8; j++)
-		w->q[j] = ivec_sub_bytes(w->q[j], (uint32_t)quants_offset(type));
-}
-
 INLINE void load_decoded(struct decoded *strip, const uint8_t *weights, const enum dn_type type)
 {
 	for (uint32_t b = 0; b < strip->count; b++) {
 		struct weights w;
 
 		load_weights(&w, weights, strip->first + b, strip->part, type);
-		if (HAS_PAIR) {
-			take_offset(&w, type);
-			pair_weights(w.q);
-		}
 		strip->w[b] = w;
 	}
 }
@@ -341,7 +346,6 @@ INLINE void load_decoded(struct decoded *strip, const uint8_t *weights, const en
 INLINE void product_tile(const struct dn_product *p, const struct decoded *strip, uint32_t row,
 			 const uint32_t tile, const enum dn_type type)
 {
-	const uint32_t step = HAS_PAIR ? 2 : 1;
 	const size_t stride = p->x->quants_stride;
 	const size_t x_blocks = stride / DN_BLOCK;
 	size_t first = row * x_blocks + strip->first;
@@ -362,13 +366,10 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 			continue;
 		}
 #pragma GCC unroll 16
-		for (uint32_t t = 0; t < tile; t += step) {
-			if (HAS_PAIR)
-				add_pair(acc + t, &w, xt, stride, p->x, at, x_blocks, type);
-			else
-				acc[t] = add_row(acc[t], &w, xt, p->x, at, type);
-			xt += step * stride;
-			at += step * x_blocks;
+		for (uint32_t t = 0; t < tile; t++) {
+			acc[t] = add_row(acc[t], &w, xt, p->x, at, type);
+			xt += stride;
+			at += x_blocks;
 			/* Two additions a row: else compilers keep, and spill, a pointer each. */
 			__asm__("" : "+r"(xt), "+r"(at));
 		}
@@ -378,7 +379,7 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 		store_part(p, row + t, strip->group, strip->part, acc[t]);
 }
 
-/* Rows of X up to `n` times a strip; an even number where they are taken in pairs. */
+/* Rows of X up to `n` times a strip. */
 INLINE void product_decoded(const struct dn_product *p, const struct decoded *strip, uint32_t n,
 			    const enum dn_type type)
 {
@@ -392,7 +393,7 @@ INLINE void product_decoded(const struct dn_product *p, const struct decoded *st
 		product_tile(p, strip, row, 4, type);
 	for (; row + 2 <= n; row += 2)
 		product_tile(p, strip, row, 2, type);
-	for (; !HAS_PAIR && row < n; row++)
+	for (; row < n; row++)
 		product_tile(p, strip, row, 1, type);
 }
 
@@ -535,11 +536,11 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 	const struct dn_shape shape = dn_type_shape(type);
 	const bool is_float = shape.runs == 0;
 	/* A single row needs no strip: it is what decodes alone take. */
-	const bool few = !HAS_PAIR && p->n > 1 && p->n <= DN_MIN(8, TILE) &&
+	const bool few = p->n > 1 && p->n <= DN_MIN(8, TILE) &&
 			 (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
-	const uint32_t tiled = p->n == 1 ? 0 : HAS_PAIR ? p->n / 2 * 2 : p->n;
+	const uint32_t tiled = p->n == 1 ? 0 : p->n;
 
-	if (HAS_TILES && !is_float && shape.minima < 2 && p->n >= TILES_MIN) {
+	if (HAS_TILES && !is_float && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN) {
 		product_tiles(p, first, count, scratch->tiles, type);
 		return;
 	}
@@ -550,8 +551,8 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 			product_float_group(p, group, type);
 		else if (few)
 			product_few_group(p, group, type);
-		for (uint32_t row = tiled; !is_float && row < p->n; row++)
-			product_row(p, group, row, type);
+		if (!is_float)
+			product_rows(p, group, tiled, type);
 	}
 }
 
@@ -585,11 +586,11 @@ static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 	}
 }
 
-#if !HAS_TILES
+#ifndef HAS_ALONE
 /* Twelve chains hide the latency of the instruction. */
 static uint64_t multiply_alone(uint32_t rounds)
 {
-	const uint64_t operations = 2 * (HAS_PAIR ? 8 : 4) * VEC;
+	const uint64_t operations = 2 * ALONE_COLUMNS * VEC;
 	ivec w = ivec_set1(0);
 	ivec x = ivec_set1(0);
 	ivec sums[12];

@@ -5,6 +5,15 @@
 
 #include "kernels/arm/neon-vectors.h"
 
+#define PARTS_AT_ONCE 2
+#define DOT_SIGNED    0 /* a single row of X has few sums, and tiles take offsets off themselves */
+
+/* See panels.inc.h. */
+#define HAS_TILES     1
+#define TILES_MIN     2
+#define TILES_MINIMA  2
+#define TILES_SCRATCH ((size_t)92 << 10)
+
 /* Sixteen columns. */
 static inline int32x4_t dot_four(const ivec w[4], const int8_t *x, int32x4_t sum)
 {
@@ -16,7 +25,7 @@ static inline int32x4_t dot_four(const ivec w[4], const int8_t *x, int32x4_t sum
 	return vdotq_laneq_s32(sum, w[3], lanes, 3);
 }
 
-/* Two chains hide the latency of the instruction; integer sums have no order to keep. */
+/* Behind each other: what hides the latency is another part, or what the words are made of. */
 static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_t words,
 		       const uint32_t bits)
 {
@@ -24,7 +33,7 @@ static inline ivec dot(const ivec *w, const int8_t *x, ivec start, const uint32_
 
 	(void)bits;
 	if (words == 8)
-		sum = vaddq_s32(sum, dot_four(w + 4, x + 16, vdupq_n_s32(0)));
+		sum = dot_four(w + 4, x + 16, sum);
 	return vreinterpretq_s8_s32(sum);
 }
 

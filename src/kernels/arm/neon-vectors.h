@@ -11,8 +11,8 @@
 #define VEC	     4
 #define ROWS	     4
 #define BYTES_OFFSET 0
-#define DOT_SIGNED   1
 #define HAS_PART_DONE
+#define HAS_FIELDS 1
 
 typedef float32x4_t vec;
 typedef int8x16_t ivec;
@@ -138,6 +138,28 @@ static inline ivec ivec_nibbles_low(ivec v)
 static inline ivec ivec_nibbles_high(ivec v)
 {
 	return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(v), 4));
+}
+/* An instruction where the shift is a constant, as it is for a single row of X. */
+static inline ivec ivec_bytes_right(ivec v, uint32_t shift)
+{
+	if (__builtin_constant_p(shift) && shift == 0)
+		return v;
+	return vreinterpretq_s8_u8(
+		vshlq_u8(vreinterpretq_u8_s8(v), vdupq_n_s8((int8_t)(0 - shift))));
+}
+static inline ivec ivec_field(ivec v, uint32_t shift, int32_t mask)
+{
+	const ivec moved = ivec_bytes_right(v, shift);
+
+	/* Nothing is left above what ends a byte. */
+	if (__builtin_constant_p(shift) && ((uint32_t)mask & 0xff) << shift >= 0x80)
+		return moved;
+	return ivec_and(moved, mask);
+}
+/* What shifts and inserts leaves the bits below alone. */
+static inline ivec ivec_join(ivec low, ivec high, uint32_t shift)
+{
+	return vsliq_n_s8(low, ivec_field(high, shift, 0x03030303), 4);
 }
 static inline ivec ivec_bytes(ivec v)
 {

@@ -3,7 +3,8 @@
 
 #include "kernels/arm/neon-vectors.h"
 
-#define TILE 4
+#define TILE	   4
+#define DOT_SIGNED 1
 
 static inline int8x16_t ivec_four(const int8_t *x)
 {
