@@ -259,7 +259,9 @@ INLINE vec load_part(const struct dn_product *p, uint32_t row, uint32_t group, u
 /* Blocks of several runs need the registers for one part. */
 INLINE uint32_t parts_at_once(const enum dn_type type)
 {
-	return dn_type_shape(type).runs == 1 ? PARTS_AT_ONCE : 1;
+	const uint32_t most = PARTS_AT_ONCE;
+
+	return dn_type_shape(type).runs == 1 ? most : 1;
 }
 
 /* acc += what 32 columns of some parts of a group give with one row of X. */

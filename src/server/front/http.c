@@ -354,7 +354,7 @@ enum party {
 /* By SHA-256, since who has a network of his own may choose its addresses. @size: 16 at most */
 static uint64_t number_of(enum party party, const void *bytes, size_t size)
 {
-	uint8_t text[1 + sizeof(struct in6_addr)] = { party };
+	uint8_t text[1 + sizeof(struct in6_addr)] = { (uint8_t)party };
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 	uint64_t number;
 
