@@ -351,7 +351,7 @@ class Memory(support.Case):
         done = support.dunlin("serve", support.tiny_model(), "--memory", "20M", "--listen",
                               "127.0.0.1:0")
         self.bad(done, support.FAILED, "20 MiB", "takes up to")
-        with Server("--memory", "38M", "--context", "200", ready=False) as server:
+        with Server("--memory", "46M", "--context", "200", ready=False) as server:
             wait_for(lambda: server.events("model", "state=failed"), "a failure")
             answer = server.complete()
             self.assertEqual(answer.status, 503)
