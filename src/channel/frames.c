@@ -96,6 +96,8 @@ static int check_options(const struct dn_frame *frame, const struct dn_frame_loa
 		return wrong(err, frame, "prepared");
 	if (load->grammars > 1)
 		return wrong(err, frame, "grammars");
+	if (load->reserved != 0)
+		return wrong(err, frame, "reserved");
 	if (load->realtime > 1 || (load->realtime && load->threads == 0))
 		return wrong(err, frame, "realtime");
 	for (uint32_t i = 0; i < DN_LOAD_THREADS_MAX; i++)

@@ -218,7 +218,6 @@ static json_t *memory_json(const struct dn_memory_plan *plan,
 	set(&memory, "cache_bytes", json_integer((json_int_t)plan->cache));
 	set(&memory, "workspace_bytes", json_integer((json_int_t)plan->workspace));
 	set(&memory, "tables_bytes", json_integer((json_int_t)plan->tables));
-	set(&memory, "grammars_bytes", json_integer((json_int_t)plan->grammars));
 	set(&memory, "process_bytes", json_integer((json_int_t)plan->process));
 	set(&memory, "total_bytes", json_integer((json_int_t)plan->total));
 	return end_of(&memory);

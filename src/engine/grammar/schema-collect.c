@@ -343,33 +343,23 @@ static int take_counts(struct dn_schema_reader *reader, const json_t *schema,
 	return r;
 }
 
-/* The whole number at @bound, or the next one above it. */
-static int64_t least_within(const json_t *bound, bool above)
+/*
+ * The whole number at @bound that is within it, or, where it is @strict, the next: above for a @step of
+ * 1, below for one of -1.
+ */
+static int64_t whole_within(const json_t *bound, bool strict, int step)
 {
+	const int64_t last = step > 0 ? INT64_MAX : INT64_MIN;
 	const double value = json_number_value(bound);
 	int64_t whole = json_integer_value(bound);
 
 	if (!json_is_integer(bound)) {
 		if (!(fabs(value) < 0x1p63))
 			return value > 0 ? INT64_MAX : INT64_MIN;
-		whole = (int64_t)ceil(value);
-		above = above && trunc(value) == value;
+		whole = (int64_t)(step > 0 ? ceil(value) : floor(value));
+		strict = strict && trunc(value) == value;
 	}
-	return above && whole < INT64_MAX ? whole + 1 : whole;
-}
-
-static int64_t most_within(const json_t *bound, bool below)
-{
-	const double value = json_number_value(bound);
-	int64_t whole = json_integer_value(bound);
-
-	if (!json_is_integer(bound)) {
-		if (!(fabs(value) < 0x1p63))
-			return value > 0 ? INT64_MAX : INT64_MIN;
-		whole = (int64_t)floor(value);
-		below = below && trunc(value) == value;
-	}
-	return below && whole > INT64_MIN ? whole - 1 : whole;
+	return strict && whole != last ? whole + step : whole;
 }
 
 static void raise_low(struct dn_shape *shape, double low, int64_t least, const char *keyword,
@@ -396,12 +386,12 @@ static void lower_high(struct dn_shape *shape, double high, int64_t most, const 
 
 static void take_low(struct dn_shape *shape, const json_t *bound, const char *keyword, bool above)
 {
-	raise_low(shape, json_number_value(bound), least_within(bound, above), keyword, above);
+	raise_low(shape, json_number_value(bound), whole_within(bound, above, 1), keyword, above);
 }
 
 static void take_high(struct dn_shape *shape, const json_t *bound, const char *keyword, bool below)
 {
-	lower_high(shape, json_number_value(bound), most_within(bound, below), keyword, below);
+	lower_high(shape, json_number_value(bound), whole_within(bound, below, -1), keyword, below);
 }
 
 /* A bound and the one that leaves it out, which in draft 4 is a word beside the first. */

@@ -233,7 +233,7 @@ static bool add_logprobs(struct dn_choice *choice, const struct dn_frame_output 
 	struct dn_api_error error;
 
 	if (!g->stream &&
-	    !dn_http_hold(g->connection, (1 + output->n_top) * (size_t)LOGPROB_BYTES)) {
+	    !dn_http_reserve(g->connection, (1 + output->n_top) * (size_t)LOGPROB_BYTES)) {
 		(void)dn_large_answer_refused(g->connection, &error);
 		dn_generation_fail(g, &error);
 		return false;

@@ -296,10 +296,11 @@ static bool read_tools(struct dn_generation *g, const json_t *body, struct dn_ap
 		return true;
 	if (!dn_tools_read(body, &g->tools, error))
 		return false;
-	g->tools.json = g->tools.forced != DN_TOOLS_FREE;
-	if (g->tools.forced != DN_TOOLS_FREE)
+	if (g->tools.forced) {
+		g->tools.json = true;
 		return set_grammar(g, DN_GRAMMAR_SCHEMA, "tools", dn_tools_schema(&g->tools),
 				   error);
+	}
 	/* Answers in a form do not keep a model from calling first; a grammar has to say so itself. */
 	if (!g->tools.list || !g->grammar.kind || g->grammar.kind == DN_GRAMMAR_GBNF)
 		return true;

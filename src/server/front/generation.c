@@ -194,7 +194,7 @@ static void ask_all(struct dn_generation *g)
 		dn_chat_parser_begin(parser, form, g->tools.list, g->tools.calls_max,
 				     g->in_reasoning);
 		parser->offered_only = g->tools.only;
-		if (g->tools.list && g->tools.json)
+		if (g->tools.json)
 			dn_chat_parser_expect_json(parser, g->tools.forced != DN_TOOLS_FREE);
 	}
 	for (uint32_t i = 0; i < g->n_choices; i++)

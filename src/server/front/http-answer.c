@@ -102,24 +102,24 @@ static void send_head(struct dn_http_connection *c, int status, const char *type
 				  c->keep_alive ? "keep-alive" : "close");
 }
 
-bool dn_http_hold(struct dn_http_connection *c, size_t bytes)
+bool dn_http_reserve(struct dn_http_connection *c, size_t bytes)
 {
 	if (bytes > c->http->limits.answers_bytes - c->http->answers)
 		return false;
 	c->http->answers += bytes;
-	c->held += bytes;
+	c->reserved += bytes;
 	return true;
 }
 
-bool dn_http_holds_all(const struct dn_http_connection *c)
+bool dn_http_reserves_all(const struct dn_http_connection *c)
 {
-	return c->held == c->http->answers;
+	return c->reserved == c->http->answers;
 }
 
 void dn_http_release(struct dn_http_connection *c)
 {
-	c->http->answers -= c->held;
-	c->held = 0;
+	c->http->answers -= c->reserved;
+	c->reserved = 0;
 }
 
 static void free_body(const void *body, size_t size, void *data)
@@ -153,7 +153,7 @@ void dn_http_reply(struct dn_http_connection *c, int status, const char *type, c
 {
 	if (dn_http_answered(c))
 		return;
-	if (size > SMALL_BYTES && !dn_http_hold(c, size))
+	if (size > SMALL_BYTES && !dn_http_reserve(c, size))
 		dn_http_refuse(c, 503, "too many large answers at once: try again");
 	else
 		reply(c, status, type, body, size, NULL);

@@ -80,7 +80,7 @@ struct dn_http_connection {
 	bool may_cache;
 	int status;
 	uint64_t sent;
-	size_t held; /* of answers that are made or unread */
+	size_t reserved; /* of answers that are made or unread */
 	struct dn_buffer extra;
 	dn_http_left *left;
 	void *left_data;

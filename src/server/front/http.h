@@ -147,13 +147,13 @@ bool dn_http_answered(const struct dn_http_connection *connection);
  * Before @bytes more are allocated for an answer that is being made. They count until it is read. Return:
  * false where all answers together would be too large.
  */
-DN_MUST_CHECK bool dn_http_hold(struct dn_http_connection *connection, size_t bytes);
+DN_MUST_CHECK bool dn_http_reserve(struct dn_http_connection *connection, size_t bytes);
 /* Whether no other answer counts: then this one is too large by itself. */
-bool dn_http_holds_all(const struct dn_http_connection *connection);
+bool dn_http_reserves_all(const struct dn_http_connection *connection);
 /* The whole answer. @body: borrowed */
 void dn_http_reply(struct dn_http_connection *connection, int status, const char *type,
 		   const void *body, size_t size);
-/* The same, of what dn_http_hold() counted already; @body is empty after. */
+/* The same, of what dn_http_reserve() counted already; @body is empty after. */
 void dn_http_give(struct dn_http_connection *connection, int status, const char *type,
 		  struct dn_buffer *body);
 /* An answer of pieces, each sent at once. */

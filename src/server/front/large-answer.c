@@ -30,7 +30,7 @@ bool dn_large_answer_reserve(struct dn_large_answer *a, size_t more)
 
 	if (dn_buffer_reserve(&a->text, more) < 0)
 		return false;
-	return dn_http_hold(a->connection, a->text.capacity - before);
+	return dn_http_reserve(a->connection, a->text.capacity - before);
 }
 
 bool dn_large_answer_printf(struct dn_large_answer *a, const char *format, ...)
@@ -74,7 +74,7 @@ void dn_large_answer_give(struct dn_large_answer *a, bool whole)
 bool dn_large_answer_refused(const struct dn_http_connection *connection,
 			     struct dn_api_error *error)
 {
-	if (dn_http_holds_all(connection))
+	if (dn_http_reserves_all(connection))
 		return dn_api_fail(error, 400, "answer_too_large",
 				   "the answer would take more memory than all may (8 times "
 				   "--max-body): ask for less at once");

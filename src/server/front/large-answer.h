@@ -27,7 +27,7 @@ bool dn_large_answer_quote(struct dn_large_answer *answer, const char *text);
 /* Sends it; where it is not @whole, that there was no memory for it. */
 void dn_large_answer_give(struct dn_large_answer *answer, bool whole);
 
-/* Fills @error with that, for an answer of any kind that dn_http_hold() refused; returns false. */
+/* Fills @error with that, for an answer of any kind that dn_http_reserve() refused; returns false. */
 bool dn_large_answer_refused(const struct dn_http_connection *connection,
 			     struct dn_api_error *error);
 
