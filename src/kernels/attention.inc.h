@@ -117,98 +117,131 @@ INLINE vec load_cached(const void *at, size_t i, const enum dn_kv_type type)
 				 : vec_load((const float *)at + i);
 }
 
-/* sums[row] += q[row] . key for elements [from, to) of `rows` rows and 2 * VEC tokens. */
-INLINE void score_elements(const struct dn_attention *a, const void *keys, uint32_t first,
-			   uint32_t token, uint32_t from, uint32_t to, vec sums[ROWS][2],
-			   const uint32_t rows, const enum dn_kv_type type)
+/* Behind the scores: what each row has summed of values. */
+static inline float *attention_sums(const struct dn_attention *a)
 {
-	for (uint32_t d = from; d < to; d++) {
-		size_t at = (size_t)d * DN_KV_BLOCK + token;
-		vec k0 = load_cached(keys, at, type);
-		vec k1 = load_cached(keys, at + VEC, type);
+	return a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
+}
 
-		for (uint32_t r = 0; r < rows; r++) {
-			vec q = vec_set1(a->q[first + r][d]);
+/* The most vectors of tokens, or of values, that a tile takes. */
+#define TILE_VECTORS 4
 
-			sums[r][0] = vec_fma(q, k0, sums[r][0]);
-			sums[r][1] = vec_fma(q, k1, sums[r][1]);
+_Static_assert(WIDE_ROWS == 0 || TILE_VECTORS * VEC <= DN_KV_BLOCK, "a tile is within a block");
+_Static_assert(WIDE_ROWS <= ROWS && ROWS <= 8, "attend_tiles() has a case for each number");
+
+/* Those that a tile of so many rows takes. */
+INLINE uint32_t tile_vectors(const uint32_t rows)
+{
+	return rows <= WIDE_ROWS ? TILE_VECTORS : 2;
+}
+
+/*
+ * sums[r][v] += scale * x[r][i] times vector v from @at. Whichever are fewer, rows or vectors, stay
+ * in registers.
+ */
+INLINE void tile_add(vec sums[ROWS][TILE_VECTORS], const float *const x[ROWS], size_t i,
+		     float scale, const void *cached, size_t at, const uint32_t rows,
+		     const uint32_t vectors, const enum dn_kv_type type)
+{
+	vec held[TILE_VECTORS];
+
+	if (rows < vectors) {
+		for (uint32_t r = 0; r < rows; r++)
+			held[r] = vec_set1(x[r][i] * scale);
+		for (uint32_t v = 0; v < vectors; v++) {
+			const vec y = load_cached(cached, at + (size_t)v * VEC, type);
+
+			for (uint32_t r = 0; r < rows; r++)
+				sums[r][v] = vec_fma(held[r], y, sums[r][v]);
 		}
+		return;
+	}
+	for (uint32_t v = 0; v < vectors; v++)
+		held[v] = load_cached(cached, at + (size_t)v * VEC, type);
+	for (uint32_t r = 0; r < rows; r++) {
+		const vec factor = vec_set1(x[r][i] * scale);
+
+		for (uint32_t v = 0; v < vectors; v++)
+			sums[r][v] = vec_fma(factor, held[v], sums[r][v]);
 	}
 }
 
-/* scores[row][token] = q[row] . key[token] for `rows` rows and 2 * VEC tokens from `token`. */
+/* scores[row][token] = q[row] . key[token] for `rows` rows and a tile's tokens from `token`. */
 INLINE void score_tile(const struct dn_attention *a, const void *keys, uint32_t first,
-		       uint32_t token, float *scores, const uint32_t rows,
-		       const enum dn_kv_type type)
+		       uint32_t token, const uint32_t rows, const enum dn_kv_type type)
 {
+	const uint32_t vectors = tile_vectors(rows);
 	const uint32_t step = type == DN_KV_Q8_0 ? KV_SCALED : a->head_dim;
 	const uint16_t *scales =
 		(const uint16_t *)((const uint8_t *)keys + kv_scales(dn_kv_row(a->head_dim, type)));
-	vec sums[ROWS][2];
+	const float *const *q = a->q + first;
+	vec sums[ROWS][TILE_VECTORS];
 
 	for (uint32_t r = 0; r < rows; r++)
-		sums[r][0] = sums[r][1] = vec_set1(0.0f);
+		for (uint32_t v = 0; v < vectors; v++)
+			sums[r][v] = vec_set1(0.0f);
 	for (uint32_t d = 0; d < a->head_dim; d += step) {
 		const uint32_t end = DN_MIN(d + step, a->head_dim);
 		const uint16_t *scale = scales + (size_t)d / KV_SCALED * DN_KV_BLOCK + token;
-		vec part[ROWS][2];
+		vec part[ROWS][TILE_VECTORS];
 
-		if (type != DN_KV_Q8_0) {
-			score_elements(a, keys, first, token, d, end, sums, rows, type);
-			continue;
-		}
 		for (uint32_t r = 0; r < rows; r++)
-			part[r][0] = part[r][1] = vec_set1(0.0f);
-		score_elements(a, keys, first, token, d, end, part, rows, type);
-		for (uint32_t r = 0; r < rows; r++) {
-			sums[r][0] = vec_fma(part[r][0], vec_load_half(scale), sums[r][0]);
-			sums[r][1] = vec_fma(part[r][1], vec_load_half(scale + VEC), sums[r][1]);
-		}
+			for (uint32_t v = 0; v < vectors; v++)
+				part[r][v] = vec_set1(0.0f);
+		for (uint32_t i = d; i < end; i++)
+			tile_add(type == DN_KV_Q8_0 ? part : sums, q, i, 1.0f, keys,
+				 (size_t)i * DN_KV_BLOCK + token, rows, vectors, type);
+		for (uint32_t r = 0; type == DN_KV_Q8_0 && r < rows; r++)
+			for (uint32_t v = 0; v < vectors; v++)
+				sums[r][v] =
+					vec_fma(part[r][v], vec_load_half(scale + (size_t)v * VEC),
+						sums[r][v]);
 	}
 	for (uint32_t r = 0; r < rows; r++) {
-		float *to = scores + (size_t)(first + r) * DN_KV_BLOCK + token;
+		float *to = a->scratch + (size_t)(first + r) * DN_KV_BLOCK + token;
 
-		for (int v = 0; v < 2; v++) {
-			vec score = vec_mul(sums[r][v], vec_set1(a->scale));
-
-			if (a->softcap > 0.0f)
-				score = vec_softcap(score, a->softcap);
-			vec_store(to + (size_t)v * VEC, score);
-		}
+		for (uint32_t v = 0; v < vectors; v++)
+			vec_store(to + (size_t)v * VEC, vec_mul(sums[r][v], vec_set1(a->scale)));
 	}
 }
 
-/* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim], 2 * VEC dims. */
+/* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim]. */
 INLINE void value_tile(const void *values, uint32_t padded, uint32_t n_tokens, const float *weights,
 		       float *sums, uint32_t dim, const uint32_t rows, const uint32_t vectors,
 		       const enum dn_kv_type type)
 {
 	const uint16_t *scales =
 		(const uint16_t *)((const uint8_t *)values + kv_scales(padded)) + dim / KV_SCALED;
-	vec tile[ROWS][2];
+	const float *w[ROWS];
+	vec tile[ROWS][TILE_VECTORS];
 
-	for (uint32_t r = 0; r < rows; r++)
+	for (uint32_t r = 0; r < rows; r++) {
+		w[r] = weights + (size_t)r * DN_KV_BLOCK;
 		for (uint32_t v = 0; v < vectors; v++)
 			tile[r][v] = vec_load(sums + (size_t)r * padded + dim + v * VEC);
+	}
 	for (uint32_t t = 0; t < n_tokens; t++) {
 		float scale = 1.0f;
-		vec value[2];
 
 		if (type == DN_KV_Q8_0)
 			scale = dn_half_to_float(scales[(size_t)t * (padded / KV_SCALED)]);
-		for (uint32_t v = 0; v < vectors; v++)
-			value[v] = load_cached(values, (size_t)t * padded + dim + v * VEC, type);
-		for (uint32_t r = 0; r < rows; r++) {
-			const float w = weights[(size_t)r * DN_KV_BLOCK + t];
-			vec weight = vec_set1(type == DN_KV_Q8_0 ? w * scale : w);
-
-			for (uint32_t v = 0; v < vectors; v++)
-				tile[r][v] = vec_fma(weight, value[v], tile[r][v]);
-		}
+		tile_add(tile, w, t, scale, values, (size_t)t * padded + dim, rows, vectors, type);
 	}
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t v = 0; v < vectors; v++)
 			vec_store(sums + (size_t)r * padded + dim + v * VEC, tile[r][v]);
+}
+
+static inline float lanes_max(vec v)
+{
+	float lanes[VEC];
+
+	vec_store(lanes, v);
+#pragma GCC unroll 4
+	for (int width = VEC / 2; width > 0; width /= 2)
+		for (int i = 0; i < width; i++)
+			lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+	return lanes[0];
 }
 
 /*
@@ -219,8 +252,8 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 			   uint32_t padded, float total)
 {
 	vec high = vec_set1(*maximum);
-	float lanes[LANES];
-	float highest = *maximum;
+	vec lanes[PARTS];
+	float highest;
 
 	for (uint32_t t = 0; t < from; t++)
 		scores[t] = -INFINITY;
@@ -229,13 +262,12 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 	/* A maximum has no order to keep; a score that is no number is passed over. */
 	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
 		high = vec_max(vec_load(scores + t), high);
-	vec_store(lanes, high);
-	for (int i = 0; i < VEC; i++)
-		highest = lanes[i] > highest ? lanes[i] : highest;
+	highest = lanes_max(high);
 	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
 		vec_store(scores + t, vec_exp(vec_sub(vec_load(scores + t), vec_set1(highest))));
-	for (int i = 0; i < LANES; i++)
-		lanes[i] = scores[i] + scores[i + LANES];
+	for (int p = 0; p < PARTS; p++)
+		lanes[p] = vec_add(vec_load(scores + (size_t)p * VEC),
+				   vec_load(scores + LANES + (size_t)p * VEC));
 	if (*maximum != highest) {
 		const float rescale = exp_one(*maximum - highest);
 
@@ -247,51 +279,76 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 	return total + lanes_sum(lanes);
 }
 
-/* Rows that share their loads where fewer than ROWS are left. */
-#define FEW_ROWS (ROWS < 2 ? 1 : 2)
-
-INLINE void score_rows(const struct dn_attention *a, const void *keys, uint32_t token,
-		       const enum dn_kv_type type)
+/* Scores of `rows` rows and a block's tokens. */
+INLINE void score_rows(const struct dn_attention *a, const void *keys, uint32_t first,
+		       const uint32_t rows, const enum dn_kv_type type)
 {
-	uint32_t r = 0;
-
-	for (; r + ROWS <= a->n_rows; r += ROWS)
-		score_tile(a, keys, r, token, a->scratch, ROWS, type);
-	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
-		score_tile(a, keys, r, token, a->scratch, FEW_ROWS, type);
-	for (; r < a->n_rows; r++)
-		score_tile(a, keys, r, token, a->scratch, 1, type);
+	for (uint32_t token = 0; token < DN_KV_BLOCK; token += tile_vectors(rows) * VEC)
+		score_tile(a, keys, first, token, rows, type);
 }
 
-INLINE void value_rows(const struct dn_attention *a, const void *values, uint32_t n_tokens,
-		       float *sums, uint32_t dim, const uint32_t vectors,
-		       const enum dn_kv_type type)
+/* What a block's first @n_tokens values give `rows` rows. */
+INLINE void value_rows(const struct dn_attention *a, const void *values, uint32_t first,
+		       uint32_t n_tokens, const uint32_t rows, const enum dn_kv_type type)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	const float *weights = a->scratch;
-	uint32_t r = 0;
+	const uint32_t vectors = tile_vectors(rows);
+	const float *weights = a->scratch + (size_t)first * DN_KV_BLOCK;
+	float *sums = attention_sums(a) + (size_t)first * padded;
+	uint32_t dim = 0;
 
-	for (; r + ROWS <= a->n_rows; r += ROWS)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, ROWS, vectors, type);
-	for (; r + FEW_ROWS <= a->n_rows; r += FEW_ROWS)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, FEW_ROWS, vectors, type);
-	for (; r < a->n_rows; r++)
-		value_tile(values, padded, n_tokens, weights + (size_t)r * DN_KV_BLOCK,
-			   sums + (size_t)r * padded, dim, 1, vectors, type);
+	for (; dim + vectors * VEC <= padded; dim += vectors * VEC)
+		value_tile(values, padded, n_tokens, weights, sums, dim, rows, vectors, type);
+	for (; vectors > 2 && dim + 2 * VEC <= padded; dim += 2 * VEC)
+		value_tile(values, padded, n_tokens, weights, sums, dim, rows, 2, type);
+	for (; 2 * VEC > LANES && dim < padded; dim += VEC)
+		value_tile(values, padded, n_tokens, weights, sums, dim, rows, 1, type);
+}
+
+/* For `rows` rows: scores of a block's tokens, or what its first @n_tokens values give. */
+INLINE void attend_rows(const struct dn_attention *a, const uint8_t *block, uint32_t first,
+			uint32_t n_tokens, const bool values, const uint32_t rows,
+			const enum dn_kv_type type)
+{
+	if (values)
+		value_rows(a, block + a->values, first, n_tokens, rows, type);
+	else
+		score_rows(a, block + a->keys, first, rows, type);
+}
+
+#define ROWS_CASE(n)                                                                               \
+	case n:                                                                                    \
+		if ((n) <= ROWS)                                                                   \
+			attend_rows(a, block, row, n_tokens, values, DN_MIN(n, ROWS), type);       \
+		break
+
+/* Rows in tiles of ROWS, and one of those that are left. */
+INLINE void attend_tiles(const struct dn_attention *a, const uint8_t *block, uint32_t n_tokens,
+			 const bool values, const enum dn_kv_type type)
+{
+	for (uint32_t row = 0; row < a->n_rows; row += ROWS) {
+		switch (DN_MIN(a->n_rows - row, (uint32_t)ROWS)) {
+			ROWS_CASE(1);
+			ROWS_CASE(2);
+			ROWS_CASE(3);
+			ROWS_CASE(4);
+			ROWS_CASE(5);
+			ROWS_CASE(6);
+			ROWS_CASE(7);
+			ROWS_CASE(8);
+		default: /* a tile has at most eight */
+			break;
+		}
+	}
 }
 
 INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, uint32_t start,
 			 float *maxima, float *totals, const enum dn_kv_type type)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
 	uint32_t most = 0;
-	uint32_t d = 0;
 
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t += 2 * VEC)
-		score_rows(a, block + a->keys, t, type);
+	attend_tiles(a, block, 0, false, type);
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
 		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
@@ -301,14 +358,14 @@ INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, uin
 			memset(row, 0, DN_KV_BLOCK * sizeof(*row));
 			continue;
 		}
-		totals[r] = block_weights(row, from, to, &maxima[r], sums + (size_t)r * padded,
-					  padded, totals[r]);
+		if (a->softcap > 0.0f)
+			softcap(row, a->softcap, DN_KV_BLOCK);
+		totals[r] =
+			block_weights(row, from, to, &maxima[r],
+				      attention_sums(a) + (size_t)r * padded, padded, totals[r]);
 		most = DN_MAX(most, to);
 	}
-	for (; d + 2 * VEC <= padded; d += 2 * VEC)
-		value_rows(a, block + a->values, most, sums, d, 2, type);
-	if (d < padded)
-		value_rows(a, block + a->values, most, sums, d, 1, type);
+	attend_tiles(a, block, most, true, type);
 }
 
 /* What is read next lies elsewhere: no processor sees that by itself. */
@@ -325,7 +382,7 @@ INLINE void prefetch_block(const struct dn_attention *a, const uint8_t *block)
 static void attend(const struct dn_attention *a)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	float *sums = a->scratch + (size_t)DN_ATTENTION_ROWS * DN_KV_BLOCK;
+	float *sums = attention_sums(a);
 	float maxima[DN_ATTENTION_ROWS];
 	float totals[DN_ATTENTION_ROWS];
 	uint32_t first = UINT32_MAX;

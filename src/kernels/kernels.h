@@ -24,7 +24,7 @@
 #define DN_GROUP	  16 /* rows interleaved in a group */
 #define DN_BLOCK	  32 /* columns that share a scale in quantised activations */
 #define DN_KV_BLOCK	  32 /* tokens in a block of the KV cache */
-#define DN_ATTENTION_ROWS 8
+#define DN_ATTENTION_ROWS 24 /* whole tiles of 4, 6 and 8 rows */
 
 enum dn_level {
 	DN_LEVEL_REF,

@@ -7,25 +7,33 @@
  * vec_add, vec_sub, vec_mul, vec_div, vec_fma (fused), vec_max, vec_min, vec_keep_ge(v, x, t) (v
  * where x >= t, else 0), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
  * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows
- * that
- * fit its registers.
+ * whose sums fit its registers with two vectors each, at most 8; where four vectors of some fewer
+ * fit, WIDE_ROWS.
  *
- * Sums are kept in sixteen lanes whatever VEC is, and added up by lanes_sum().
+ * Sums are kept in sixteen lanes whatever VEC is, in PARTS vectors, and added up by lanes_sum().
  */
 
 #define INLINE static inline __attribute__((always_inline))
 
+#ifndef WIDE_ROWS
+#define WIDE_ROWS 0
+#endif
+
 #define LANES 16
 #define PARTS (LANES / VEC)
 
-/* ((l0 + l8) + (l4 + l12)) + …: the one order in which lanes are added. */
-static inline float lanes_sum(const float lanes[LANES])
+/* ((l0 + l8) + (l4 + l12)) + …: the one order in which lanes are added. Changes @sums. */
+static inline float lanes_sum(vec sums[PARTS])
 {
-	float sum[LANES];
+	float sum[VEC];
 
-	for (int i = 0; i < LANES; i++)
-		sum[i] = lanes[i];
-	for (int width = LANES / 2; width > 0; width /= 2)
+	for (int n = PARTS / 2; n > 0; n /= 2)
+		for (int p = 0; p < n; p++)
+			sums[p] = vec_add(sums[p], sums[p + n]);
+	vec_store(sum, sums[0]);
+#pragma GCC unroll 4
+	for (int width = VEC / 2; width > 0; width /= 2)
+#pragma GCC unroll 8
 		for (int i = 0; i < width; i++)
 			sum[i] += sum[i + width];
 	return sum[0];
@@ -233,7 +241,6 @@ static void activate(enum dn_activation activation, float *y, const float *x, co
 /* Sum over a row of (x - offset)^2, or with @power 1 of x, in sixteen lanes. */
 INLINE float row_sum(const float *x, uint32_t n, float offset, const int power)
 {
-	float lanes[LANES];
 	vec sums[PARTS];
 
 	for (int p = 0; p < PARTS; p++)
@@ -252,9 +259,7 @@ INLINE float row_sum(const float *x, uint32_t n, float offset, const int power)
 			sums[p] = vec_fma(v, v, sums[p]);
 		}
 	}
-	for (int p = 0; p < PARTS; p++)
-		vec_store(lanes + p * VEC, sums[p]);
-	return lanes_sum(lanes);
+	return lanes_sum(sums);
 }
 
 static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, float epsilon)

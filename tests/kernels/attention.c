@@ -12,6 +12,8 @@
 
 enum { PLACE_CACHE, PLACE_SCRATCH, PLACE_Q, PLACE_OUT = PLACE_Q + DN_ATTENTION_ROWS };
 
+_Static_assert(PLACE_OUT < N_PLACES, "there is a place for each");
+
 static const char *type_name(enum dn_kv_type type)
 {
 	return type == DN_KV_F16 ? "F16" : type == DN_KV_F32 ? "F32" : "Q8_0";
@@ -143,16 +145,18 @@ static void check_case(struct attention_case *c, unsigned int round)
 	}
 }
 
-void attention_window(struct attention_case *c, uint32_t n_rows, unsigned int round)
+void attention_window(struct attention_case *c, uint32_t n_rows)
 {
-	const uint32_t limit = c->n_blocks * DN_KV_BLOCK - DN_ATTENTION_ROWS;
-	const uint32_t last = 1 + random_below(limit);
+	const uint32_t limit = c->n_blocks * DN_KV_BLOCK;
+	const uint32_t last = 1 + random_below(limit - DN_ATTENTION_ROWS);
+	const bool in_order = random_below(3) > 0;
+	const bool whole = random_below(2) > 0;
 
 	c->a.n_rows = n_rows;
 	for (uint32_t r = 0; r < n_rows; r++) {
 		/* One after the other as in a prompt, or, among others, anywhere. */
-		c->a.end[r] = round % 3 ? last + r : 1 + random_below(limit);
-		c->a.begin[r] = round % 2 ? 0 : random_below(c->a.end[r]);
+		c->a.end[r] = in_order ? last + r : 1 + random_below(limit);
+		c->a.begin[r] = whole ? 0 : random_below(c->a.end[r]);
 	}
 }
 
@@ -174,10 +178,11 @@ void check_attention(const char *head_dims)
 
 			random_seed((uint64_t)head_dim << 32 | round);
 			c.a.head_dim = head_dim;
-			c.a.type = (enum dn_kv_type)(round / 2 % DN_KV_COUNT);
+			/* Each number of rows with each type. */
+			c.a.type = (enum dn_kv_type)(round / DN_ATTENTION_ROWS % DN_KV_COUNT);
 			c.a.softcap = round % 7 == 3 ? 50.0f : 0.0f;
 			c.a.scale = 1.0f / sqrtf((float)head_dim);
-			attention_window(&c, 1 + round % DN_ATTENTION_ROWS, round);
+			attention_window(&c, 1 + round % DN_ATTENTION_ROWS);
 			attention_fill(&c, magnitudes[round % DN_ARRAY_SIZE(magnitudes)]);
 			check_case(&c, round);
 		}

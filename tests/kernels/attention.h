@@ -17,7 +17,7 @@ struct attention_case {
 };
 
 /* Sets rows, begins and ends; needs n_blocks. */
-void attention_window(struct attention_case *c, uint32_t n_rows, unsigned int round);
+void attention_window(struct attention_case *c, uint32_t n_rows);
 /* Fills cache and queries; needs head_dim, type, scale and the window. */
 void attention_fill(struct attention_case *c, float magnitude);
 /* Into @out[n_rows][head_dim]; false where a buffer was left. */

@@ -33,7 +33,7 @@ float random_unit(void);
  * @size bytes in place @slot (its earlier content is gone) that end @gap bytes before a page
  * which faults; bytes before and behind are checked by places_intact().
  */
-#define N_PLACES 16
+#define N_PLACES 32
 void *place(unsigned int slot, size_t size, size_t gap);
 /* NULL, or what was found written outside a place. */
 const char *places_intact(void);

@@ -8,6 +8,9 @@
 
 /* Below it a step's attention is not worth another thread. */
 #define SMALL_WORK (2ULL * 16384)
+/* Pieces of a step for each thread, as long as they have so many rows. */
+#define PIECES_EACH 4U
+#define FEW_ROWS    8U
 
 static uint32_t query_stride(const struct dn_layer *l)
 {
@@ -90,18 +93,17 @@ static void prepare_row(struct dn_step *s, const void *argument, uint32_t row)
 	store(s, l, row, k, v);
 }
 
-/*
- * Attention's pieces: the query rows of one run that share a KV head, eight at a time.
- */
+/* Attention's pieces: the query rows of one run that share a KV head, @rows at a time. */
 struct attend_job {
 	struct dn_step *step;
 	const struct dn_layer *layer;
 	uint32_t heads_per_kv;
+	uint32_t rows;
 };
 
-static uint32_t run_tiles(const struct attend_job *job, const struct dn_run *run)
+static uint32_t run_pieces(const struct attend_job *job, const struct dn_run *run)
 {
-	return DN_DIV_ROUND_UP(run->n * job->heads_per_kv, DN_ATTENTION_ROWS);
+	return DN_DIV_ROUND_UP(run->n * job->heads_per_kv, job->rows);
 }
 
 static void add_query(const struct attend_job *job, const struct dn_run *run, uint32_t row,
@@ -126,12 +128,12 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 	const struct dn_layer *l = job->layer;
 	const uint32_t kv_head = piece % l->n_kv_heads;
 	const struct dn_run *run = s->runs;
-	uint32_t tile = piece / l->n_kv_heads;
+	uint32_t part = piece / l->n_kv_heads;
 	const size_t keys = dn_kv_offset(s->kv, l, kv_head);
 	struct dn_attention a;
 
-	for (; tile >= run_tiles(job, run); run++)
-		tile -= run_tiles(job, run);
+	for (; part >= run_pieces(job, run); run++)
+		part -= run_pieces(job, run);
 	a = (struct dn_attention){
 		.blocks = (const uint8_t *const *)run->sequence->blocks[dn_kv_pool_of(l)],
 		.keys = keys,
@@ -142,23 +144,31 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 		.softcap = s->model->hparams.attention_softcap,
 		.scratch = s->attention_scratch + thread * s->attention_stride,
 	};
-	for (uint32_t i = tile * DN_ATTENTION_ROWS;
-	     i < run->n * job->heads_per_kv && a.n_rows < DN_ATTENTION_ROWS; i++)
+	for (uint32_t i = part * job->rows; i < run->n * job->heads_per_kv && a.n_rows < job->rows;
+	     i++)
 		add_query(job, run, run->first + i / job->heads_per_kv,
 			  kv_head * job->heads_per_kv + i % job->heads_per_kv, &a);
 	s->kernels->attend(&a);
 }
 
+/* Many rows share what they read of the cache; few of a step leave a piece for each thread. */
+static uint32_t rows_at_once(const struct dn_step *s, const struct dn_layer *l)
+{
+	const uint32_t rows = s->n * l->n_heads / (dn_pool_threads(s->pool) * PIECES_EACH);
+
+	return DN_MAX(DN_MIN(rows, (uint32_t)DN_ATTENTION_ROWS), (uint32_t)FEW_ROWS);
+}
+
 static void attend(struct dn_step *s, const struct dn_layer *l)
 {
-	struct attend_job job = { s, l, l->n_heads / l->n_kv_heads };
+	struct attend_job job = { s, l, l->n_heads / l->n_kv_heads, rows_at_once(s, l) };
 	uint32_t pieces = 0;
 	uint32_t longest = 0;
 
 	for (uint32_t i = 0; i < s->n_runs; i++) {
 		const struct dn_run *run = &s->runs[i];
 
-		pieces += run_tiles(&job, run) * l->n_kv_heads;
+		pieces += run_pieces(&job, run) * l->n_kv_heads;
 		longest = DN_MAX(longest, s->rows[run->first + run->n - 1].position + 1);
 	}
 	if ((uint64_t)longest * l->n_heads * l->head_dim * s->n < SMALL_WORK) {

@@ -9,7 +9,8 @@
 #include "kernels/shape.h"
 
 #define VEC	  8
-#define ROWS	  4
+#define ROWS	  6
+#define WIDE_ROWS 3
 #define BITS_MOVE 1
 #define HAS_PART_DONE
 
