@@ -19,19 +19,18 @@
  *     takes ALONE_COLUMNS of VEC rows (4, if not defined), and
  *     ivec_hide(ivec *v), after which the compiler knows nothing of v;
  *   TILE, the rows of X that fit its registers, a multiple of 4.
- * With few registers, it may define SCALES_APART 1 (tiles take one scale after the other),
- *   BITS_MOVE 1 (single bits are shifted and or-ed into quants instead of ivec_add_where()), and
- *   PARTS_AT_ONCE (of a group, that plain blocks take together with a single row of X), and
- *   HAS_PART_DONE with part_done(weights, acc), which makes what comes next of a group depend on
- *   its last part, as the compiler sees it.
+ * With few registers, it may define BITS_MOVE 1 (single bits are shifted and or-ed into quants
+ *   instead of ivec_add_where()), PARTS_AT_ONCE (of a group, that plain blocks take together with
+ *   a single row of X), and HAS_PART_DONE with part_done(weights, acc), which makes what comes
+ *   next of a group depend on its last part, as the compiler sees it.
  * With HAS_FIELDS, bytes are shifted by themselves, and it defines also
  *   ivec ivec_field(v, shift, mask)	the bits of the mask's byte of each byte, from `shift` on
  *   ivec ivec_join(low, high, shift)	of each byte low's four low bits, on top of them two of high's,
  *     from `shift` on; low's other bits may be anything
- * With HAS_TILES, instructions take whole tiles of X, and behind this file it defines also
- *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least TILES_MIN
- *	rows of X and at most TILES_MINIMA minima, to the same bits, in TILES_SCRATCH bytes of its
- *	own
+ * With HAS_TILES, several rows of X have a form of their own, and behind this file it defines also
+ *   void product_tiles(p, first, count, scratch, type)	groups of a product with at least
+ *	TILES_MIN(type) rows of X and at most TILES_MINIMA minima, to the same bits, in
+ *	TILES_SCRATCH bytes of its own
  * With HAS_ALONE, that instruction is not one of vectors, and it defines instead of dot_alone()
  *   uint64_t multiply_alone(rounds)	see struct dn_kernels
  *
@@ -52,10 +51,6 @@
 
 /* Blocks of 32 columns that are decoded at once: with their rows of X they fit the first cache. */
 #define DECODED_BLOCKS 24
-
-#ifndef SCALES_APART
-#define SCALES_APART 0
-#endif
 
 #ifndef BITS_MOVE
 #define BITS_MOVE 0
@@ -101,10 +96,10 @@ INLINE ivec ivec_sub_bytes(ivec v, uint32_t value)
 #endif
 
 #ifndef HAS_TILES
-#define HAS_TILES     0
-#define TILES_MIN     1
-#define TILES_MINIMA  0
-#define TILES_SCRATCH 1
+#define HAS_TILES	0
+#define TILES_MIN(type) 1
+#define TILES_MINIMA	0
+#define TILES_SCRATCH	1
 #endif
 INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t count, void *scratch,
 			  const enum dn_type type);
@@ -193,48 +188,6 @@ INLINE vec add_row(vec acc, const struct weights *w, const int8_t *x,
 	return sums_add(acc, &s, w, activations, at, type);
 }
 
-/*
- * The same with `tile` rows of X and types of two scales, one scale after the other: so the words
- * of one stay in few registers.
- */
-INLINE void add_tile_apart(vec *acc, const struct weights *w, const int8_t *x, size_t stride,
-			   const struct dn_activations *activations, size_t at, size_t x_blocks,
-			   const uint32_t tile, const enum dn_type type)
-{
-	const struct dn_shape shape = dn_type_shape(type);
-
-#pragma GCC unroll 2
-	for (uint32_t i = 0; i < 2; i++) {
-		const int8_t *xt = x + (size_t)16 * i;
-		size_t a = at;
-
-#pragma GCC unroll 16
-		for (uint32_t t = 0; t < tile; t++) {
-			const ivec sum =
-				dot(w->q + (size_t)4 * i, xt,
-				    products_start(activations, a, i, quants_offset(type), type), 4,
-				    shape.bits);
-			const vec scale = vec_mul(w->scales[i], vec_set1(activations->scales[a]));
-
-			acc[t] = vec_fma(scale, vec_from_int(sum), acc[t]);
-			xt += stride;
-			a += x_blocks;
-			__asm__("" : "+r"(xt), "+r"(a));
-		}
-	}
-	for (uint32_t t = 0; shape.minima == 2 && t < tile; t++, at += x_blocks) {
-		const vec x_scale = vec_set1(activations->scales[at]);
-		const int16_t *pair = activations->pairs + 2 * at;
-
-		for (uint32_t i = 0; i < 2; i++)
-			acc[t] = vec_fma(
-				w->minima[i],
-				vec_mul(x_scale,
-					vec_from_int(ivec_pair(pair, 1 - (int32_t)i, (int32_t)i))),
-				acc[t]);
-	}
-}
-
 INLINE uint32_t part_row(uint32_t group, uint32_t part)
 {
 	return group * DN_GROUP + part * VEC;
@@ -316,9 +269,9 @@ INLINE void product_rows(const struct dn_product *p, uint32_t group, uint32_t ro
 			 const enum dn_type type)
 {
 	/* Where tiles take all others there is only the first: a constant, which saves addresses. */
-	if (TILES_MIN == 2 && p->n == 1)
+	if (TILES_MIN(type) == 2 && p->n == 1)
 		product_row(p, group, 0, type);
-	for (; TILES_MIN != 2 && row < p->n; row++)
+	for (; TILES_MIN(type) != 2 && row < p->n; row++)
 		product_row(p, group, row, type);
 }
 
@@ -363,10 +316,6 @@ INLINE void product_tile(const struct dn_product *p, const struct decoded *strip
 		const int8_t *xt = x;
 		size_t at = first;
 
-		if (SCALES_APART && dn_type_shape(type).scales == 2) {
-			add_tile_apart(acc, &w, x, stride, p->x, first, x_blocks, tile, type);
-			continue;
-		}
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t++) {
 			acc[t] = add_row(acc[t], &w, xt, p->x, at, type);
@@ -542,7 +491,7 @@ INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t coun
 			 (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
 	const uint32_t tiled = p->n == 1 ? 0 : p->n;
 
-	if (HAS_TILES && !is_float && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN) {
+	if (HAS_TILES && !is_float && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN(type)) {
 		product_tiles(p, first, count, scratch->tiles, type);
 		return;
 	}

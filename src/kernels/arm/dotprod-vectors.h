@@ -9,10 +9,10 @@
 #define DOT_SIGNED    0 /* a single row of X has few sums, and tiles take offsets off themselves */
 
 /* See panels.inc.h. */
-#define HAS_TILES     1
-#define TILES_MIN     2
-#define TILES_MINIMA  2
-#define TILES_SCRATCH ((size_t)92 << 10)
+#define HAS_TILES	1
+#define TILES_MIN(type) 2
+#define TILES_MINIMA	2
+#define TILES_SCRATCH	((size_t)92 << 10)
 
 /* Sixteen columns. */
 static inline int32x4_t dot_four(const ivec w[4], const int8_t *x, int32x4_t sum)

@@ -12,10 +12,10 @@
  * a chunk takes fits the first cache. Quants are decoded once for up to BAND rows of X.
  */
 
-#define HAS_TILES     1
-#define TILES_MIN     32 /* below, on narrow matrices, AVX-512 alone is as fast */
-#define TILES_MINIMA  1
-#define TILES_SCRATCH ((size_t)48 << 10)
+#define HAS_TILES	1
+#define TILES_MIN(type) 32 /* below, on narrow matrices, AVX-512 alone is as fast */
+#define TILES_MINIMA	1
+#define TILES_SCRATCH	((size_t)48 << 10)
 #define HAS_ALONE
 
 #include "kernels/x86/avx512-vectors.h"
