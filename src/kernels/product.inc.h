@@ -234,19 +234,18 @@ INLINE void add_parts(vec *acc, const uint8_t **weights, uint32_t run, uint32_t 
 }
 
 /*
- * One row of X times a group, all its parts at once: then the weights are read in order. The runs
+ * The only row of X times a group, all its parts at once: then the weights are read in order. The runs
  * of a block are unrolled, so that shifts are constants and what runs share is loaded once.
  */
-INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row,
-			const enum dn_type type)
+INLINE void product_row(const struct dn_product *p, uint32_t group, const enum dn_type type)
 {
 	const uint32_t runs = dn_type_shape(type).runs;
 	const size_t bytes = block_bytes(type);
 	const size_t run_bytes = bytes / runs;
 	const uint8_t *weights = p->w->data + group * p->w->group_bytes;
-	const int8_t *x = p->x->quants + row * p->x->quants_stride;
+	const int8_t *x = p->x->quants;
 	const uint32_t blocks = p->x->columns / DN_BLOCK / runs;
-	size_t at = row * (p->x->quants_stride / DN_BLOCK);
+	size_t at = 0;
 	vec acc[PARTS];
 
 	for (uint32_t part = 0; part < PARTS; part++)
@@ -261,18 +260,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, uint32_t row
 		}
 	}
 	for (uint32_t part = 0; part < PARTS; part++)
-		store_part(p, row, group, part, acc[part]);
-}
-
-/* Rows of X from `row`, one after the other, times a group. */
-INLINE void product_rows(const struct dn_product *p, uint32_t group, uint32_t row,
-			 const enum dn_type type)
-{
-	/* Where tiles take all others there is only the first: a constant, which saves addresses. */
-	if (TILES_MIN(type) == 2 && p->n == 1)
-		product_row(p, group, 0, type);
-	for (; TILES_MIN(type) != 2 && row < p->n; row++)
-		product_row(p, group, row, type);
+		store_part(p, 0, group, part, acc[part]);
 }
 
 /* Blocks [first, first + count) of a part of a group, decoded for all rows of X. */
@@ -475,63 +463,72 @@ INLINE void product_float_group(const struct dn_product *p, uint32_t group, cons
 	}
 }
 
-/* One for all types: compilers need not share the places of what each has of its own. */
 struct scratch {
 	struct decoded strip;
 	_Alignas(64) uint8_t tiles[TILES_SCRATCH];
 };
 
-INLINE void product_of(const struct dn_product *p, uint32_t first, uint32_t count,
-		       struct scratch *scratch, const enum dn_type type)
+INLINE void product_several(const struct dn_product *p, uint32_t first, uint32_t count,
+			    const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
-	const bool is_float = shape.runs == 0;
-	/* A single row needs no strip: it is what decodes alone take. */
-	const bool few = p->n > 1 && p->n <= DN_MIN(8, TILE) &&
-			 (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
-	const uint32_t tiled = p->n == 1 ? 0 : p->n;
+	const bool few = p->n <= DN_MIN(8, TILE) && (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
+	struct scratch scratch;
 
-	if (HAS_TILES && !is_float && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN(type)) {
-		product_tiles(p, first, count, scratch->tiles, type);
-		return;
-	}
-	if (!is_float && tiled && !few)
-		product_blocks(p, first, count, tiled, &scratch->strip, type);
-	for (uint32_t group = first; group < first + count; group++) {
-		if (is_float)
-			product_float_group(p, group, type);
-		else if (few)
+	if (HAS_TILES && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN(type))
+		product_tiles(p, first, count, scratch.tiles, type);
+	else if (!few)
+		product_blocks(p, first, count, p->n, &scratch.strip, type);
+	else
+		for (uint32_t group = first; group < first + count; group++)
 			product_few_group(p, group, type);
-		if (!is_float)
-			product_rows(p, group, tiled, type);
-	}
 }
 
+#define FOR_FLOAT_TYPES(what) what(F32) what(F16) what(BF16)
+#define FOR_QUANTISED_TYPES(what)                                                                  \
+	what(Q4_0) what(Q4_1) what(Q5_0) what(Q5_1) what(Q8_0) what(Q2_K) what(Q3_K) what(Q4_K)    \
+		what(Q5_K) what(Q6_K) what(IQ4_NL) what(IQ4_XS)
+
+/* Functions of their own: in one for all, compilers keep less in registers. */
+#define PRODUCT_FUNCTIONS(type)                                                                    \
+	static __attribute__((noinline)) void product_one_##type(const struct dn_product *p,       \
+								 uint32_t first, uint32_t count)   \
+	{                                                                                          \
+		for (uint32_t group = first; group < first + count; group++)                       \
+			product_row(p, group, DN_TYPE_##type);                                     \
+	}                                                                                          \
+	static __attribute__((noinline)) void product_several_##type(                              \
+		const struct dn_product *p, uint32_t first, uint32_t count)                        \
+	{                                                                                          \
+		product_several(p, first, count, DN_TYPE_##type);                                  \
+	}
+#define PRODUCT_FLOAT_FUNCTION(type)                                                               \
+	static __attribute__((noinline)) void product_float_##type(const struct dn_product *p,     \
+								   uint32_t first, uint32_t count) \
+	{                                                                                          \
+		for (uint32_t group = first; group < first + count; group++)                       \
+			product_float_group(p, group, DN_TYPE_##type);                             \
+	}
 #define PRODUCT_CASE(type)                                                                         \
-	case (type):                                                                               \
-		product_of(p, first, count, &scratch, (type));                                     \
-		break
+	case DN_TYPE_##type:                                                                       \
+		if (p->n == 1)                                                                     \
+			product_one_##type(p, first, count);                                       \
+		else                                                                               \
+			product_several_##type(p, first, count);                                   \
+		break;
+#define PRODUCT_FLOAT_CASE(type)                                                                   \
+	case DN_TYPE_##type:                                                                       \
+		product_float_##type(p, first, count);                                             \
+		break;
+
+FOR_FLOAT_TYPES(PRODUCT_FLOAT_FUNCTION)
+FOR_QUANTISED_TYPES(PRODUCT_FUNCTIONS)
 
 static void product(const struct dn_product *p, uint32_t first, uint32_t count)
 {
-	struct scratch scratch;
-
 	switch (p->w->type) {
-		PRODUCT_CASE(DN_TYPE_F32);
-		PRODUCT_CASE(DN_TYPE_F16);
-		PRODUCT_CASE(DN_TYPE_BF16);
-		PRODUCT_CASE(DN_TYPE_Q4_0);
-		PRODUCT_CASE(DN_TYPE_Q4_1);
-		PRODUCT_CASE(DN_TYPE_Q5_0);
-		PRODUCT_CASE(DN_TYPE_Q5_1);
-		PRODUCT_CASE(DN_TYPE_Q8_0);
-		PRODUCT_CASE(DN_TYPE_Q2_K);
-		PRODUCT_CASE(DN_TYPE_Q3_K);
-		PRODUCT_CASE(DN_TYPE_Q4_K);
-		PRODUCT_CASE(DN_TYPE_Q5_K);
-		PRODUCT_CASE(DN_TYPE_Q6_K);
-		PRODUCT_CASE(DN_TYPE_IQ4_NL);
-		PRODUCT_CASE(DN_TYPE_IQ4_XS);
+		FOR_FLOAT_TYPES(PRODUCT_FLOAT_CASE)
+		FOR_QUANTISED_TYPES(PRODUCT_CASE)
 	default: /* refused when the model was opened: dn_type_computes() */
 		break;
 	}
