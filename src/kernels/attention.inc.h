@@ -316,10 +316,11 @@ INLINE void attend_rows(const struct dn_attention *a, const uint8_t *block, uint
 		score_rows(a, block + a->keys, first, rows, type);
 }
 
+/* Where n is above ROWS, what is compiled and never called has fewer rows. */
 #define ROWS_CASE(n)                                                                               \
 	case n:                                                                                    \
 		if ((n) <= ROWS)                                                                   \
-			attend_rows(a, block, row, n_tokens, values, DN_MIN(n, ROWS), type);       \
+			attend_rows(a, block, row, n_tokens, values, (n) % (ROWS + 1), type);      \
 		break
 
 /* Rows in tiles of ROWS, and one of those that are left. */

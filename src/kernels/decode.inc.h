@@ -233,11 +233,13 @@ INLINE void load_weights(struct weights *w, const uint8_t *group, uint32_t b, ui
 			 const enum dn_type type)
 {
 	const struct dn_shape shape = dn_type_shape(type);
-	const uint8_t *block = group + b / shape.runs * block_bytes(type);
+	const uint32_t runs =
+		DN_MAX(shape.runs, 1U); /* floats, which have none, do not come here */
+	const uint8_t *block = group + b / runs * block_bytes(type);
 	const uint8_t *words = block + (size_t)4 * VEC * part;
 	const uint16_t *halves =
 		(const uint16_t *)(block + (size_t)4 * DN_GROUP * shape.words) + part * VEC;
-	const uint32_t run = b % shape.runs;
+	const uint32_t run = b % runs;
 
 	if (type == DN_TYPE_Q2_K)
 		load_q2_k(w, words, halves, run);

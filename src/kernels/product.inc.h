@@ -234,8 +234,8 @@ INLINE void add_parts(vec *acc, const uint8_t **weights, uint32_t run, uint32_t 
 }
 
 /*
- * The only row of X times a group, all its parts at once: then the weights are read in order. The runs
- * of a block are unrolled, so that shifts are constants and what runs share is loaded once.
+ * The only row of X times a group, all its parts at once: then the weights are read in order. The
+ * runs of a block are unrolled, so that shifts are constants and what runs share is loaded once.
  */
 INLINE void product_row(const struct dn_product *p, uint32_t group, const enum dn_type type)
 {
@@ -463,6 +463,7 @@ INLINE void product_float_group(const struct dn_product *p, uint32_t group, cons
 	}
 }
 
+/* Which of the two a product takes depends on its rows. */
 struct scratch {
 	struct decoded strip;
 	_Alignas(64) uint8_t tiles[TILES_SCRATCH];
@@ -471,11 +472,10 @@ struct scratch {
 INLINE void product_several(const struct dn_product *p, uint32_t first, uint32_t count,
 			    const enum dn_type type)
 {
-	const struct dn_shape shape = dn_type_shape(type);
 	const bool few = p->n <= DN_MIN(8, TILE) && (PARTS == 1 || p->w->group_bytes <= FEW_BYTES);
 	struct scratch scratch;
 
-	if (HAS_TILES && shape.minima <= TILES_MINIMA && p->n >= TILES_MIN(type))
+	if (HAS_TILES && dn_type_shape(type).minima <= TILES_MINIMA && p->n >= TILES_MIN(type))
 		product_tiles(p, first, count, scratch.tiles, type);
 	else if (!few)
 		product_blocks(p, first, count, p->n, &scratch.strip, type);

@@ -7,6 +7,9 @@
  * weights come from memory as the product's own operand. That operand is the signed one: so X is
  * made unsigned, 128 more than it is, and each sum starts at -128 times that of its weights. Sums
  * of 16 bits are right modulo 2^16, and their last value fits: it is that without the 128.
+ *
+ * Bound: 32 columns of Q4_0 of a set take 80 operations and 48 loads of 32 bytes a row of X, of which
+ * four and two are made in a cycle: 24 cycles, where products and additions alone take 16.
  */
 
 #define HAS_TILES 1
@@ -70,6 +73,9 @@ static inline __attribute__((always_inline)) ivec dot(const ivec *w, const int8_
 	return start;
 }
 
+#include <stdint.h>
+
+#include "kernels/shape.h"
 #include "kernels/vector-ops.inc.h"
 
 /* Whether a type's products are taken in 16 bits by 16 bits: its bytes have pairs that overflow. */
