@@ -321,7 +321,6 @@ class Top(support.Case):
 
     def test_counts(self):
         """Figures of what happened between two looks: the curve of work is not empty."""
-        process = support.start("top", self.server.url, "--json", "-i", "2")
         stop = threading.Event()
 
         def work():
@@ -329,10 +328,15 @@ class Top(support.Case):
                 self.server.complete(max_tokens=16, ignore_eos=True)
         worker = threading.Thread(target=work)
         worker.start()
-        output, _ = process.communicate(timeout=serving.PATIENCE)
-        stop.set()
-        worker.join()
-        got = json.loads(output)
+        try:
+            # On a machine that others use, two seconds may pass without a token.
+            for _ in range(5):
+                got = json.loads(self.good(dunlin("top", self.server.url, "--json", "-i", "2")))
+                if got["tokens_per_second"] > 0:
+                    break
+        finally:
+            stop.set()
+            worker.join()
         self.assertGreater(got["tokens_per_second"], 0)
         self.assertGreater(got["between_tokens"]["p95_ms"], 0)
         self.assertGreaterEqual(got["between_tokens"]["p95_ms"], got["between_tokens"]["p50_ms"])
