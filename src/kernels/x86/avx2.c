@@ -2,9 +2,9 @@
 /*
  * AVX2 with FMA and F16C: products of bytes in pairs, in 16 bits.
  *
- * Several rows of X: what bounds them is the number of operations, of which a product of four
- * columns needs two, and the broadcast of X a third. So a broadcast serves SET_PARTS parts, whose
- * weights come from memory as the product's own operand. That operand is the signed one: so X is
+ * Several rows of X: a product of four columns takes two operations, and a broadcast of X would be a
+ * third. So a broadcast serves SET_PARTS parts, whose weights come from memory as the product's own
+ * operand. That operand is the signed one: so X is
  * made unsigned, 128 more than it is, and each sum starts at -128 times that of its weights. Sums
  * of 16 bits are right modulo 2^16, and their last value fits: it is that without the 128.
  *
@@ -99,10 +99,10 @@ INLINE bool strip_fits(const enum dn_type type)
 	const int32_t offset = strip_offset(type);
 	const int32_t largest = DN_MAX(offset, (1 << shape.bits) - 1 - offset);
 
-	if (is_wide(type) || offset != shape.offset)
-		return shape.scales == 1;
+	if (shape.scales != 1 && (is_wide(type) || offset != shape.offset))
+		return false;
 	/* A sum of 16 bits has half of the scale's columns. */
-	return DN_BLOCK / 2 * largest * 127 <= INT16_MAX * shape.scales;
+	return is_wide(type) || DN_BLOCK / 2 * largest * 127 <= INT16_MAX * shape.scales;
 }
 
 #include "kernels/product.inc.h"
