@@ -39,6 +39,7 @@ static const struct kind kinds[] = {
 	{ DN_CONTROL_BROKEN, sizeof(struct dn_control_broken), HAS_MODEL },
 	{ DN_CONTROL_DRAINED, 0, 0 },
 	{ DN_CONTROL_ALIVE, 0, 0 },
+	{ DN_CONTROL_RESTS, 0, 0 },
 	{ DN_CONTROL_USED, 0, HAS_MODEL },
 	{ DN_CONTROL_SAVE, sizeof(struct dn_control_prefix), HAS_MODEL | HAS_FD },
 };

@@ -37,7 +37,7 @@ enum dn_control_type {
 	DN_CONTROL_FAILED = 9,	 /* the model cannot be loaded: what waits for it fails */
 	DN_CONTROL_RELEASE = 10, /* the model is to go; -> RELEASED when nothing runs */
 	DN_CONTROL_DRAIN = 11,	 /* no more connections; -> DRAINED when all are answered */
-	DN_CONTROL_FIGURES = 12, /* for /metrics and /props */
+	DN_CONTROL_FIGURES = 12, /* for /metrics and /props; -> ALIVE or RESTS */
 	DN_CONTROL_ABSENT = 13,	 /* the model is not loaded until somebody asks for it */
 	DN_CONTROL_TLS = 14, /* attached: certificates and their key, for connections from now on */
 
@@ -47,9 +47,10 @@ enum dn_control_type {
 	DN_CONTROL_RELEASED = 102,
 	DN_CONTROL_BROKEN = 103, /* the model's worker does not keep to the schema */
 	DN_CONTROL_DRAINED = 104,
-	DN_CONTROL_ALIVE = 105, /* once a second: the loop turns */
-	DN_CONTROL_USED = 106,	/* the model was asked for in the last second */
+	DN_CONTROL_ALIVE = 105, /* also when somebody connects after RESTS */
+	DN_CONTROL_USED = 106,	/* the model was asked for since the figures before */
 	DN_CONTROL_SAVE = 107,	/* attached: a prefix of the model's, to outlive the server */
+	DN_CONTROL_RESTS = 108, /* alive, and nobody is connected */
 };
 
 /**

@@ -28,10 +28,12 @@ void dn_notify(const char *state)
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
 }
 
-bool dn_notify_watchdog(void)
+uint64_t dn_notify_watchdog_us(void)
 {
 	const char *pid = getenv("WATCHDOG_PID");
 	const char *usec = getenv("WATCHDOG_USEC");
 
-	return usec && (!pid || strtol(pid, NULL, 10) == (long)getpid());
+	if (!usec || (pid && strtol(pid, NULL, 10) != (long)getpid()))
+		return 0;
+	return strtoull(usec, NULL, 10);
 }

@@ -17,14 +17,11 @@
 #include "server/log.h"
 #include "server/notify.h"
 #include "server/supervisor.h"
-#include "server/usage.h"
 
 /* Supervisor and front: what they take anyway; four bodies, one of these as JSON, large answers. */
 #define OWN_BYTES  ((uint64_t)8 << 20)
 #define TLS_BYTES  ((uint64_t)4 << 20)
 #define OWN_BODIES 32
-/* A front that has said nothing for so long is stuck. */
-#define SILENCE_S 10U
 
 void dn_supervisor_end(struct supervisor *s)
 {
@@ -203,9 +200,12 @@ static void take(struct supervisor *s, const struct dn_control *control, int *fd
 			dn_supervisor_end(s);
 		break;
 	case DN_CONTROL_ALIVE:
-		s->silence = 0;
-		if (dn_notify_watchdog())
-			dn_notify("WATCHDOG=1");
+		dn_supervisor_watch(s);
+		dn_supervisor_heard(s);
+		break;
+	case DN_CONTROL_RESTS:
+		dn_supervisor_heard(s);
+		dn_supervisor_rest(s);
 		break;
 	default:
 		break;
@@ -254,6 +254,7 @@ static void drain(struct supervisor *s)
 	s->drain_until_ns = dn_clock_ns() + s->options->drain_ms * UINT64_C(1000000);
 	dn_log_event("info", "drain", "ms=%u", s->options->drain_ms);
 	dn_notify("STOPPING=1\nSTATUS=answering what is asked");
+	dn_supervisor_watch(s);
 	dn_supervisor_close_listeners(s);
 	if (s->front.child.pid <= 0) {
 		dn_supervisor_end(s);
@@ -282,53 +283,6 @@ static void on_signal(evutil_socket_t number, short what, void *data)
 		dn_supervisor_reload(data);
 	else
 		drain(data);
-}
-
-static void tell_figures(struct supervisor *s)
-{
-	struct dn_control control;
-	struct dn_control_figures *figures = &control.u.figures;
-	struct dn_usage usage;
-
-	dn_control_init(&control, DN_CONTROL_FIGURES, 0);
-	usage = dn_usage_of(getpid());
-	figures->supervisor_bytes = usage.resident;
-	figures->cpu_ns = usage.cpu_ns + dn_usage_of_ended();
-	usage = dn_usage_of(s->front.child.pid);
-	figures->front_bytes = usage.resident;
-	figures->cpu_ns += usage.cpu_ns;
-	for (uint32_t i = 0; i < s->options->n_models; i++) {
-		if (s->keepers[i].worker.child.pid > 0) {
-			usage = dn_usage_of(s->keepers[i].worker.child.pid);
-			figures->workers_bytes += usage.resident;
-			figures->cpu_ns += usage.cpu_ns;
-		}
-		figures->weights_bytes += s->keepers[i].weights_bytes;
-		figures->loads += s->keepers[i].loads;
-	}
-	figures->front_restarts = s->front_restarts;
-	dn_supervisor_tell(s, &control, -1);
-}
-
-static void on_tick(evutil_socket_t fd, short what, void *data)
-{
-	struct supervisor *s = data;
-
-	(void)fd;
-	(void)what;
-	if (s->draining && dn_clock_ns() > s->drain_until_ns) {
-		dn_log_event("warning", "drain", "message=\"time is up: what is left is cut\"");
-		dn_supervisor_end(s);
-		return;
-	}
-	if (s->front.child.pid <= 0)
-		return;
-	if (++s->silence > SILENCE_S) {
-		dn_log_event("error", "front", "message=\"silent for %u s: ended\"", SILENCE_S);
-		(void)kill(s->front.child.pid, SIGKILL);
-		return;
-	}
-	tell_figures(s);
 }
 
 /* Begin and end. */
@@ -387,15 +341,15 @@ static void log_groups(struct supervisor *s)
 static int begin(struct supervisor *s, struct dn_error *err)
 {
 	const struct dn_keeper_events events = { s, on_planned, on_ready, on_lost, on_failed };
-	const struct timeval second = { 1, 0 };
 	int r;
 
 	s->base = event_base_new();
-	s->tick = s->base ? event_new(s->base, -1, EV_PERSIST, on_tick, s) : NULL;
 	s->front_retry = s->base ? evtimer_new(s->base, dn_supervisor_on_front_retry, s) : NULL;
-	if (!s->tick || !s->front_retry || event_add(s->tick, &second) < 0)
+	if (!s->front_retry)
 		return dn_error_memory(err, "the supervisor", sizeof(*s));
-	r = watch_signals(s, err);
+	r = dn_supervisor_watch_begin(s, err);
+	if (r >= 0)
+		r = watch_signals(s, err);
 	if (r >= 0)
 		r = dn_supervisor_open_listeners(s, err);
 	for (uint32_t i = 0; i < s->options->n_models && r >= 0; i++)
@@ -419,12 +373,11 @@ static void supervisor_done(struct supervisor *s)
 		dn_keeper_done(&s->keepers[i]);
 	dn_cgroup_limits_done(&s->groups);
 	dn_secrets_free(s->reloaded);
+	dn_supervisor_watch_end(s);
 	dn_supervisor_close_listeners(s);
 	for (size_t i = 0; i < DN_ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i])
 			event_free(s->signals[i]);
-	if (s->tick)
-		event_free(s->tick);
 	if (s->front_retry)
 		event_free(s->front_retry);
 	if (s->base)

@@ -15,7 +15,9 @@
 
 /**
  * struct supervisor - all of the process
- * @silence: seconds since the front said anything
+ * @waiting: on listeners, while it rests
+ * @resting: nobody is connected: the front is not watched
+ * @silence: how often the front was asked since it said anything
  * @uses: counts what was asked for, so that models have an order
  * @stillborn: fronts that ended before they said a word, one after the other
  * @announced: the service manager knows that it serves
@@ -33,6 +35,9 @@ struct supervisor {
 	int listeners[DN_SERVE_LISTEN_MAX];
 	uint32_t n_listeners;
 	uint32_t n_inherited; /* the first of them */
+	struct event *waiting[DN_SERVE_LISTEN_MAX];
+	uint32_t n_waiting;
+	bool resting;
 	struct dn_process front;
 	uint64_t front_begun_ns;
 	uint32_t front_restarts;
@@ -58,6 +63,16 @@ uint64_t dn_supervisor_own_bytes(const struct dn_serve_options *options);
 /* supervisor-listen.c: sockets handed over and asked for, none of them beyond what is allowed. */
 DN_MUST_CHECK int dn_supervisor_open_listeners(struct supervisor *s, struct dn_error *err);
 void dn_supervisor_close_listeners(struct supervisor *s);
+
+/* supervisor-watch.c: whether the front lives, while there is anything that it does */
+DN_MUST_CHECK int dn_supervisor_watch_begin(struct supervisor *s, struct dn_error *err);
+void dn_supervisor_watch_end(struct supervisor *s);
+/* Something happens: no more rest. */
+void dn_supervisor_watch(struct supervisor *s);
+/* The front said that it lives. */
+void dn_supervisor_heard(struct supervisor *s);
+/* The front has nobody: it is not asked again before something happens. */
+void dn_supervisor_rest(struct supervisor *s);
 
 /* supervisor-reload.c: reads keys and certificates again; where they are not good, the old ones stay. */
 void dn_supervisor_reload(struct supervisor *s);

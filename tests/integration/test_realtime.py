@@ -14,12 +14,15 @@ import unittest
 import xml.etree.ElementTree
 
 import support
+from serving import Server
 from support import FAILED, USAGE, dunlin
 from test_terminal import Terminal
 
 PR_CAPBSET_DROP = 24
 CAP_SYS_NICE = 23
 IDLE_SECONDS = 2
+# In which a server has seen that nobody is connected any more.
+WATCHED_SECONDS = 2.5
 # It answers mlockall() itself: its shadow memory could not be locked.
 
 
@@ -52,6 +55,15 @@ def threads(pid):
 def status(pid, tid=None):
     text = pathlib.Path(f"/proc/{pid}/task/{tid or pid}/status").read_text()
     return dict(re.findall(r"^(\w+):\s*(.*)$", text, re.M))
+
+
+def cpu_seconds(*pids):
+    """Of the processes, in the kernel's ticks."""
+    ticks = 0
+    for pid in pids:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def switches(pid):
@@ -212,9 +224,9 @@ class Latency(support.Case):
 class Idle(support.Case):
     """Who is asked nothing does nothing."""
 
-    def still(self, *pids):
+    def still(self, *pids, quiet_after=0.5):
         """No thread of them is scheduled for some seconds, once it is quiet."""
-        time.sleep(0.5)
+        time.sleep(quiet_after)
         before = [switches(pid) for pid in pids]
         time.sleep(IDLE_SECONDS)
         self.assertEqual([switches(pid) for pid in pids], before)
@@ -235,6 +247,20 @@ class Idle(support.Case):
 
     def test_conversation(self):
         self.conversation()
+
+    def test_server(self):
+        """A server that nobody is connected to, before an answer and after it."""
+        with Server() as server:
+            pids = [server.process.pid, *server.fronts(), *server.workers()]
+            self.assertEqual(len(pids), 3)
+            self.still(*pids, quiet_after=WATCHED_SECONDS)
+            while cpu_seconds(*pids) < 1:
+                self.assertEqual(server.complete(max_tokens=200, ignore_eos=True).status, 200)
+            self.still(*pids, quiet_after=WATCHED_SECONDS)
+            # Nothing was missed before they slept.
+            shown = float(re.search(rb"^dunlin_cpu_seconds_total (.*)$",
+                                    server.get("/metrics").body, re.M)[1])
+            self.assertAlmostEqual(shown, cpu_seconds(*pids), delta=0.1)
 
     @needs_rights
     @needs_cpus

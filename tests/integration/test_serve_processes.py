@@ -247,12 +247,16 @@ class Killed(support.Case):
         self.assertEqual(self.server.fronts(), [front])
 
     def test_stuck_front(self):
-        """One that does not say that it is alive is ended."""
-        front, = self.server.fronts()
-        os.kill(front, signal.SIGSTOP)
-        wait_for(lambda: is_gone(front), "its end")
-        self.back()
-        self.assertTrue(self.server.events("front", "ended"))
+        """One that does not say that it is alive is ended, as soon as somebody waits for it."""
+        for rest in (0, 3):
+            with self.subTest(rest=rest):
+                front, = self.server.fronts()
+                time.sleep(rest)
+                os.kill(front, signal.SIGSTOP)
+                with self.server.connect():
+                    wait_for(lambda pid=front: is_gone(pid), "its end")
+                self.back()
+                self.assertTrue(self.server.events("front", "ended"))
 
     def test_supervisor(self):
         """Nobody is left without it."""

@@ -88,6 +88,15 @@ static void step(void *context, uint32_t model, const struct dn_frame_step *fram
 
 /* Requests. */
 
+static void opened(void *context)
+{
+	struct dn_front *front = context;
+
+	if (front->resting)
+		tell(front, DN_CONTROL_ALIVE, 0);
+	front->resting = false;
+}
+
 static void check(void *context, struct dn_http_connection *connection)
 {
 	struct dn_api_error error;
@@ -179,6 +188,7 @@ static int start(struct dn_front *front, const struct dn_control_start *options,
 	};
 	const struct dn_http_handlers handlers = {
 		.context = front,
+		.opened = opened,
 		.check = check,
 		.handle = handle,
 		.fault = fault,
@@ -234,6 +244,16 @@ static int take_tls(struct dn_front *front, int fd, const struct dn_control_tls 
 	return 0;
 }
 
+static void take_figures(struct dn_front *front, const struct dn_control_figures *figures)
+{
+	front->figures = *figures;
+	for (uint32_t i = 0; i < dn_models_count(front->models); i++)
+		if (dn_models_take_used(front->models, i))
+			tell(front, DN_CONTROL_USED, i);
+	front->resting = !front->draining && dn_http_connections(front->http) == 0;
+	tell(front, front->resting ? DN_CONTROL_RESTS : DN_CONTROL_ALIVE, 0);
+}
+
 static int take(struct dn_front *front, const struct dn_control *control, int *fd,
 		struct dn_error *err)
 {
@@ -276,7 +296,7 @@ static int take(struct dn_front *front, const struct dn_control *control, int *f
 		dn_http_drain(front->http);
 		return 0;
 	case DN_CONTROL_FIGURES:
-		front->figures = control->u.figures;
+		take_figures(front, &control->u.figures);
 		return 0;
 	default:
 		return 0;
@@ -330,21 +350,6 @@ static void on_control(evutil_socket_t fd, short what, void *data)
 	(void)event_base_loopbreak(front->base);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *data)
-{
-	struct dn_front *front = data;
-
-	(void)fd;
-	(void)what;
-	if (!front->started)
-		return;
-	tell(front, DN_CONTROL_ALIVE, 0);
-	for (uint32_t i = 0; i < dn_models_count(front->models); i++)
-		if (dn_models_take_used(front->models, i))
-			tell(front, DN_CONTROL_USED, i);
-	check_drained(front);
-}
-
 /* The process. */
 
 static int enter_jail(struct dn_front *front, uint32_t files, struct dn_error *err)
@@ -382,8 +387,6 @@ void dn_front_free(struct dn_front *front)
 	dn_accounts_done(&front->accounts);
 	if (front->readable)
 		event_free(front->readable);
-	if (front->tick)
-		event_free(front->tick);
 	if (front->base)
 		event_base_free(front->base);
 	dn_channel_done(&front->channel);
@@ -392,7 +395,6 @@ void dn_front_free(struct dn_front *front)
 
 int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err)
 {
-	const struct timeval second = { 1, 0 };
 	struct dn_front *front = calloc(1, sizeof(*front));
 	int r;
 
@@ -408,13 +410,10 @@ int dn_front_new(int fd, struct dn_front **ret_front, struct dn_error *err)
 	}
 	front->base = event_base_new();
 	front->metrics = dn_metrics_new();
-	if (front->base) {
+	if (front->base)
 		front->readable =
 			event_new(front->base, fd, EV_READ | EV_PERSIST, on_control, front);
-		front->tick = event_new(front->base, -1, EV_PERSIST, on_tick, front);
-	}
-	if (!front->metrics || !front->readable || !front->tick ||
-	    event_add(front->readable, NULL) < 0 || event_add(front->tick, &second) < 0) {
+	if (!front->metrics || !front->readable || event_add(front->readable, NULL) < 0) {
 		dn_front_free(front);
 		return dn_error_memory(err, "the front", sizeof(*front));
 	}

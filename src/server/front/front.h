@@ -35,7 +35,6 @@ struct dn_front {
 	struct dn_metrics *metrics;
 	struct dn_channel channel; /* to the supervisor */
 	struct event *readable;
-	struct event *tick;
 	struct dn_control_start start;
 	struct dn_control_figures figures;
 	char jail[DN_CONTROL_TEXT_MAX];
@@ -47,6 +46,7 @@ struct dn_front {
 	uint32_t n_unknown;
 	bool started;
 	bool draining;
+	bool resting; /* as the supervisor knows: nobody is connected */
 	int64_t started_at; /* seconds since 1970 */
 };
 

@@ -454,6 +454,8 @@ int dn_http_accept(struct dn_http *http, int fd, bool tls)
 	identify(c, fd);
 	append_connection(c);
 	http->n++;
+	if (http->handlers.opened)
+		http->handlers.opened(http->handlers.context);
 	bufferevent_setcb(c->bev, on_read, on_written, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, READ_AHEAD);
 	(void)bufferevent_set_timeouts(c->bev, NULL, &write);

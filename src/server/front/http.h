@@ -89,6 +89,7 @@ struct dn_http_request {
 
 /**
  * struct dn_http_handlers - who answers
+ * @opened: a connection has come. NULL: nobody wants to know
  * @check: when the head has come; answers (dn_http_reply()) what is refused. NULL: nothing is
  * @handle: when all has come; answers now or later
  * @fault: a request that was no HTTP, or broke a limit, as far as it came: the body of the answer,
@@ -98,6 +99,7 @@ struct dn_http_request {
  */
 struct dn_http_handlers {
 	void *context;
+	void (*opened)(void *context);
 	void (*check)(void *context, struct dn_http_connection *connection);
 	void (*handle)(void *context, struct dn_http_connection *connection);
 	char *(*fault)(void *context, const struct dn_http_request *request, int status,
