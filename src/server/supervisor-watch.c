@@ -5,9 +5,12 @@
  */
 
 #include <signal.h>
+#include <stddef.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
+#include <event2/util.h>
 
 #include "base/clock.h"
 #include "server/log.h"
