@@ -197,7 +197,7 @@ static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
 	for (size_t i = 0; i < DN_ARRAY_SIZE(ns); i++) {
 		const bool vector = ns[i] == 1;
 
-		product.product = (struct dn_product){ &w, &x, ns[i], b->y, ROWS };
+		product.product = (struct dn_product){ &w, &x, ns[i], b->y, ROWS, true };
 		(void)snprintf(name, sizeof(name), "%s n=%u", dn_type_info(type)->name, ns[i]);
 		task.unit = vector ? 1e9 : 1e12;
 		task.unit_name = vector ? "GB/s" : "TOP/s";
@@ -208,12 +208,16 @@ static void bench_products(struct bench *b, enum dn_type type, uint32_t columns)
 	large.n_groups = (uint32_t)(LARGE / w.group_bytes);
 	w.rows = large.n_groups * DN_GROUP;
 	large.product.y_stride = w.rows;
-	(void)snprintf(name, sizeof(name), "%s n=1 of 98 MiB", dn_type_info(type)->name);
 	task.data = &large;
 	task.unit = 1e9;
 	task.unit_name = "GB/s";
 	task.work = (double)w.group_bytes * large.n_groups;
-	measure(b, &task);
+	for (int prefetch = 1; prefetch >= 0; prefetch--) {
+		large.product.prefetch = prefetch;
+		(void)snprintf(name, sizeof(name), "%s n=1 of 98 MiB%s", dn_type_info(type)->name,
+			       prefetch ? "" : ", no prefetch");
+		measure(b, &task);
+	}
 }
 
 static void run_quantise(const struct dn_kernels *kernels, void *data)
@@ -334,7 +338,7 @@ static int count_product(struct bench *b, char *const *words)
 	w.group_bytes = dn_relay_group_bytes(type, columns);
 	fill_weights(b->weights, type, w.group_bytes * task.n_groups);
 	x = activations(b, columns);
-	task.product = (struct dn_product){ &w, &x, (uint32_t)n, b->y, ROWS };
+	task.product = (struct dn_product){ &w, &x, (uint32_t)n, b->y, ROWS, true };
 	for (unsigned long left = strtoul(words[3], NULL, 10); left > 0; left--)
 		run_product(kernels, &task);
 	return 0;

@@ -11,8 +11,8 @@
 /**
  * struct dn_bandwidth - decimal gigabytes per second
  * @best: of the fastest pass over the whole buffer; what others call the bandwidth
- * @median: of all passes: what a busy machine leaves
- * @passes: how many there were
+ * @median: of all passes of that form, which asks ahead or not: what a busy machine leaves
+ * @passes: how many there were, of both forms
  * @huge_bytes: how much of the buffer lies in huge pages
  */
 struct dn_bandwidth {
@@ -27,7 +27,7 @@ struct dn_bandwidth {
  * @threads: 1 to 64, each with its own part of the buffer
  * @size: bytes, at least 1 MiB; several times the last-level cache (dn_cpu.l3_total) to measure
  *	memory, less to measure a cache
- * @milliseconds: for how long; at least three passes are made
+ * @milliseconds: for how long; at least three passes of each form are made
  *
  * Return: 0, -EINVAL, -ENOMEM, or what making a thread failed with.
  */

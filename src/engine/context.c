@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "base/pages.h"
 #include "engine/arch/blocks.h"
 
@@ -262,16 +263,22 @@ int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
 int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, size_t n_items,
 		    struct dn_error *err)
 {
+	uint64_t begun_ns;
 	int r;
 
 	if (c->model->hparams.bidirectional)
 		return dn_error_set(err, ENOTSUP,
 				    "a model of architecture '%s' embeds texts, it has no logits",
 				    c->model->architecture);
+	c->step.prefetch = dn_prefetch_on(&c->prefetch);
+	begun_ns = dn_clock_ns();
 	r = dn_context_compute(c, items, NULL, n_items, err);
-	if (r >= 0)
-		dn_block_logits(&c->step, c->logits);
-	return r;
+	if (r < 0)
+		return r;
+	dn_block_logits(&c->step, c->logits);
+	if (c->step.n == 1)
+		dn_prefetch_took(&c->prefetch, dn_clock_ns() - begun_ns);
+	return 0;
 }
 
 const float *dn_context_logits(const struct dn_context *c, uint32_t row)

@@ -8,6 +8,7 @@
 
 #include "engine/kv.h"
 #include "engine/model.h"
+#include "engine/prefetch.h"
 #include "engine/thread.h"
 #include "kernels/kernels.h"
 /* IWYU pragma: end_exports */
@@ -81,6 +82,7 @@ struct dn_expert_rows {
 
 /**
  * struct dn_step - the workspace of a step, and what is in it now
+ * @prefetch: products ask for weights ahead of time
  * @n: rows in use
  * @low: products of adapters on their way up, @low_used of it in use
  * @low_scratch: what they add to a piece, @low_stride elements for each thread
@@ -98,6 +100,7 @@ struct dn_step {
 	const struct dn_kernels *kernels;
 	struct dn_pool *pool;
 	struct dn_kv *kv;
+	bool prefetch;
 	uint32_t n;
 	struct dn_row *rows;
 	uint32_t n_runs;
@@ -137,6 +140,7 @@ struct dn_context {
 	struct dn_pool *pool;
 	struct dn_kv kv;
 	struct dn_step step;
+	struct dn_prefetch prefetch;
 	uint32_t length;
 	uint32_t batch;
 	uint32_t outputs;

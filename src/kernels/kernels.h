@@ -79,6 +79,7 @@ struct dn_activations {
  * struct dn_product - Y = X Wᵀ
  * @n: rows of X and of Y
  * @y: float32, rows @y_stride apart; apart from what @x is made of, since sums may wait there
+ * @prefetch: few rows of X ask for weights ahead of time; the same bits with and without
  */
 struct dn_product {
 	const struct dn_matrix *w;
@@ -86,6 +87,7 @@ struct dn_product {
 	uint32_t n;
 	float *y;
 	size_t y_stride;
+	bool prefetch;
 };
 
 /**

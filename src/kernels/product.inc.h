@@ -118,9 +118,9 @@ INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t c
 #include "kernels/decode.inc.h"
 
 /* By number: behind the last weights there is nothing to point to. */
-INLINE void prefetch_ahead(const uint8_t *weights, size_t bytes)
+INLINE void prefetch_ahead(const struct dn_product *p, const uint8_t *weights, size_t bytes)
 {
-	for (size_t line = 0; line < bytes; line += 64)
+	for (size_t line = 0; p->prefetch && line < bytes; line += 64)
 		__builtin_prefetch((const void *)((uintptr_t)weights + PREFETCH_AHEAD + line));
 }
 
@@ -253,7 +253,7 @@ INLINE void product_row(const struct dn_product *p, uint32_t group, const enum d
 	for (uint32_t b = 0; b < blocks; b++, weights += bytes) {
 #pragma GCC unroll 8
 		for (uint32_t run = 0; run < runs; run++, at++, x += DN_BLOCK) {
-			prefetch_ahead(weights + run * run_bytes, run_bytes);
+			prefetch_ahead(p, weights + run * run_bytes, run_bytes);
 #pragma GCC unroll 4
 			for (uint32_t part = 0; part < PARTS; part += parts_at_once(type))
 				add_parts(acc + part, &weights, run, part, x, p->x, at, type);
@@ -359,7 +359,7 @@ INLINE void product_few(const struct dn_product *p, uint32_t group, uint32_t par
 		struct weights w;
 
 		if (part == 0)
-			prefetch_ahead(weights + b * run_bytes, run_bytes);
+			prefetch_ahead(p, weights + b * run_bytes, run_bytes);
 		load_weights(&w, weights, b, part, type);
 #pragma GCC unroll 16
 		for (uint32_t t = 0; t < tile; t++) {
@@ -426,7 +426,7 @@ INLINE void product_float(const struct dn_product *p, uint32_t group, uint32_t r
 			acc[t][c] = vec_set1(0.0f);
 	for (uint32_t c = 0; c < columns; c += 4) {
 		if (tile == 1)
-			prefetch_ahead(w + c * DN_GROUP * step, 4 * DN_GROUP * step);
+			prefetch_ahead(p, w + c * DN_GROUP * step, 4 * DN_GROUP * step);
 #pragma GCC unroll 4
 		for (uint32_t k = 0; k < 4; k++) {
 			vec weight;

@@ -196,7 +196,7 @@ static void compare(const struct input *in, const struct level *level, uint32_t 
 	const size_t y_stride = in->rows + random_below(3) * 5;
 	const size_t size = (n - 1) * y_stride + in->rows;
 	float *y = place(PLACE_Y, size * sizeof(float), 0);
-	struct dn_product product = { &in->w, &in->x, n, y, y_stride };
+	struct dn_product product = { &in->w, &in->x, n, y, y_stride, random_below(2) };
 	struct call call = { level->kernels, &product, first, count };
 	const char *damage;
 

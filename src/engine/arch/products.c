@@ -105,12 +105,13 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
 		.groups_per_piece = (uint32_t)groups_at_once(s, w, apart ? 2 * n : n),
 	};
-	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride };
+	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride, s->prefetch };
 	if (apart) {
 		item->y = y;
 		item->y_stride = y_stride;
-		item->product = (struct dn_product){ &item->w, &item->x, 2 * n,
-						     s->apart + s->apart_used, w->rows };
+		item->product =
+			(struct dn_product){ &item->w, &item->x,   2 * n, s->apart + s->apart_used,
+					     w->rows,  s->prefetch };
 		s->apart_used += (size_t)2 * n * w->rows;
 	}
 	s->n_products++;
@@ -208,7 +209,9 @@ static void up_piece(void *data, uint32_t piece, uint32_t thread)
 		const uint32_t rank = l->up.columns;
 		const struct dn_activations x = { .columns = rank, .values = low, .stride = rank };
 		struct dn_matrix up = l->up;
-		const struct dn_product product = { &up, &x, n, sums, groups * DN_GROUP };
+		const struct dn_product product = {
+			&up, &x, n, sums, groups * DN_GROUP, s->prefetch
+		};
 
 		up.data += first * up.group_bytes;
 		up.rows = DN_MIN(groups * DN_GROUP, up.rows - first * DN_GROUP);

@@ -99,7 +99,7 @@ INLINE void panels_decode(struct panels *s, const struct dn_product *p, const en
 		struct weights w;
 
 		if (part == 0)
-			prefetch_ahead(group + b * run_bytes, run_bytes);
+			prefetch_ahead(p, group + b * run_bytes, run_bytes);
 		load_weights(&w, group, b, part, type);
 		/* Off the quants themselves: less than off the sums of many rows. */
 		for (uint32_t j = 0; quants_offset(type) && j < 8; j++)
