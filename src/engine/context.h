@@ -18,6 +18,9 @@
 /* Texts that are embedded in one step at most; each has a sequence of its own beside those. */
 #define DN_EMBED_TEXTS 32
 
+/* Rows of a step at most, whose spans of the cache are shared among threads. */
+#define DN_SHARED_TOKENS 4U
+
 /* One token of a step: whose it is, and where it stands. */
 struct dn_row {
 	struct dn_sequence *sequence;
@@ -91,6 +94,7 @@ struct dn_expert_rows {
  * @qkv: float32[n, qkv_stride]: queries, keys, values of a layer, one behind the other
  * @up: float32[n, up_stride]
  * @cosines, @sines: for each rope, float32[n, dims / 2] of the rows' positions
+ * @attention_parts: dn_attention_part() floats of each span, of each head of DN_SHARED_TOKENS rows
  * @mixed, @convolved: of recurrent layers, float32[n, mixed_stride] each
  * @gates: float32[n, 2 * heads]
  * @per_layer: float32[n, n_layers * per_layer_dim]
@@ -132,6 +136,7 @@ struct dn_step {
 	struct dn_expert_rows experts;
 	float *attention_scratch; /* dn_attention_scratch() for each thread */
 	size_t attention_stride;
+	float *attention_parts;
 };
 
 struct dn_context {

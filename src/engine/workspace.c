@@ -29,6 +29,7 @@ struct widths {
 	uint32_t mixed;
 	uint32_t gates;
 	uint32_t head_dim;
+	size_t parts; /* of attention's spans, of all heads of a row */
 };
 
 static void *place(struct layout *l, uint64_t n, size_t size)
@@ -63,8 +64,10 @@ static void widen(struct widths *w, const struct dn_layer *l)
 	w->qkv = DN_MAX(w->qkv, queries + 2 * l->n_kv_heads * l->head_dim);
 	w->attended = DN_MAX(w->attended, heads);
 	w->hidden = DN_MAX(w->hidden, l->ffn_dim);
-	if (l->n_heads)
+	if (l->n_heads) {
 		w->head_dim = DN_MAX(w->head_dim, l->head_dim);
+		w->parts = DN_MAX(w->parts, l->n_heads * dn_attention_part(l->head_dim));
+	}
 	if (!r->channels)
 		return;
 	w->attended = DN_MAX(w->attended, r->out.w.columns);
@@ -111,6 +114,19 @@ static void place_apart(struct layout *l, struct dn_context *c, const struct wid
 		c->step.apart =
 			place(l, 2 * DN_MAX(c->batch * row, (uint64_t)c->outputs * h->vocabulary),
 			      sizeof(float));
+}
+
+/* With one thread nobody shares. */
+static void place_attention(struct layout *l, struct dn_context *c, const struct widths *w,
+			    uint32_t threads)
+{
+	const uint64_t spans = DN_DIV_ROUND_UP(c->length, DN_ATTENTION_SPAN);
+	struct dn_step *s = &c->step;
+
+	s->attention_stride = DN_ROUND_UP(dn_attention_scratch(w->head_dim), (size_t)16);
+	s->attention_scratch = place(l, (uint64_t)threads * s->attention_stride, sizeof(float));
+	if (threads > 1)
+		s->attention_parts = place(l, DN_SHARED_TOKENS * spans * w->parts, sizeof(float));
 }
 
 static void place_recurrent(struct layout *l, struct dn_step *s, const struct widths *w, uint64_t n)
@@ -167,8 +183,7 @@ uint64_t dn_workspace_lay(struct dn_context *c, uint32_t threads, uint8_t *base)
 		s->sines[i] = place(&l, n * h->ropes[i].dims / 2, sizeof(float));
 		c->frequencies[i] = place(&l, h->ropes[i].dims / 2, sizeof(double));
 	}
-	s->attention_stride = DN_ROUND_UP(dn_attention_scratch(w.head_dim), (size_t)16);
-	s->attention_scratch = place(&l, (uint64_t)threads * s->attention_stride, sizeof(float));
+	place_attention(&l, c, &w, threads);
 	c->logits = place(&l, (uint64_t)c->outputs * h->vocabulary, sizeof(float));
 	return l.used;
 }

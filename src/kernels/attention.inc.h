@@ -380,21 +380,36 @@ INLINE void prefetch_block(const struct dn_attention *a, const uint8_t *block)
 	}
 }
 
-static void attend(const struct dn_attention *a)
-{
-	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	float *sums = attention_sums(a);
-	float maxima[DN_ATTENTION_ROWS];
-	float totals[DN_ATTENTION_ROWS];
-	uint32_t first = UINT32_MAX;
-	uint32_t last = 0;
+/* Blocks [first, last) hold all that the rows see. */
+struct seen {
+	uint32_t first;
+	uint32_t last;
+};
 
-	memset(sums, 0, (size_t)a->n_rows * padded * sizeof(*sums));
+INLINE struct seen seen_blocks(const struct dn_attention *a)
+{
+	struct seen seen = { UINT32_MAX, 0 };
+
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		seen.first = DN_MIN(seen.first, a->begin[r] / DN_KV_BLOCK);
+		seen.last = DN_MAX(seen.last, DN_DIV_ROUND_UP(a->end[r], DN_KV_BLOCK));
+	}
+	return seen;
+}
+
+/* What one span gives all rows, into the sums, of rows that see none of it a total of 0. */
+static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t span, float *maxima,
+		      float *totals)
+{
+	const uint32_t blocks = DN_ATTENTION_SPAN / DN_KV_BLOCK;
+	const uint32_t first = DN_MAX(span * blocks, seen.first);
+	const uint32_t last = DN_MIN((span + 1) * blocks, seen.last);
+
+	memset(attention_sums(a), 0,
+	       (size_t)a->n_rows * dn_kv_row(a->head_dim, a->type) * sizeof(float));
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		maxima[r] = -INFINITY;
 		totals[r] = 0.0f;
-		first = DN_MIN(first, a->begin[r] / DN_KV_BLOCK);
-		last = DN_MAX(last, DN_DIV_ROUND_UP(a->end[r], DN_KV_BLOCK));
 	}
 	for (uint32_t b = first; b < last; b++) {
 		if (b + 1 < last)
@@ -406,10 +421,106 @@ static void attend(const struct dn_attention *a)
 		else
 			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_F32);
 	}
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		const float inverse = 1.0f / totals[r];
+}
 
-		for (uint32_t d = 0; d < a->head_dim; d++)
-			a->out[r][d] = sums[(size_t)r * padded + d] * inverse;
+/*
+ * What spans gave a row so far: dn_attention_part() floats, its sums first, which end in zeros; a
+ * maximum and a total behind them.
+ */
+static inline float *part_ends(float *part, uint32_t head_dim)
+{
+	return part + DN_ROUND_UP(head_dim, 32U);
+}
+
+static void begin_part(float *part, const float *sums, uint32_t padded, float maximum, float total,
+		       uint32_t head_dim)
+{
+	float *ends = part_ends(part, head_dim);
+
+	memcpy(part, sums, padded * sizeof(*part));
+	memset(part + padded, 0, (size_t)((uint32_t)(ends - part) - padded) * sizeof(*part));
+	ends[0] = maximum;
+	ends[1] = total;
+}
+
+/* Adds what the next span gave, @padded sums of it, a maximum and a total. */
+static void join(float *part, const float *sums, uint32_t padded, float maximum, float total,
+		 uint32_t head_dim)
+{
+	float *ends = part_ends(part, head_dim);
+	float highest;
+	float old;
+	float new;
+
+	/* A row that saw nothing of one of them. */
+	if (total == 0.0f)
+		return;
+	if (ends[1] == 0.0f) {
+		begin_part(part, sums, padded, maximum, total, head_dim);
+		return;
 	}
+	highest = ends[0] > maximum ? ends[0] : maximum;
+	old = exp_one(ends[0] - highest);
+	new = exp_one(maximum - highest);
+	for (uint32_t i = 0; i < padded; i += VEC)
+		vec_store(part + i, vec_fma(vec_load(sums + i), vec_set1(new),
+					    vec_mul(vec_load(part + i), vec_set1(old))));
+	ends[0] = highest;
+	ends[1] = ends[1] * old + total * new;
+}
+
+static void finish_part(float *part, uint32_t head_dim, float *out)
+{
+	const float inverse = 1.0f / part_ends(part, head_dim)[1];
+
+	for (uint32_t d = 0; d < head_dim; d++)
+		out[d] = part[d] * inverse;
+}
+
+static void attend(const struct dn_attention *a)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	const uint32_t blocks = DN_ATTENTION_SPAN / DN_KV_BLOCK;
+	const size_t size = dn_attention_part(a->head_dim);
+	const struct seen seen = seen_blocks(a);
+	const float *sums = attention_sums(a);
+	float *parts = attention_sums(a) + DN_ATTENTION_ROWS * size;
+	float maxima[DN_ATTENTION_ROWS];
+	float totals[DN_ATTENTION_ROWS];
+
+	for (uint32_t r = 0; r < a->n_rows; r++)
+		part_ends(parts + r * size, a->head_dim)[1] = 0.0f;
+	for (uint32_t span = seen.first / blocks; span * blocks < seen.last; span++) {
+		walk_span(a, seen, span, maxima, totals);
+		for (uint32_t r = 0; r < a->n_rows; r++)
+			join(parts + r * size, sums + (size_t)r * padded, padded, maxima[r],
+			     totals[r], a->head_dim);
+	}
+	for (uint32_t r = 0; r < a->n_rows; r++)
+		finish_part(parts + r * size, a->head_dim, a->out[r]);
+}
+
+static void attend_span(const struct dn_attention *a, uint32_t span)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	float maxima[DN_ATTENTION_ROWS];
+	float totals[DN_ATTENTION_ROWS];
+
+	walk_span(a, seen_blocks(a), span, maxima, totals);
+	for (uint32_t r = 0; r < a->n_rows; r++)
+		begin_part(a->out[r], attention_sums(a) + (size_t)r * padded, padded, maxima[r],
+			   totals[r], a->head_dim);
+}
+
+static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)
+{
+	const size_t size = dn_attention_part(head_dim);
+
+	for (uint32_t i = 1; i < n; i++) {
+		float *next = parts + i * size;
+		const float *ends = part_ends(next, head_dim);
+
+		join(parts, next, DN_ROUND_UP(head_dim, 32U), ends[0], ends[1], head_dim);
+	}
+	finish_part(parts, head_dim, out);
 }

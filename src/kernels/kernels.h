@@ -21,10 +21,11 @@
 #include "kernels/types.h"
 /* IWYU pragma: end_exports */
 
-#define DN_GROUP	  16 /* rows interleaved in a group */
-#define DN_BLOCK	  32 /* columns that share a scale in quantised activations */
-#define DN_KV_BLOCK	  32 /* tokens in a block of the KV cache */
-#define DN_ATTENTION_ROWS 24 /* whole tiles of 4, 6 and 8 rows */
+#define DN_GROUP	  16   /* rows interleaved in a group */
+#define DN_BLOCK	  32   /* columns that share a scale in quantised activations */
+#define DN_KV_BLOCK	  32   /* tokens in a block of the KV cache */
+#define DN_ATTENTION_SPAN 512U /* positions of a cache: whole blocks */
+#define DN_ATTENTION_ROWS 24   /* whole tiles of 4, 6 and 8 rows */
 
 enum dn_level {
 	DN_LEVEL_REF,
@@ -104,7 +105,8 @@ struct dn_product {
  * @scratch: dn_attention_scratch(head_dim) floats, 64-byte aligned
  *
  * Each row walks whole cache blocks in order with a running maximum (Milakov and Gimelshein 2018),
- * so a row's result depends on its own positions alone.
+ * and begins anew at each span; what spans give is joined in their order (Dao, Haziza, Massa,
+ * Sizov 2023). So a row's result depends on its own positions alone, and threads can share a row.
  */
 struct dn_attention {
 	const uint8_t *const *blocks;
@@ -138,9 +140,18 @@ static inline size_t dn_kv_head_bytes(uint32_t head_dim, enum dn_kv_type type)
 	return elements * (type == DN_KV_F16 ? sizeof(uint16_t) : sizeof(float));
 }
 
+/*
+ * Floats of what one span gives a row: sums of weighted values, the greatest score, the sum of
+ * weights.
+ */
+static inline size_t dn_attention_part(uint32_t head_dim)
+{
+	return DN_ROUND_UP((size_t)head_dim, 32) + 16;
+}
+
 static inline size_t dn_attention_scratch(uint32_t head_dim)
 {
-	return DN_ATTENTION_ROWS * ((size_t)DN_KV_BLOCK + DN_ROUND_UP((size_t)head_dim, 32));
+	return DN_ATTENTION_ROWS * (DN_KV_BLOCK + 2 * dn_attention_part(head_dim));
 }
 
 enum dn_activation {
@@ -201,6 +212,10 @@ struct dn_kernels {
 	/* The level's dot products of bytes on registers alone; returns the operations: 0, none. */
 	uint64_t (*multiply_alone)(uint32_t rounds);
 	void (*attend)(const struct dn_attention *attention);
+	/* What one span, of which some row sees some, gives into out[r][dn_attention_part(head_dim)]. */
+	void (*attend_span)(const struct dn_attention *attention, uint32_t span);
+	/* Joins all spans' parts of a row, from its first on, one behind the other; uses them up. */
+	void (*attend_join)(float *parts, uint32_t n, uint32_t head_dim, float *out);
 	/* y = x / sqrt(mean(x²) + epsilon) * weight, or without a weight; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);
 	/* y = (x - mean) / sqrt(variance + epsilon) * weight + bias; @bias may be NULL, y may be x. */

@@ -34,6 +34,8 @@ extern const struct dn_kernels dn_kernels_i8mm;
 		.product = product,                                                                \
 		.multiply_alone = multiply_alone,                                                  \
 		.attend = attend,                                                                  \
+		.attend_span = attend_span,                                                        \
+		.attend_join = attend_join,                                                        \
 		.rms_norm = rms_norm,                                                              \
 		.layer_norm = layer_norm,                                                          \
 		.add_scaled = add_scaled,                                                          \

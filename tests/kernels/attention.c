@@ -10,6 +10,9 @@
 #include "harness.h"
 #include "kernels/level.h"
 
+#define SPANS_MAX	DN_DIV_ROUND_UP(ATTENTION_BLOCKS_MAX *DN_KV_BLOCK, DN_ATTENTION_SPAN)
+#define BLOCKS_OF_SPANS (DN_ATTENTION_SPAN / DN_KV_BLOCK)
+
 enum { PLACE_CACHE, PLACE_SCRATCH, PLACE_Q, PLACE_OUT = PLACE_Q + DN_ATTENTION_ROWS };
 
 _Static_assert(PLACE_OUT < N_PLACES, "there is a place for each");
@@ -115,6 +118,33 @@ static void check_alone(struct attention_case *c, const struct level *level, con
 	       type_name(c->a.type), c->a.n_rows, r);
 }
 
+/* Span by span, as threads share a row, and then joined: the same bits. */
+static void check_spans(struct attention_case *c, const struct level *level, const float *want)
+{
+	static _Alignas(64) float parts[SPANS_MAX * (256 + 16)];
+	const size_t size = dn_attention_part(c->a.head_dim);
+	const uint32_t r = random_below(c->a.n_rows);
+	const uint32_t first = c->a.begin[r] / DN_ATTENTION_SPAN;
+	const uint32_t n = DN_DIV_ROUND_UP(c->a.end[r], DN_ATTENTION_SPAN) - first;
+	struct attention_case alone = *c;
+	float got[256];
+
+	alone.a.n_rows = 1;
+	alone.a.q[0] = c->a.q[r];
+	alone.a.begin[0] = c->a.begin[r];
+	alone.a.end[0] = c->a.end[r];
+	memset(parts, 0xff, sizeof(parts));
+	for (uint32_t i = n; i-- > 0;) {
+		alone.a.out[0] = parts + i * size;
+		level->kernels->attend_span(&alone.a, first + i);
+	}
+	level->kernels->attend_join(parts, n, c->a.head_dim, got);
+	EXPECT(first_difference(got, want + (size_t)r * c->a.head_dim, c->a.head_dim) ==
+		       c->a.head_dim,
+	       "%s head_dim %u %s rows %u: row %u differs by spans", level->name, c->a.head_dim,
+	       type_name(c->a.type), c->a.n_rows, r);
+}
+
 static void check_case(struct attention_case *c, unsigned int round)
 {
 	static float want[DN_ATTENTION_ROWS * 256];
@@ -142,6 +172,7 @@ static void check_case(struct attention_case *c, unsigned int round)
 		EXPECT(!damage, "%s head_dim %u round %u: %s", level->name, c->a.head_dim, round,
 		       damage);
 		check_alone(c, level, want);
+		check_spans(c, level, want);
 	}
 }
 
@@ -174,7 +205,10 @@ void check_attention(const char *head_dims)
 		EXPECT(end != next && head_dim && head_dim <= 256, "no head size: '%s'", next);
 		next = *end == ',' ? end + 1 : "";
 		for (unsigned int round = 0; head_dim && round < 360; round++) {
-			struct attention_case c = { .n_blocks = 1 + round % 5 };
+			/* Now and then over some spans. */
+			struct attention_case c = {
+				.n_blocks = round % 9 ? 1 + round % 5 : BLOCKS_OF_SPANS + round % 20
+			};
 
 			random_seed((uint64_t)head_dim << 32 | round);
 			c.a.head_dim = head_dim;

@@ -8,7 +8,7 @@
 
 #include "kernels/kernels.h"
 
-#define ATTENTION_BLOCKS_MAX 5
+#define ATTENTION_BLOCKS_MAX 40
 
 struct attention_case {
 	struct dn_attention a;

@@ -13,7 +13,7 @@
 #include "kernels/half.h"
 #include "kernels/level.h"
 
-#define PLACE_BYTES  ((size_t)2 << 20)
+#define PLACE_BYTES  ((size_t)4 << 20)
 #define CANARY	     0xa5
 #define CANARY_BYTES ((size_t)256)
 #define FAILURES_MAX 20

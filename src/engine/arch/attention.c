@@ -93,12 +93,16 @@ static void prepare_row(struct dn_step *s, const void *argument, uint32_t row)
 	store(s, l, row, k, v);
 }
 
-/* Attention's pieces: the query rows of one run that share a KV head, @rows at a time. */
+/*
+ * Attention's pieces: the query rows of one run that share a KV head, @rows at a time, and of all that
+ * they see of the cache or, where @spans is not 0, one span.
+ */
 struct attend_job {
 	struct dn_step *step;
 	const struct dn_layer *layer;
 	uint32_t heads_per_kv;
 	uint32_t rows;
+	uint32_t spans;
 };
 
 static uint32_t run_pieces(const struct attend_job *job, const struct dn_run *run)
@@ -106,19 +110,56 @@ static uint32_t run_pieces(const struct attend_job *job, const struct dn_run *ru
 	return DN_DIV_ROUND_UP(run->n * job->heads_per_kv, job->rows);
 }
 
-static void add_query(const struct attend_job *job, const struct dn_run *run, uint32_t row,
-		      uint32_t head, struct dn_attention *a)
+/* The cache positions that a row of a run sees. */
+static uint32_t begin_of(const struct attend_job *job, uint32_t row)
+{
+	const uint32_t position = job->step->rows[row].position;
+	const uint32_t window = job->layer->window;
+
+	return window && position >= window ? position - window + 1 : 0;
+}
+
+static uint32_t end_of(const struct attend_job *job, const struct dn_run *run, uint32_t row)
+{
+	return job->step->model->hparams.bidirectional ? run->n : job->step->rows[row].position + 1;
+}
+
+static float *out_of(const struct attend_job *job, uint32_t row, uint32_t head)
 {
 	const struct dn_step *s = job->step;
-	const struct dn_layer *l = job->layer;
-	const uint32_t position = s->rows[row].position;
 
-	a->q[a->n_rows] = s->qkv + row * s->qkv_stride + (size_t)head * query_stride(l);
-	a->out[a->n_rows] =
-		s->attended.values + (size_t)row * s->attended.padded + (size_t)head * l->head_dim;
-	a->begin[a->n_rows] = l->window && position >= l->window ? position - l->window + 1 : 0;
-	a->end[a->n_rows] = s->model->hparams.bidirectional ? run->n : position + 1;
+	return s->attended.values + (size_t)row * s->attended.padded +
+	       (size_t)head * job->layer->head_dim;
+}
+
+/* What a span gives that row and head. */
+static float *part_of(const struct attend_job *job, uint32_t row, uint32_t head, uint32_t span)
+{
+	const size_t at = ((size_t)row * job->layer->n_heads + head) * job->spans + span;
+
+	return job->step->attention_parts + at * dn_attention_part(job->layer->head_dim);
+}
+
+static void add_query(const struct attend_job *job, const struct dn_run *run, uint32_t row,
+		      uint32_t head, uint32_t span, struct dn_attention *a)
+{
+	const struct dn_step *s = job->step;
+
+	a->q[a->n_rows] = s->qkv + row * s->qkv_stride + (size_t)head * query_stride(job->layer);
+	a->out[a->n_rows] = job->spans ? part_of(job, row, head, span) : out_of(job, row, head);
+	a->begin[a->n_rows] = begin_of(job, row);
+	a->end[a->n_rows] = end_of(job, run, row);
 	a->n_rows++;
+}
+
+/* Whether one of the rows does. */
+static bool sees(const struct dn_attention *a, uint32_t span)
+{
+	for (uint32_t r = 0; r < a->n_rows; r++)
+		if (a->begin[r] < (span + 1) * DN_ATTENTION_SPAN &&
+		    a->end[r] > span * DN_ATTENTION_SPAN)
+			return true;
+	return false;
 }
 
 static void attend_piece(void *data, uint32_t piece, uint32_t thread)
@@ -126,9 +167,11 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 	const struct attend_job *job = data;
 	struct dn_step *s = job->step;
 	const struct dn_layer *l = job->layer;
-	const uint32_t kv_head = piece % l->n_kv_heads;
+	const uint32_t spans = DN_MAX(job->spans, 1U);
+	const uint32_t span = piece % spans;
+	const uint32_t kv_head = piece / spans % l->n_kv_heads;
 	const struct dn_run *run = s->runs;
-	uint32_t part = piece / l->n_kv_heads;
+	uint32_t part = piece / spans / l->n_kv_heads;
 	const size_t keys = dn_kv_offset(s->kv, l, kv_head);
 	struct dn_attention a;
 
@@ -147,8 +190,11 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 	for (uint32_t i = part * job->rows; i < run->n * job->heads_per_kv && a.n_rows < job->rows;
 	     i++)
 		add_query(job, run, run->first + i / job->heads_per_kv,
-			  kv_head * job->heads_per_kv + i % job->heads_per_kv, &a);
-	s->kernels->attend(&a);
+			  kv_head * job->heads_per_kv + i % job->heads_per_kv, span, &a);
+	if (!job->spans)
+		s->kernels->attend(&a);
+	else if (sees(&a, span))
+		s->kernels->attend_span(&a, span);
 }
 
 /* Many rows share what they read of the cache; few of a step leave a piece for each thread. */
@@ -159,9 +205,36 @@ static uint32_t rows_at_once(const struct dn_step *s, const struct dn_layer *l)
 	return DN_MAX(DN_MIN(rows, (uint32_t)DN_ATTENTION_ROWS), (uint32_t)FEW_ROWS);
 }
 
+/* How many spans the longest row has, if threads are to share rows; else 0. */
+static uint32_t spans_to_share(const struct dn_step *s, uint32_t longest, uint32_t pieces)
+{
+	const uint32_t threads = dn_pool_threads(s->pool);
+
+	if (threads == 1 || s->n > DN_SHARED_TOKENS || longest <= DN_ATTENTION_SPAN ||
+	    pieces >= threads * PIECES_EACH)
+		return 0;
+	return DN_DIV_ROUND_UP(longest, DN_ATTENTION_SPAN);
+}
+
+static void join_spans(const struct attend_job *job)
+{
+	const struct dn_step *s = job->step;
+	const struct dn_layer *l = job->layer;
+
+	for (uint32_t row = 0; row < s->n; row++) {
+		const struct dn_run *run = &s->runs[s->rows[row].run];
+		const uint32_t first = begin_of(job, row) / DN_ATTENTION_SPAN;
+		const uint32_t end = DN_DIV_ROUND_UP(end_of(job, run, row), DN_ATTENTION_SPAN);
+
+		for (uint32_t head = 0; head < l->n_heads; head++)
+			s->kernels->attend_join(part_of(job, row, head, first), end - first,
+						l->head_dim, out_of(job, row, head));
+	}
+}
+
 static void attend(struct dn_step *s, const struct dn_layer *l)
 {
-	struct attend_job job = { s, l, l->n_heads / l->n_kv_heads, rows_at_once(s, l) };
+	struct attend_job job = { s, l, l->n_heads / l->n_kv_heads, rows_at_once(s, l), 0 };
 	uint32_t pieces = 0;
 	uint32_t longest = 0;
 
@@ -176,7 +249,10 @@ static void attend(struct dn_step *s, const struct dn_layer *l)
 			attend_piece(&job, piece, 0);
 		return;
 	}
-	dn_pool_run(s->pool, attend_piece, &job, pieces);
+	job.spans = spans_to_share(s, longest, pieces);
+	dn_pool_run(s->pool, attend_piece, &job, pieces * DN_MAX(job.spans, 1U));
+	if (job.spans)
+		join_spans(&job);
 }
 
 static void finish_row(struct dn_step *s, const void *argument, uint32_t row)

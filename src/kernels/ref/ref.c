@@ -107,34 +107,69 @@ static double score(const struct dn_attention *a, uint32_t row, uint32_t positio
 	return a->softcap > 0.0f ? (double)a->softcap * tanh(sum / (double)a->softcap) : sum;
 }
 
-/* Two passes over the scores, as the formula has it. */
-static void attend(const struct dn_attention *a)
+/* Positions [from, to) of a row, into dn_attention_part() floats: two passes, as the formula has it. */
+static void attend_range(const struct dn_attention *a, uint32_t r, uint32_t from, uint32_t to,
+			 float *part)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	float *ends = part + DN_ROUND_UP(a->head_dim, 32U);
+	double highest = -INFINITY;
+	double total = 0.0;
 
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		double highest = -INFINITY;
-		double total = 0.0;
+	for (uint32_t t = from; t < to; t++)
+		highest = fmax(highest, score(a, r, t));
+	memset(part, 0, dn_attention_part(a->head_dim) * sizeof(*part));
+	for (uint32_t t = from; t < to; t++) {
+		double weight = exp(score(a, r, t) - highest);
 
-		for (uint32_t t = a->begin[r]; t < a->end[r]; t++)
-			highest = fmax(highest, score(a, r, t));
-		for (uint32_t d = 0; d < a->head_dim; d++)
-			a->scratch[d] = 0.0f;
-		for (uint32_t t = a->begin[r]; t < a->end[r]; t++) {
-			double weight = exp(score(a, r, t) - highest);
+		total += weight;
+		for (uint32_t d = 0; d < a->head_dim; d++) {
+			const size_t at = (size_t)(t % DN_KV_BLOCK) * padded + d;
+			const double scale = cached_scale(a, a->values, t, at / 32);
 
-			total += weight;
-			for (uint32_t d = 0; d < a->head_dim; d++) {
-				const size_t at = (size_t)(t % DN_KV_BLOCK) * padded + d;
-				const double scale = cached_scale(a, a->values, t, at / 32);
-
-				a->scratch[d] +=
-					(float)(weight * scale) * cached(a, a->values, t, at);
-			}
+			part[d] += (float)(weight * scale) * cached(a, a->values, t, at);
 		}
-		for (uint32_t d = 0; d < a->head_dim; d++)
-			a->out[r][d] = (float)((double)a->scratch[d] / total);
 	}
+	ends[0] = (float)highest;
+	ends[1] = (float)total;
+}
+
+static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)
+{
+	const size_t size = dn_attention_part(head_dim);
+	const float *ends = parts + DN_ROUND_UP(head_dim, 32U);
+	double highest = -INFINITY;
+	double total = 0.0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (ends[i * size + 1] > 0.0f)
+			highest = fmax(highest, (double)ends[i * size]);
+	for (uint32_t i = 0; i < n; i++)
+		total += (double)ends[i * size + 1] * exp((double)ends[i * size] - highest);
+	for (uint32_t d = 0; d < head_dim; d++) {
+		double sum = 0.0;
+
+		for (uint32_t i = 0; i < n; i++)
+			sum += (double)parts[i * size + d] * exp((double)ends[i * size] - highest);
+		out[d] = (float)(sum / total);
+	}
+}
+
+static void attend(const struct dn_attention *a)
+{
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		attend_range(a, r, a->begin[r], a->end[r], a->scratch);
+		attend_join(a->scratch, 1, a->head_dim, a->out[r]);
+	}
+}
+
+static void attend_span(const struct dn_attention *a, uint32_t span)
+{
+	const uint32_t first = span * DN_ATTENTION_SPAN;
+
+	for (uint32_t r = 0; r < a->n_rows; r++)
+		attend_range(a, r, DN_MAX(a->begin[r], first),
+			     DN_MIN(a->end[r], first + DN_ATTENTION_SPAN), a->out[r]);
 }
 
 static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
