@@ -166,9 +166,27 @@ INLINE void tile_add(vec sums[ROWS][TILE_VECTORS], const float *const x[ROWS], s
 	}
 }
 
+/* Bytes of so many elements, without their scales. */
+INLINE size_t cached_bytes(size_t elements, const enum dn_kv_type type)
+{
+	return type == DN_KV_Q8_0 ? elements : type == DN_KV_F16 ? 2 * elements : 4 * elements;
+}
+
+/*
+ * Of the next block what is now computed of this one: it lies elsewhere, which no processor sees by
+ * itself, and all at once would hold up what is computed.
+ */
+INLINE void prefetch_next(const uint8_t *next, size_t at, const uint32_t vectors,
+			  const enum dn_kv_type type)
+{
+	for (size_t line = 0; line < cached_bytes((size_t)vectors * VEC, type); line += 64)
+		__builtin_prefetch(next + cached_bytes(at, type) + line, 0, 2);
+}
+
 /* scores[row][token] = q[row] . key[token] for `rows` rows and a tile's tokens from `token`. */
-INLINE void score_tile(const struct dn_attention *a, const void *keys, uint32_t first,
-		       uint32_t token, const uint32_t rows, const enum dn_kv_type type)
+INLINE void score_tile(const struct dn_attention *a, const void *keys, const uint8_t *next,
+		       uint32_t first, uint32_t token, const uint32_t rows,
+		       const enum dn_kv_type type)
 {
 	const uint32_t vectors = tile_vectors(rows);
 	const uint32_t step = type == DN_KV_Q8_0 ? KV_SCALED : a->head_dim;
@@ -188,9 +206,13 @@ INLINE void score_tile(const struct dn_attention *a, const void *keys, uint32_t 
 		for (uint32_t r = 0; r < rows; r++)
 			for (uint32_t v = 0; v < vectors; v++)
 				part[r][v] = vec_set1(0.0f);
-		for (uint32_t i = d; i < end; i++)
-			tile_add(type == DN_KV_Q8_0 ? part : sums, q, i, 1.0f, keys,
-				 (size_t)i * DN_KV_BLOCK + token, rows, vectors, type);
+		for (uint32_t i = d; i < end; i++) {
+			const size_t at = (size_t)i * DN_KV_BLOCK + token;
+
+			prefetch_next(next, at, vectors, type);
+			tile_add(type == DN_KV_Q8_0 ? part : sums, q, i, 1.0f, keys, at, rows,
+				 vectors, type);
+		}
 		for (uint32_t r = 0; type == DN_KV_Q8_0 && r < rows; r++)
 			for (uint32_t v = 0; v < vectors; v++)
 				sums[r][v] =
@@ -206,9 +228,9 @@ INLINE void score_tile(const struct dn_attention *a, const void *keys, uint32_t 
 }
 
 /* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim]. */
-INLINE void value_tile(const void *values, uint32_t padded, uint32_t n_tokens, const float *weights,
-		       float *sums, uint32_t dim, const uint32_t rows, const uint32_t vectors,
-		       const enum dn_kv_type type)
+INLINE void value_tile(const void *values, const uint8_t *next, uint32_t padded, uint32_t n_tokens,
+		       const float *weights, float *sums, uint32_t dim, const uint32_t rows,
+		       const uint32_t vectors, const enum dn_kv_type type)
 {
 	const uint16_t *scales =
 		(const uint16_t *)((const uint8_t *)values + kv_scales(padded)) + dim / KV_SCALED;
@@ -221,11 +243,13 @@ INLINE void value_tile(const void *values, uint32_t padded, uint32_t n_tokens, c
 			tile[r][v] = vec_load(sums + (size_t)r * padded + dim + v * VEC);
 	}
 	for (uint32_t t = 0; t < n_tokens; t++) {
+		const size_t at = (size_t)t * padded + dim;
 		float scale = 1.0f;
 
 		if (type == DN_KV_Q8_0)
 			scale = dn_half_to_float(scales[(size_t)t * (padded / KV_SCALED)]);
-		tile_add(tile, w, t, scale, values, (size_t)t * padded + dim, rows, vectors, type);
+		prefetch_next(next, at, vectors, type);
+		tile_add(tile, w, t, scale, values, at, rows, vectors, type);
 	}
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t v = 0; v < vectors; v++)
@@ -280,16 +304,17 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 }
 
 /* Scores of `rows` rows and a block's tokens. */
-INLINE void score_rows(const struct dn_attention *a, const void *keys, uint32_t first,
-		       const uint32_t rows, const enum dn_kv_type type)
+INLINE void score_rows(const struct dn_attention *a, const void *keys, const uint8_t *next,
+		       uint32_t first, const uint32_t rows, const enum dn_kv_type type)
 {
 	for (uint32_t token = 0; token < DN_KV_BLOCK; token += tile_vectors(rows) * VEC)
-		score_tile(a, keys, first, token, rows, type);
+		score_tile(a, keys, next, first, token, rows, type);
 }
 
 /* What a block's first @n_tokens values give `rows` rows. */
-INLINE void value_rows(const struct dn_attention *a, const void *values, uint32_t first,
-		       uint32_t n_tokens, const uint32_t rows, const enum dn_kv_type type)
+INLINE void value_rows(const struct dn_attention *a, const void *values, const uint8_t *next,
+		       uint32_t first, uint32_t n_tokens, const uint32_t rows,
+		       const enum dn_kv_type type)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
 	const uint32_t vectors = tile_vectors(rows);
@@ -298,34 +323,35 @@ INLINE void value_rows(const struct dn_attention *a, const void *values, uint32_
 	uint32_t dim = 0;
 
 	for (; dim + vectors * VEC <= padded; dim += vectors * VEC)
-		value_tile(values, padded, n_tokens, weights, sums, dim, rows, vectors, type);
+		value_tile(values, next, padded, n_tokens, weights, sums, dim, rows, vectors, type);
 	for (; vectors > 2 && dim + 2 * VEC <= padded; dim += 2 * VEC)
-		value_tile(values, padded, n_tokens, weights, sums, dim, rows, 2, type);
+		value_tile(values, next, padded, n_tokens, weights, sums, dim, rows, 2, type);
 	for (; 2 * VEC > LANES && dim < padded; dim += VEC)
-		value_tile(values, padded, n_tokens, weights, sums, dim, rows, 1, type);
+		value_tile(values, next, padded, n_tokens, weights, sums, dim, rows, 1, type);
 }
 
 /* For `rows` rows: scores of a block's tokens, or what its first @n_tokens values give. */
-INLINE void attend_rows(const struct dn_attention *a, const uint8_t *block, uint32_t first,
-			uint32_t n_tokens, const bool values, const uint32_t rows,
+INLINE void attend_rows(const struct dn_attention *a, const uint8_t *block, const uint8_t *next,
+			uint32_t first, uint32_t n_tokens, const bool values, const uint32_t rows,
 			const enum dn_kv_type type)
 {
 	if (values)
-		value_rows(a, block + a->values, first, n_tokens, rows, type);
+		value_rows(a, block + a->values, next + a->values, first, n_tokens, rows, type);
 	else
-		score_rows(a, block + a->keys, first, rows, type);
+		score_rows(a, block + a->keys, next + a->keys, first, rows, type);
 }
 
 /* Where n is above ROWS, what is compiled and never called has fewer rows. */
 #define ROWS_CASE(n)                                                                               \
 	case n:                                                                                    \
 		if ((n) <= ROWS)                                                                   \
-			attend_rows(a, block, row, n_tokens, values, (n) % (ROWS + 1), type);      \
+			attend_rows(a, block, next, row, n_tokens, values, (n) % (ROWS + 1),       \
+				    type);                                                         \
 		break
 
 /* Rows in tiles of ROWS, and one of those that are left. */
-INLINE void attend_tiles(const struct dn_attention *a, const uint8_t *block, uint32_t n_tokens,
-			 const bool values, const enum dn_kv_type type)
+INLINE void attend_tiles(const struct dn_attention *a, const uint8_t *block, const uint8_t *next,
+			 uint32_t n_tokens, const bool values, const enum dn_kv_type type)
 {
 	for (uint32_t row = 0; row < a->n_rows; row += ROWS) {
 		switch (DN_MIN(a->n_rows - row, (uint32_t)ROWS)) {
@@ -343,13 +369,13 @@ INLINE void attend_tiles(const struct dn_attention *a, const uint8_t *block, uin
 	}
 }
 
-INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, uint32_t start,
-			 float *maxima, float *totals, const enum dn_kv_type type)
+INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, const uint8_t *next,
+			 uint32_t start, float *maxima, float *totals, const enum dn_kv_type type)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
 	uint32_t most = 0;
 
-	attend_tiles(a, block, 0, false, type);
+	attend_tiles(a, block, next, 0, false, type);
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
 		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
@@ -366,18 +392,7 @@ INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, uin
 				      attention_sums(a) + (size_t)r * padded, padded, totals[r]);
 		most = DN_MAX(most, to);
 	}
-	attend_tiles(a, block, most, true, type);
-}
-
-/* What is read next lies elsewhere: no processor sees that by itself. */
-INLINE void prefetch_block(const struct dn_attention *a, const uint8_t *block)
-{
-	const size_t bytes = dn_kv_head_bytes(a->head_dim, a->type);
-
-	for (size_t line = 0; line < bytes; line += 64) {
-		__builtin_prefetch(block + a->keys + line, 0, 2);
-		__builtin_prefetch(block + a->values + line, 0, 2);
-	}
+	attend_tiles(a, block, next, most, true, type);
 }
 
 /* Blocks [first, last) hold all that the rows see. */
@@ -412,14 +427,15 @@ static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t s
 		totals[r] = 0.0f;
 	}
 	for (uint32_t b = first; b < last; b++) {
-		if (b + 1 < last)
-			prefetch_block(a, a->blocks[b + 1]);
+		const uint8_t *block = a->blocks[b];
+		const uint8_t *next = a->blocks[DN_MIN(b + 1, seen.last - 1)];
+
 		if (a->type == DN_KV_F16)
-			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_F16);
+			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_F16);
 		else if (a->type == DN_KV_Q8_0)
-			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_Q8_0);
+			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_Q8_0);
 		else
-			attend_block(a, a->blocks[b], b * DN_KV_BLOCK, maxima, totals, DN_KV_F32);
+			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_F32);
 	}
 }
 
@@ -503,10 +519,13 @@ static void attend(const struct dn_attention *a)
 static void attend_span(const struct dn_attention *a, uint32_t span)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	struct seen seen = seen_blocks(a);
 	float maxima[DN_ATTENTION_ROWS];
 	float totals[DN_ATTENTION_ROWS];
 
-	walk_span(a, seen_blocks(a), span, maxima, totals);
+	/* Whoever takes the next span asks for it. */
+	seen.last = DN_MIN(seen.last, (span + 1) * (DN_ATTENTION_SPAN / DN_KV_BLOCK));
+	walk_span(a, seen, span, maxima, totals);
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		begin_part(a->out[r], attention_sums(a) + (size_t)r * padded, padded, maxima[r],
 			   totals[r], a->head_dim);
