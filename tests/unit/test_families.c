@@ -25,6 +25,11 @@
 #define N_TOKENS 150
 #define CONTEXT	 192
 
+/* A context of some spans, whose last tokens come in steps of a few. */
+#define LONG_CONTEXT 1216
+#define LONG_TOKENS  1200
+#define LAST_TOKENS  8
+
 /* Bytes that were mapped: all that is large. */
 static size_t mapped;
 
@@ -51,6 +56,7 @@ struct fixture {
 	uint32_t vocabulary;
 	/* Families that remember every token can be cut anywhere. */
 	bool exact;
+	uint32_t length; /* of contexts */
 	uint32_t tokens[N_TOKENS];
 	float *want; /* logits of all tokens, computed in one step */
 };
@@ -61,7 +67,7 @@ static void open_context(struct fixture *f, const char *level, uint32_t threads,
 		.struct_size = sizeof(options),
 		.level = level,
 		.threads = threads,
-		.context = CONTEXT,
+		.context = f->length,
 		.sequences = 3,
 		.batch = N_TOKENS,
 		.outputs = N_TOKENS,
@@ -143,7 +149,7 @@ static void open_family(struct fixture *f, const char *family)
 	struct dn_model_info info;
 	char path[512];
 
-	*f = (struct fixture){ .family = family };
+	*f = (struct fixture){ .family = family, .length = CONTEXT };
 	(void)snprintf(path, sizeof(path), "%s/%s", getenv("DUNLIN_FAMILIES"), family);
 	f->fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(f->fd >= 0);
@@ -204,6 +210,64 @@ static void check_threads_and_chunks(struct fixture *f)
 }
 
 /* One decodes, one is further behind, one takes its prompt in pieces of four. */
+/* The last tokens' logits of a long text, in steps of @chunk and at the end of @last tokens. */
+static void run_long(struct fixture *f, uint32_t threads, uint32_t chunk, uint32_t last,
+		     float *logits)
+{
+	const size_t row = f->vocabulary;
+	struct dn_error err = DN_ERROR_INIT;
+	struct dn_sequence *s;
+
+	reopen(f, NULL, threads, DN_KV_F16);
+	s = new_sequence(f);
+	for (uint32_t at = 0; at < LONG_TOKENS;) {
+		const uint32_t first_last = LONG_TOKENS - LAST_TOKENS;
+		const bool early = at < first_last;
+		const uint32_t n = early ? DN_MIN(chunk, first_last - at) : last;
+		uint32_t tokens[N_TOKENS];
+		struct dn_batch_item item = { s, tokens, n,
+					      early ? DN_LOGITS_NONE : DN_LOGITS_ALL };
+
+		for (uint32_t i = 0; i < n; i++)
+			tokens[i] = f->tokens[(at + i) * 7 % N_TOKENS];
+		if (dn_context_step(f->context, &item, 1, &err) < 0)
+			fail_msg("%s: %s", f->family, err.message);
+		if (!early)
+			memcpy(logits + (at - first_last) * row, dn_context_logits(f->context, 0),
+			       n * row * sizeof(*logits));
+		at += n;
+	}
+	dn_sequence_free(s);
+}
+
+static void check_spans(struct fixture *f)
+{
+	static const struct {
+		uint32_t threads;
+		uint32_t chunk;
+		uint32_t last;
+	} ways[] = { { 2, 150, 1 }, { 2, 64, 4 }, { 3, 33, 2 }, { 4, 150, 8 } };
+	const size_t n = (size_t)LAST_TOKENS * f->vocabulary;
+	float *want = malloc(n * sizeof(*want));
+	float *got = malloc(n * sizeof(*got));
+
+	assert_non_null(want);
+	assert_non_null(got);
+	f->length = LONG_CONTEXT;
+	run_long(f, 1, 150, 1, want);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(ways); i++) {
+		run_long(f, ways[i].threads, ways[i].chunk, ways[i].last, got);
+		if (memcmp(got, want, n * sizeof(*got)) != 0)
+			fail_msg(
+				"%s: a long text in steps of %u and %u with %u threads: other bits",
+				f->family, ways[i].chunk, ways[i].last, ways[i].threads);
+	}
+	f->length = CONTEXT;
+	reopen(f, NULL, 1, DN_KV_F16);
+	free(want);
+	free(got);
+}
+
 static void check_batch(struct fixture *f)
 {
 	struct dn_sequence *s[3];
@@ -355,6 +419,7 @@ static void test_family(void **state)
 	open_family(&f, *state);
 	check_levels(&f);
 	check_threads_and_chunks(&f);
+	check_spans(&f);
 	check_batch(&f);
 	check_cuts(&f, N_TOKENS);
 	check_cuts(&f, 32);
