@@ -64,6 +64,18 @@ struct padding {
 	char bytes[128];
 };
 
+/*
+ * A thread's share of the current job, pieces side by side, so that what it reads lies in one stretch.
+ * Others take from it when theirs is used up. Touched by holders of a claim, and by the caller while
+ * there is none.
+ */
+struct share {
+	atomic_uint next; /* above end where others looked */
+	uint32_t end;
+	struct padding padding;
+};
+
+/* The first one stands for the caller, and has its share alone. */
 struct helper {
 	struct dn_pool *pool;
 	pthread_t thread;
@@ -72,6 +84,7 @@ struct helper {
 	int64_t patience;
 	atomic_uint awake; /* futex: 0 while the bit in sleepers is set */
 	struct padding padding;
+	struct share share;
 };
 
 struct dn_pool {
@@ -82,8 +95,6 @@ struct dn_pool {
 	/* The current job: written while no piece is left, read by holders of a piece. */
 	dn_piece_function *function;
 	void *job;
-	uint32_t base;
-	uint32_t pieces;
 	struct padding padding1;
 	atomic_uint claim;
 	struct padding padding2;
@@ -151,7 +162,7 @@ static void wake(struct dn_pool *pool, uint32_t count)
 	while (sleepers && count) {
 		uint32_t index = (uint32_t)__builtin_ctzll(sleepers);
 		uint64_t bit = (uint64_t)1 << index;
-		struct helper *helper = &pool->helpers[index - 1];
+		struct helper *helper = &pool->helpers[index];
 
 		sleepers &= ~bit;
 		/* Helpers wake each other too: whoever clears the bit does it. */
@@ -160,6 +171,35 @@ static void wake(struct dn_pool *pool, uint32_t count)
 		atomic_store(&helper->awake, 1);
 		futex_wake(&helper->awake);
 		count--;
+	}
+}
+
+static void share_out(struct dn_pool *pool, uint32_t first, uint32_t pieces)
+{
+	const uint32_t each = pieces / pool->threads;
+	const uint32_t more = pieces % pool->threads;
+
+	for (uint32_t i = 0; i < pool->threads; i++) {
+		struct share *share = &pool->helpers[i].share;
+
+		atomic_store_explicit(&share->next, first, memory_order_relaxed);
+		first += each + (i < more);
+		share->end = first;
+	}
+}
+
+/* For the holder of a claim there is a piece: of its own share, or the next one's that has any. */
+static uint32_t take_piece(struct dn_pool *pool, uint32_t thread)
+{
+	for (;; thread = (thread + 1) % pool->threads) {
+		struct share *share = &pool->helpers[thread].share;
+		uint32_t piece;
+
+		if (atomic_load_explicit(&share->next, memory_order_relaxed) >= share->end)
+			continue;
+		piece = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+		if (piece < share->end)
+			return piece;
 	}
 }
 
@@ -175,8 +215,7 @@ static void work(struct dn_pool *pool, uint32_t thread)
 							   memory_order_acquire,
 							   memory_order_acquire))
 			continue;
-		left = claim & CLAIM_COUNT;
-		pool->function(pool->job, pool->base + pool->pieces - left, thread);
+		pool->function(pool->job, take_piece(pool, thread), thread);
 		done++;
 		claim = atomic_load_explicit(&pool->claim, memory_order_acquire);
 	}
@@ -291,7 +330,7 @@ static int start_error(struct dn_error *err, int code, uint32_t index, uint32_t 
 
 static int start_helper(struct dn_pool *pool, const pthread_attr_t *attr, uint32_t index, int cpu)
 {
-	struct helper *helper = &pool->helpers[index - 1];
+	struct helper *helper = &pool->helpers[index];
 	int r;
 
 	helper->pool = pool;
@@ -338,7 +377,7 @@ int dn_pool_new(uint32_t threads, const uint16_t *cpus, struct dn_pool **ret_poo
 	if (threads < 1 || threads > THREADS_MAX)
 		return dn_error_set(err, EINVAL, "threads must be 1 to %d, not %u", THREADS_MAX,
 				    threads);
-	size = sizeof(*pool) + (threads - 1) * sizeof(pool->helpers[0]);
+	size = sizeof(*pool) + threads * sizeof(pool->helpers[0]);
 	pool = calloc(1, size);
 	if (!pool)
 		return dn_error_memory(err, "the thread pool", size);
@@ -365,7 +404,7 @@ struct dn_pool *dn_pool_free(struct dn_pool *pool)
 	atomic_store(&pool->claim, CLAIM_STOP);
 	wake(pool, THREADS_MAX);
 	for (uint32_t i = 0; i < pool->started; i++)
-		(void)pthread_join(pool->helpers[i].thread, NULL);
+		(void)pthread_join(pool->helpers[i + 1].thread, NULL);
 	free(pool);
 	return NULL;
 }
@@ -411,14 +450,14 @@ void dn_pool_run(struct dn_pool *pool, dn_piece_function *function, void *job, u
 	}
 	pool->function = function;
 	pool->job = job;
-	for (uint32_t base = 0; base < pieces; base += pool->pieces) {
-		pool->base = base;
-		pool->pieces = DN_MIN(pieces - base, CLAIM_COUNT);
-		atomic_store_explicit(&pool->unfinished, pool->pieces, memory_order_relaxed);
+	for (uint32_t first = 0, n; first < pieces; first += n) {
+		n = DN_MIN(pieces - first, CLAIM_COUNT);
+		share_out(pool, first, n);
+		atomic_store_explicit(&pool->unfinished, n, memory_order_relaxed);
 		/* Sequentially consistent, as is the look at sleepers: see the head of the file. */
-		atomic_store(&pool->claim, pool->pieces);
+		atomic_store(&pool->claim, n);
 		if (atomic_load(&pool->sleepers))
-			wake(pool, DN_MIN(pool->pieces - 1, 2));
+			wake(pool, DN_MIN(n - 1, 2));
 		work(pool, 0);
 		if (atomic_load_explicit(&pool->unfinished, memory_order_acquire))
 			wait_unfinished(pool);
