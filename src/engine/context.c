@@ -238,6 +238,11 @@ static void begin_step(struct dn_context *c, const struct dn_batch_item *items,
 	}
 }
 
+static bool is_one_token(const struct dn_batch_item *items, size_t n_items)
+{
+	return n_items == 1 && items[0].n_tokens == 1;
+}
+
 int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
 		       const uint32_t *seconds, size_t n_items, struct dn_error *err)
 {
@@ -248,6 +253,7 @@ int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
 	r = check_items(c, items, n_items, err);
 	if (r < 0)
 		return r;
+	s->prefetch = dn_prefetch_on(&c->prefetch, is_one_token(items, n_items));
 	begin_step(c, items, seconds, n_items);
 	if (m->arch->embed)
 		m->arch->embed(s);
@@ -263,20 +269,18 @@ int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
 int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, size_t n_items,
 		    struct dn_error *err)
 {
-	uint64_t begun_ns;
+	const uint64_t begun_ns = dn_clock_ns();
 	int r;
 
 	if (c->model->hparams.bidirectional)
 		return dn_error_set(err, ENOTSUP,
 				    "a model of architecture '%s' embeds texts, it has no logits",
 				    c->model->architecture);
-	c->step.prefetch = dn_prefetch_on(&c->prefetch);
-	begun_ns = dn_clock_ns();
 	r = dn_context_compute(c, items, NULL, n_items, err);
 	if (r < 0)
 		return r;
 	dn_block_logits(&c->step, c->logits);
-	if (c->step.n == 1)
+	if (is_one_token(items, n_items))
 		dn_prefetch_took(&c->prefetch, dn_clock_ns() - begun_ns);
 	return 0;
 }

@@ -2,31 +2,38 @@
 
 #include "engine/prefetch.h"
 
+#include "base/base.h"
+
 /* So many pairs more for one than for the other, or so many in all, and it is decided. */
-#define LEAD	   6
-#define PAIRS_MAX  32U
-#define HOLD_STEPS 1024U
+#define LEAD	  6
+#define PAIRS_MAX 32U
+#define HOLD_MIN  1024U
+#define HOLD_MAX  65536U
 
 /* Pairs begin with either in turns: what drifts from step to step favours none. */
-bool dn_prefetch_on(const struct dn_prefetch *prefetch)
+bool dn_prefetch_on(const struct dn_prefetch *prefetch, bool timed)
 {
-	if (prefetch->hold > 0)
+	if (prefetch->hold > 0 || !timed)
 		return !prefetch->without;
 	return (prefetch->turn / 2 + prefetch->turn) % 2 == 0;
 }
 
 static void decide(struct dn_prefetch *prefetch)
 {
-	if (prefetch->lead != 0)
-		prefetch->without = prefetch->lead < 0;
+	const bool without = prefetch->lead < 0 || (prefetch->lead == 0 && prefetch->without);
+
+	prefetch->held = without == prefetch->without && prefetch->held
+				 ? DN_MIN(2 * prefetch->held, HOLD_MAX)
+				 : HOLD_MIN;
+	prefetch->hold = prefetch->held;
+	prefetch->without = without;
 	prefetch->turn = 0;
 	prefetch->lead = 0;
-	prefetch->hold = HOLD_STEPS;
 }
 
 void dn_prefetch_took(struct dn_prefetch *prefetch, uint64_t ns)
 {
-	const bool on = dn_prefetch_on(prefetch);
+	const bool on = dn_prefetch_on(prefetch, true);
 
 	if (prefetch->hold > 0) {
 		prefetch->hold--;

@@ -19,6 +19,7 @@
  * @lead: pairs of steps that were faster with it, less those that were faster without
  * @first_ns: of the pair's first step
  * @hold: steps until the next trial
+ * @held: how many they were at first: more each time that a trial ends as the one before
  */
 struct dn_prefetch {
 	bool without;
@@ -26,11 +27,12 @@ struct dn_prefetch {
 	int32_t lead;
 	uint64_t first_ns;
 	uint32_t hold;
+	uint32_t held;
 };
 
-/* Whether the next step is to ask ahead. */
-bool dn_prefetch_on(const struct dn_prefetch *prefetch);
-/* That step had one token, and took so long. */
+/* Whether the next step is to ask ahead; @timed: what it takes will be told. */
+bool dn_prefetch_on(const struct dn_prefetch *prefetch, bool timed);
+/* A step with @timed took so long. */
 void dn_prefetch_took(struct dn_prefetch *prefetch, uint64_t ns);
 
 #endif /* DUNLIN_ENGINE_PREFETCH_H */

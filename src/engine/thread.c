@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread pool. Three words carry it all:
+ * The thread pool. Three words carry it all, and each thread's share of the pieces:
  *
  * claim: how many pieces of the current job nobody has taken yet, and two flags. A piece is taken
  *   by a compare-and-swap that lowers it. Whoever succeeds holds an unfinished piece of whatever
  *   job is current, so that job cannot end, and only then reads the job's fields. A helper that
  *   was away for the whole of a job (or of a million) either fails the swap or takes a true piece
  *   of the present one: it needs no epoch, and cannot touch the memory of a job that is over.
+ *   Which piece it is says the share that it takes from: a claim promises that there is one.
  * unfinished: pieces not yet done. The caller waits for this alone, so never for a helper that
  *   has no piece.
  * sleepers: one bit a helper. A helper sets its bit, looks at claim once more, and sleeps; the

@@ -369,12 +369,26 @@ INLINE void attend_tiles(const struct dn_attention *a, const uint8_t *block, con
 	}
 }
 
+/* Scales are behind all elements: first of all that is read of a block. */
+INLINE void prefetch_scales(const struct dn_attention *a, const uint8_t *next)
+{
+	const size_t elements = kv_scales(dn_kv_row(a->head_dim, DN_KV_Q8_0));
+	const size_t bytes = dn_kv_head_bytes(a->head_dim, DN_KV_Q8_0);
+
+	for (size_t line = elements; line < bytes; line += 64) {
+		__builtin_prefetch(next + a->keys + line, 0, 2);
+		__builtin_prefetch(next + a->values + line, 0, 2);
+	}
+}
+
 INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, const uint8_t *next,
 			 uint32_t start, float *maxima, float *totals, const enum dn_kv_type type)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
 	uint32_t most = 0;
 
+	if (type == DN_KV_Q8_0)
+		prefetch_scales(a, next);
 	attend_tiles(a, block, next, 0, false, type);
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
@@ -439,19 +453,10 @@ static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t s
 	}
 }
 
-/*
- * What spans gave a row so far: dn_attention_part() floats, its sums first, which end in zeros; a
- * maximum and a total behind them.
- */
-static inline float *part_ends(float *part, uint32_t head_dim)
-{
-	return part + DN_ROUND_UP(head_dim, 32U);
-}
-
 static void begin_part(float *part, const float *sums, uint32_t padded, float maximum, float total,
 		       uint32_t head_dim)
 {
-	float *ends = part_ends(part, head_dim);
+	float *ends = part + dn_attention_ends(head_dim);
 
 	memcpy(part, sums, padded * sizeof(*part));
 	memset(part + padded, 0, (size_t)((uint32_t)(ends - part) - padded) * sizeof(*part));
@@ -463,7 +468,7 @@ static void begin_part(float *part, const float *sums, uint32_t padded, float ma
 static void join(float *part, const float *sums, uint32_t padded, float maximum, float total,
 		 uint32_t head_dim)
 {
-	float *ends = part_ends(part, head_dim);
+	float *ends = part + dn_attention_ends(head_dim);
 	float highest;
 	float old;
 	float new;
@@ -487,7 +492,7 @@ static void join(float *part, const float *sums, uint32_t padded, float maximum,
 
 static void finish_part(float *part, uint32_t head_dim, float *out)
 {
-	const float inverse = 1.0f / part_ends(part, head_dim)[1];
+	const float inverse = 1.0f / part[dn_attention_ends(head_dim) + 1];
 
 	for (uint32_t d = 0; d < head_dim; d++)
 		out[d] = part[d] * inverse;
@@ -505,7 +510,7 @@ static void attend(const struct dn_attention *a)
 	float totals[DN_ATTENTION_ROWS];
 
 	for (uint32_t r = 0; r < a->n_rows; r++)
-		part_ends(parts + r * size, a->head_dim)[1] = 0.0f;
+		parts[r * size + dn_attention_ends(a->head_dim) + 1] = 0.0f;
 	for (uint32_t span = seen.first / blocks; span * blocks < seen.last; span++) {
 		walk_span(a, seen, span, maxima, totals);
 		for (uint32_t r = 0; r < a->n_rows; r++)
@@ -537,9 +542,9 @@ static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)
 
 	for (uint32_t i = 1; i < n; i++) {
 		float *next = parts + i * size;
-		const float *ends = part_ends(next, head_dim);
+		const float *ends = next + dn_attention_ends(head_dim);
 
-		join(parts, next, DN_ROUND_UP(head_dim, 32U), ends[0], ends[1], head_dim);
+		join(parts, next, dn_attention_ends(head_dim), ends[0], ends[1], head_dim);
 	}
 	finish_part(parts, head_dim, out);
 }

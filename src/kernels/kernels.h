@@ -141,12 +141,18 @@ static inline size_t dn_kv_head_bytes(uint32_t head_dim, enum dn_kv_type type)
 }
 
 /*
- * Floats of what one span gives a row: sums of weighted values, the greatest score, the sum of
- * weights.
+ * What spans give a row, a part of so many floats, 64-byte aligned: sums of weighted values, which
+ * end in zeros; behind them, at dn_attention_ends(), the greatest score and the sum of weights, 0
+ * where the row sees nothing of them.
  */
+static inline uint32_t dn_attention_ends(uint32_t head_dim)
+{
+	return DN_ROUND_UP(head_dim, 32U);
+}
+
 static inline size_t dn_attention_part(uint32_t head_dim)
 {
-	return DN_ROUND_UP((size_t)head_dim, 32) + 16;
+	return (size_t)dn_attention_ends(head_dim) + 16;
 }
 
 static inline size_t dn_attention_scratch(uint32_t head_dim)
@@ -214,7 +220,7 @@ struct dn_kernels {
 	void (*attend)(const struct dn_attention *attention);
 	/* What one span, of which some row sees some, gives into out[r][dn_attention_part(head_dim)]. */
 	void (*attend_span)(const struct dn_attention *attention, uint32_t span);
-	/* Joins all spans' parts of a row, from its first on, one behind the other; uses them up. */
+	/* Joins all parts of a row, one behind the other from its first on, and overwrites them. */
 	void (*attend_join)(float *parts, uint32_t n, uint32_t head_dim, float *out);
 	/* y = x / sqrt(mean(x²) + epsilon) * weight, or without a weight; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float epsilon);

@@ -120,7 +120,9 @@ INLINE void product_tiles(const struct dn_product *p, uint32_t first, uint32_t c
 /* By number: behind the last weights there is nothing to point to. */
 INLINE void prefetch_ahead(const struct dn_product *p, const uint8_t *weights, size_t bytes)
 {
-	for (size_t line = 0; p->prefetch && line < bytes; line += 64)
+	if (!p->prefetch)
+		return;
+	for (size_t line = 0; line < bytes; line += 64)
 		__builtin_prefetch((const void *)((uintptr_t)weights + PREFETCH_AHEAD + line));
 }
 

@@ -34,8 +34,10 @@ void dn_supervisor_tell(struct supervisor *s, struct dn_control *control, int fd
 	struct dn_error err = DN_ERROR_INIT;
 
 	/* What happens to models changes the figures. */
-	if (control->type != DN_CONTROL_FIGURES)
+	if (control->type != DN_CONTROL_FIGURES) {
+		s->stale = true;
 		dn_supervisor_watch(s);
+	}
 	if (s->front.channel.fd >= 0 && s->front.child.pid > 0 &&
 	    dn_channel_send(&s->front.channel, control, sizeof(*control), fd, &err) == -ETIMEDOUT) {
 		dn_log_event("error", "front", "message=\"it does not read: ended\"");

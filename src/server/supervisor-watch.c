@@ -44,6 +44,7 @@ static void tell_figures(struct supervisor *s)
 		figures->loads += s->keepers[i].loads;
 	}
 	figures->front_restarts = s->front_restarts;
+	s->stale = false;
 	dn_supervisor_tell(s, &control, -1);
 }
 
@@ -95,22 +96,31 @@ void dn_supervisor_watch(struct supervisor *s)
 {
 	const struct timeval second = { 1, 0 };
 
-	stop_waiting(s);
 	if (!s->resting)
 		return;
-	s->resting = false;
+	stop_waiting(s);
 	s->silence = 0;
-	if (event_add(s->tick, &second) < 0)
-		dn_log_event("error", "front", "message=\"nobody watches it: memory is short\"");
+	/* Else the next that happens tries again. */
+	s->resting = event_add(s->tick, &second) < 0;
+}
+
+/* What there is to do does not wait for the front, and changes the figures. */
+static bool at_work(const struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->options->n_models; i++)
+		if (s->keepers[i].state != DN_KEEPER_ABSENT &&
+		    s->keepers[i].state != DN_KEEPER_READY)
+			return true;
+	return s->draining || s->stale;
 }
 
 void dn_supervisor_rest(struct supervisor *s)
 {
 	/* The service manager wants to hear of a service that is well, too. */
-	const uint64_t us = dn_notify_watchdog_us() / 2;
+	const uint64_t us = dn_notify_watchdog_us() / 3;
 	const struct timeval later = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
 
-	if (s->resting || s->draining)
+	if (s->resting || at_work(s))
 		return;
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
 		struct event *event = event_new(s->base, s->listeners[i], EV_READ, on_waiting, s);
@@ -128,11 +138,11 @@ void dn_supervisor_rest(struct supervisor *s)
 
 int dn_supervisor_watch_begin(struct supervisor *s, struct dn_error *err)
 {
+	const struct timeval second = { 1, 0 };
+
 	s->tick = event_new(s->base, -1, EV_PERSIST, on_tick, s);
-	if (!s->tick)
+	if (!s->tick || event_add(s->tick, &second) < 0)
 		return dn_error_memory(err, "an event", 1);
-	s->resting = true;
-	dn_supervisor_watch(s);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
  * struct supervisor - all of the process
  * @waiting: on listeners, while it rests
  * @resting: nobody is connected: the front is not watched
+ * @stale: something was told since the last figures
  * @silence: how often the front was asked since it said anything
  * @uses: counts what was asked for, so that models have an order
  * @stillborn: fronts that ended before they said a word, one after the other
@@ -38,6 +39,7 @@ struct supervisor {
 	struct event *waiting[DN_SERVE_LISTEN_MAX];
 	uint32_t n_waiting;
 	bool resting;
+	bool stale;
 	struct dn_process front;
 	uint64_t front_begun_ns;
 	uint32_t front_restarts;

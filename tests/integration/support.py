@@ -36,6 +36,9 @@ def environment(**changes):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "DUNLIN_CPU"))}
     env["HOME"] = str(FOLDER)
     env["TERM"] = "xterm"
+    # What is freed stays in quarantine: as much as the processes' memory limits leave room for.
+    if "ASAN_OPTIONS" in env:
+        env["ASAN_OPTIONS"] += ":quarantine_size_mb=8"
     env.update(changes)
     return env
 

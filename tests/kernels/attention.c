@@ -80,6 +80,19 @@ static void call_attend(void *data)
 	call->kernels->attend(call->attention);
 }
 
+struct span_call {
+	const struct dn_kernels *kernels;
+	const struct dn_attention *attention;
+	uint32_t span;
+};
+
+static void call_attend_span(void *data)
+{
+	const struct span_call *call = data;
+
+	call->kernels->attend_span(call->attention, call->span);
+}
+
 bool attention_run(struct attention_case *c, const struct dn_kernels *kernels, float *out)
 {
 	const size_t bytes = dn_attention_scratch(c->a.head_dim) * sizeof(float);
@@ -135,14 +148,32 @@ static void check_spans(struct attention_case *c, const struct level *level, con
 	alone.a.end[0] = c->a.end[r];
 	memset(parts, 0xff, sizeof(parts));
 	for (uint32_t i = n; i-- > 0;) {
+		struct span_call call = { level->kernels, &alone.a, first + i };
+
 		alone.a.out[0] = parts + i * size;
-		level->kernels->attend_span(&alone.a, first + i);
+		if (!survives(call_attend_span, &call)) {
+			fail("%s head_dim %u row %u span %u: left its buffers", level->name,
+			     c->a.head_dim, r, first + i);
+			return;
+		}
 	}
 	level->kernels->attend_join(parts, n, c->a.head_dim, got);
 	EXPECT(first_difference(got, want + (size_t)r * c->a.head_dim, c->a.head_dim) ==
 		       c->a.head_dim,
 	       "%s head_dim %u %s rows %u: row %u differs by spans", level->name, c->a.head_dim,
 	       type_name(c->a.type), c->a.n_rows, r);
+}
+
+/* The level that others are measured by joins spans as well. */
+static void check_ref(struct attention_case *c, unsigned int round)
+{
+	static const struct level ref = { .name = "ref", .kernels = &dn_kernels_ref };
+	static float want[DN_ATTENTION_ROWS * 256];
+
+	if (attention_run(c, ref.kernels, want))
+		check_spans(c, &ref, want);
+	else
+		fail("ref head_dim %u round %u: left its buffers", c->a.head_dim, round);
 }
 
 static void check_case(struct attention_case *c, unsigned int round)
@@ -168,11 +199,11 @@ static void check_case(struct attention_case *c, unsigned int round)
 		EXPECT(at == n, "%s head_dim %u %s rows %u round %u: [%zu] is %a, not %a",
 		       level->name, c->a.head_dim, type_name(c->a.type), c->a.n_rows, round, at,
 		       (double)got[at % n], (double)want[at % n]);
+		check_alone(c, level, want);
+		check_spans(c, level, want);
 		damage = places_intact();
 		EXPECT(!damage, "%s head_dim %u round %u: %s", level->name, c->a.head_dim, round,
 		       damage);
-		check_alone(c, level, want);
-		check_spans(c, level, want);
 	}
 }
 
@@ -219,6 +250,8 @@ void check_attention(const char *head_dims)
 			attention_window(&c, 1 + round % DN_ATTENTION_ROWS);
 			attention_fill(&c, magnitudes[round % DN_ARRAY_SIZE(magnitudes)]);
 			check_case(&c, round);
+			if (round % 36 == 0)
+				check_ref(&c, round);
 		}
 	}
 }

@@ -25,9 +25,9 @@
 #define N_TOKENS 150
 #define CONTEXT	 192
 
-/* A context of some spans, whose last tokens come in steps of a few. */
-#define LONG_CONTEXT 1216
-#define LONG_TOKENS  1200
+/* A text of three spans, whose last tokens, on both sides of a border, come in steps of a few. */
+#define LONG_CONTEXT 1056
+#define LONG_TOKENS  1028
 #define LAST_TOKENS  8
 
 /* Bytes that were mapped: all that is large. */
@@ -209,34 +209,41 @@ static void check_threads_and_chunks(struct fixture *f)
 	}
 }
 
-/* One decodes, one is further behind, one takes its prompt in pieces of four. */
-/* The last tokens' logits of a long text, in steps of @chunk and at the end of @last tokens. */
+/*
+ * The last tokens' logits of a long text, in steps of @chunk and at the end of @last tokens, with a
+ * token of a short text beside these.
+ */
 static void run_long(struct fixture *f, uint32_t threads, uint32_t chunk, uint32_t last,
-		     float *logits)
+		     enum dn_kv_type kv, float *logits)
 {
 	const size_t row = f->vocabulary;
 	struct dn_error err = DN_ERROR_INIT;
 	struct dn_sequence *s;
+	struct dn_sequence *other;
 
-	reopen(f, NULL, threads, DN_KV_F16);
+	reopen(f, NULL, threads, kv);
 	s = new_sequence(f);
+	other = new_sequence(f);
 	for (uint32_t at = 0; at < LONG_TOKENS;) {
 		const uint32_t first_last = LONG_TOKENS - LAST_TOKENS;
 		const bool early = at < first_last;
 		const uint32_t n = early ? DN_MIN(chunk, first_last - at) : last;
 		uint32_t tokens[N_TOKENS];
-		struct dn_batch_item item = { s, tokens, n,
-					      early ? DN_LOGITS_NONE : DN_LOGITS_ALL };
+		struct dn_batch_item items[] = {
+			{ s, tokens, n, early ? DN_LOGITS_NONE : DN_LOGITS_ALL },
+			{ other, f->tokens, 1, DN_LOGITS_NONE },
+		};
 
 		for (uint32_t i = 0; i < n; i++)
 			tokens[i] = f->tokens[(at + i) * 7 % N_TOKENS];
-		if (dn_context_step(f->context, &item, 1, &err) < 0)
+		if (dn_context_step(f->context, items, early ? 1 : 2, &err) < 0)
 			fail_msg("%s: %s", f->family, err.message);
 		if (!early)
 			memcpy(logits + (at - first_last) * row, dn_context_logits(f->context, 0),
 			       n * row * sizeof(*logits));
 		at += n;
 	}
+	dn_sequence_free(other);
 	dn_sequence_free(s);
 }
 
@@ -246,7 +253,8 @@ static void check_spans(struct fixture *f)
 		uint32_t threads;
 		uint32_t chunk;
 		uint32_t last;
-	} ways[] = { { 2, 150, 1 }, { 2, 64, 4 }, { 3, 33, 2 }, { 4, 150, 8 } };
+	} ways[] = { { 2, 149, 1 }, { 2, 64, 2 }, { 3, 33, 2 }, { 4, 149, 8 } };
+	static const enum dn_kv_type kv[] = { DN_KV_F16, DN_KV_Q8_0 };
 	const size_t n = (size_t)LAST_TOKENS * f->vocabulary;
 	float *want = malloc(n * sizeof(*want));
 	float *got = malloc(n * sizeof(*got));
@@ -254,20 +262,23 @@ static void check_spans(struct fixture *f)
 	assert_non_null(want);
 	assert_non_null(got);
 	f->length = LONG_CONTEXT;
-	run_long(f, 1, 150, 1, want);
-	for (size_t i = 0; i < DN_ARRAY_SIZE(ways); i++) {
-		run_long(f, ways[i].threads, ways[i].chunk, ways[i].last, got);
-		if (memcmp(got, want, n * sizeof(*got)) != 0)
-			fail_msg(
-				"%s: a long text in steps of %u and %u with %u threads: other bits",
-				f->family, ways[i].chunk, ways[i].last, ways[i].threads);
+	for (size_t t = 0; t < DN_ARRAY_SIZE(kv); t++) {
+		run_long(f, 1, 149, 1, kv[t], want);
+		for (size_t i = 0; i < DN_ARRAY_SIZE(ways); i++) {
+			run_long(f, ways[i].threads, ways[i].chunk, ways[i].last, kv[t], got);
+			if (memcmp(got, want, n * sizeof(*got)) != 0)
+				fail_msg("%s: a long text in steps of %u and %u with %u threads: "
+					 "other bits",
+					 f->family, ways[i].chunk, ways[i].last, ways[i].threads);
+		}
 	}
-	f->length = CONTEXT;
-	reopen(f, NULL, 1, DN_KV_F16);
 	free(want);
 	free(got);
+	f->length = CONTEXT;
+	reopen(f, NULL, 1, DN_KV_F16);
 }
 
+/* One decodes, one is further behind, one takes its prompt in pieces of four. */
 static void check_batch(struct fixture *f)
 {
 	struct dn_sequence *s[3];

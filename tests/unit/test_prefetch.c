@@ -31,7 +31,7 @@ static uint32_t run(struct dn_prefetch *prefetch, uint32_t steps, uint64_t with,
 	uint32_t asked = 0;
 
 	for (uint32_t i = 0; i < steps; i++) {
-		const bool on = dn_prefetch_on(prefetch);
+		const bool on = dn_prefetch_on(prefetch, true);
 
 		if (i >= steps - count)
 			asked += on;
@@ -46,7 +46,11 @@ static void test_helps(void **unused)
 	struct dn_prefetch prefetch = { 0 };
 
 	(void)unused;
-	assert_true(dn_prefetch_on(&prefetch));
+	assert_true(dn_prefetch_on(&prefetch, true));
+	/* Steps that nobody times are as they were while others try. */
+	dn_prefetch_took(&prefetch, STEP_NS);
+	assert_false(dn_prefetch_on(&prefetch, true));
+	assert_true(dn_prefetch_on(&prefetch, false));
 	(void)run(&prefetch, 64, STEP_NS, STEP_NS * 5 / 4, 1);
 	assert_int_equal(run(&prefetch, 512, STEP_NS, STEP_NS * 5 / 4, 512), 512);
 }
@@ -65,13 +69,13 @@ static void test_no_difference(void **unused)
 {
 	struct dn_prefetch prefetch = { 0 };
 	uint32_t changes = 0;
-	bool before = dn_prefetch_on(&prefetch);
+	bool before = dn_prefetch_on(&prefetch, true);
 
 	(void)unused;
 	for (uint32_t i = 0; i < MANY; i++) {
 		dn_prefetch_took(&prefetch, STEP_NS);
-		changes += dn_prefetch_on(&prefetch) != before;
-		before = dn_prefetch_on(&prefetch);
+		changes += dn_prefetch_on(&prefetch, true) != before;
+		before = dn_prefetch_on(&prefetch, true);
 	}
 	assert_true(before);
 	assert_in_range(changes, 1, MANY / 16);
@@ -84,7 +88,7 @@ static void test_changes(void **unused)
 
 	(void)unused;
 	(void)run(&prefetch, MANY, STEP_NS, STEP_NS * 5 / 4, 1);
-	(void)run(&prefetch, MANY, STEP_NS * 5 / 4, STEP_NS, 1);
+	(void)run(&prefetch, 2 * MANY, STEP_NS * 5 / 4, STEP_NS, 1);
 	assert_in_range(run(&prefetch, MANY, STEP_NS * 5 / 4, STEP_NS, MANY), 0, MANY / 16);
 }
 

@@ -95,13 +95,15 @@ static void prepare_row(struct dn_step *s, const void *argument, uint32_t row)
 
 /*
  * Attention's pieces: the query rows of one run that share a KV head, @rows at a time, and of all that
- * they see of the cache or, where @spans is not 0, one span.
+ * they see of the cache or, where @spans is not 0, one span: the @spans from @first_span on are all
+ * that any row sees.
  */
 struct attend_job {
 	struct dn_step *step;
 	const struct dn_layer *layer;
 	uint32_t heads_per_kv;
 	uint32_t rows;
+	uint32_t first_span;
 	uint32_t spans;
 };
 
@@ -135,9 +137,10 @@ static float *out_of(const struct attend_job *job, uint32_t row, uint32_t head)
 /* What a span gives that row and head. */
 static float *part_of(const struct attend_job *job, uint32_t row, uint32_t head, uint32_t span)
 {
-	const size_t at = ((size_t)row * job->layer->n_heads + head) * job->spans + span;
+	const size_t first = ((size_t)row * job->layer->n_heads + head) * job->spans;
 
-	return job->step->attention_parts + at * dn_attention_part(job->layer->head_dim);
+	return job->step->attention_parts +
+	       (first + span - job->first_span) * dn_attention_part(job->layer->head_dim);
 }
 
 static void add_query(const struct attend_job *job, const struct dn_run *run, uint32_t row,
@@ -152,7 +155,7 @@ static void add_query(const struct attend_job *job, const struct dn_run *run, ui
 	a->n_rows++;
 }
 
-/* Whether one of the rows does. */
+/* Whether one of the rows sees some of a span. */
 static bool sees(const struct dn_attention *a, uint32_t span)
 {
 	for (uint32_t r = 0; r < a->n_rows; r++)
@@ -168,7 +171,7 @@ static void attend_piece(void *data, uint32_t piece, uint32_t thread)
 	struct dn_step *s = job->step;
 	const struct dn_layer *l = job->layer;
 	const uint32_t spans = DN_MAX(job->spans, 1U);
-	const uint32_t span = piece % spans;
+	const uint32_t span = job->first_span + piece % spans;
 	const uint32_t kv_head = piece / spans % l->n_kv_heads;
 	const struct dn_run *run = s->runs;
 	uint32_t part = piece / spans / l->n_kv_heads;
@@ -205,15 +208,25 @@ static uint32_t rows_at_once(const struct dn_step *s, const struct dn_layer *l)
 	return DN_MAX(DN_MIN(rows, (uint32_t)DN_ATTENTION_ROWS), (uint32_t)FEW_ROWS);
 }
 
-/* How many spans the longest row has, if threads are to share rows; else 0. */
-static uint32_t spans_to_share(const struct dn_step *s, uint32_t longest, uint32_t pieces)
+/* Sets the job's spans, where there are too few of its @pieces for all threads. */
+static void share_spans(struct attend_job *job, uint32_t pieces)
 {
+	const struct dn_step *s = job->step;
 	const uint32_t threads = dn_pool_threads(s->pool);
+	uint32_t first = UINT32_MAX;
+	uint32_t end = 0;
 
-	if (threads == 1 || s->n > DN_SHARED_TOKENS || longest <= DN_ATTENTION_SPAN ||
-	    pieces >= threads * PIECES_EACH)
-		return 0;
-	return DN_DIV_ROUND_UP(longest, DN_ATTENTION_SPAN);
+	if (threads == 1 || s->n > DN_SHARED_TOKENS || pieces >= threads * PIECES_EACH)
+		return;
+	for (uint32_t row = 0; row < s->n; row++) {
+		first = DN_MIN(first, begin_of(job, row) / DN_ATTENTION_SPAN);
+		end = DN_MAX(end, end_of(job, &s->runs[s->rows[row].run], row));
+	}
+	end = DN_DIV_ROUND_UP(end, DN_ATTENTION_SPAN);
+	if (end - first < 2)
+		return;
+	job->first_span = first;
+	job->spans = end - first;
 }
 
 static void join_spans(const struct attend_job *job)
@@ -234,7 +247,10 @@ static void join_spans(const struct attend_job *job)
 
 static void attend(struct dn_step *s, const struct dn_layer *l)
 {
-	struct attend_job job = { s, l, l->n_heads / l->n_kv_heads, rows_at_once(s, l), 0 };
+	struct attend_job job = { .step = s,
+				  .layer = l,
+				  .heads_per_kv = l->n_heads / l->n_kv_heads,
+				  .rows = rows_at_once(s, l) };
 	uint32_t pieces = 0;
 	uint32_t longest = 0;
 
@@ -249,7 +265,7 @@ static void attend(struct dn_step *s, const struct dn_layer *l)
 			attend_piece(&job, piece, 0);
 		return;
 	}
-	job.spans = spans_to_share(s, longest, pieces);
+	share_spans(&job, pieces);
 	dn_pool_run(s->pool, attend_piece, &job, pieces * DN_MAX(job.spans, 1U));
 	if (job.spans)
 		join_spans(&job);

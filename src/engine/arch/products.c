@@ -105,13 +105,18 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 		.first_piece = s->n_products ? end_of(item - 1) : 0,
 		.groups_per_piece = (uint32_t)groups_at_once(s, w, apart ? 2 * n : n),
 	};
-	item->product = (struct dn_product){ &item->w, &item->x, n, y, y_stride, s->prefetch };
+	item->product = (struct dn_product){ .w = &item->w,
+					     .x = &item->x,
+					     .n = n,
+					     .y = y,
+					     .y_stride = y_stride,
+					     .prefetch = s->prefetch };
 	if (apart) {
 		item->y = y;
 		item->y_stride = y_stride;
-		item->product =
-			(struct dn_product){ &item->w, &item->x,   2 * n, s->apart + s->apart_used,
-					     w->rows,  s->prefetch };
+		item->product.n = 2 * n;
+		item->product.y = s->apart + s->apart_used;
+		item->product.y_stride = w->rows;
 		s->apart_used += (size_t)2 * n * w->rows;
 	}
 	s->n_products++;
@@ -209,9 +214,12 @@ static void up_piece(void *data, uint32_t piece, uint32_t thread)
 		const uint32_t rank = l->up.columns;
 		const struct dn_activations x = { .columns = rank, .values = low, .stride = rank };
 		struct dn_matrix up = l->up;
-		const struct dn_product product = {
-			&up, &x, n, sums, groups * DN_GROUP, s->prefetch
-		};
+		const struct dn_product product = { .w = &up,
+						    .x = &x,
+						    .n = n,
+						    .y = sums,
+						    .y_stride = groups * DN_GROUP,
+						    .prefetch = s->prefetch };
 
 		up.data += first * up.group_bytes;
 		up.rows = DN_MIN(groups * DN_GROUP, up.rows - first * DN_GROUP);

@@ -107,20 +107,20 @@ static double score(const struct dn_attention *a, uint32_t row, uint32_t positio
 	return a->softcap > 0.0f ? (double)a->softcap * tanh(sum / (double)a->softcap) : sum;
 }
 
-/* Positions [from, to) of a row, into dn_attention_part() floats: two passes, as the formula has it. */
+/* A part of positions [from, to): two passes over the scores, as the formula has it. */
 static void attend_range(const struct dn_attention *a, uint32_t r, uint32_t from, uint32_t to,
 			 float *part)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	float *ends = part + DN_ROUND_UP(a->head_dim, 32U);
-	double highest = -INFINITY;
+	float *ends = part + dn_attention_ends(a->head_dim);
 	double total = 0.0;
+	float highest = -INFINITY;
 
 	for (uint32_t t = from; t < to; t++)
-		highest = fmax(highest, score(a, r, t));
+		highest = fmaxf(highest, (float)score(a, r, t));
 	memset(part, 0, dn_attention_part(a->head_dim) * sizeof(*part));
 	for (uint32_t t = from; t < to; t++) {
-		double weight = exp(score(a, r, t) - highest);
+		double weight = exp(score(a, r, t) - (double)highest);
 
 		total += weight;
 		for (uint32_t d = 0; d < a->head_dim; d++) {
@@ -130,37 +130,8 @@ static void attend_range(const struct dn_attention *a, uint32_t r, uint32_t from
 			part[d] += (float)(weight * scale) * cached(a, a->values, t, at);
 		}
 	}
-	ends[0] = (float)highest;
+	ends[0] = highest;
 	ends[1] = (float)total;
-}
-
-static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)
-{
-	const size_t size = dn_attention_part(head_dim);
-	const float *ends = parts + DN_ROUND_UP(head_dim, 32U);
-	double highest = -INFINITY;
-	double total = 0.0;
-
-	for (uint32_t i = 0; i < n; i++)
-		if (ends[i * size + 1] > 0.0f)
-			highest = fmax(highest, (double)ends[i * size]);
-	for (uint32_t i = 0; i < n; i++)
-		total += (double)ends[i * size + 1] * exp((double)ends[i * size] - highest);
-	for (uint32_t d = 0; d < head_dim; d++) {
-		double sum = 0.0;
-
-		for (uint32_t i = 0; i < n; i++)
-			sum += (double)parts[i * size + d] * exp((double)ends[i * size] - highest);
-		out[d] = (float)(sum / total);
-	}
-}
-
-static void attend(const struct dn_attention *a)
-{
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		attend_range(a, r, a->begin[r], a->end[r], a->scratch);
-		attend_join(a->scratch, 1, a->head_dim, a->out[r]);
-	}
 }
 
 static void attend_span(const struct dn_attention *a, uint32_t span)
@@ -170,6 +141,49 @@ static void attend_span(const struct dn_attention *a, uint32_t span)
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		attend_range(a, r, DN_MAX(a->begin[r], first),
 			     DN_MIN(a->end[r], first + DN_ATTENTION_SPAN), a->out[r]);
+}
+
+static void join(float *part, const float *next, uint32_t head_dim)
+{
+	const uint32_t ends = dn_attention_ends(head_dim);
+	const double highest = fmax((double)part[ends], (double)next[ends]);
+	const double old = part[ends + 1] > 0.0f ? exp((double)part[ends] - highest) : 0.0;
+	const double new = next[ends + 1] > 0.0f ? exp((double)next[ends] - highest) : 0.0;
+
+	for (uint32_t d = 0; d < head_dim; d++)
+		part[d] = (float)((double)part[d] * old + (double)next[d] * new);
+	part[ends] = (float)highest;
+	part[ends + 1] = (float)((double)part[ends + 1] * old + (double)next[ends + 1] * new);
+}
+
+static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)
+{
+	const size_t size = dn_attention_part(head_dim);
+
+	for (uint32_t i = 1; i < n; i++)
+		join(parts, parts + i * size, head_dim);
+	for (uint32_t d = 0; d < head_dim; d++)
+		out[d] = (float)((double)parts[d] / (double)parts[dn_attention_ends(head_dim) + 1]);
+}
+
+static void attend(const struct dn_attention *a)
+{
+	float *next = a->scratch + dn_attention_part(a->head_dim);
+
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		uint32_t from = a->begin[r];
+
+		for (float *part = a->scratch; from < a->end[r]; part = next) {
+			const uint32_t span = from / DN_ATTENTION_SPAN;
+			const uint32_t to = DN_MIN(a->end[r], (span + 1) * DN_ATTENTION_SPAN);
+
+			attend_range(a, r, from, to, part);
+			if (part == next)
+				join(a->scratch, next, a->head_dim);
+			from = to;
+		}
+		attend_join(a->scratch, 1, a->head_dim, a->out[r]);
+	}
 }
 
 static void rms_norm(float *y, const float *x, const float *weight, uint32_t n, float epsilon)
