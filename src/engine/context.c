@@ -253,7 +253,7 @@ int dn_context_compute(struct dn_context *c, const struct dn_batch_item *items,
 	r = check_items(c, items, n_items, err);
 	if (r < 0)
 		return r;
-	s->prefetch = dn_prefetch_on(&c->prefetch, is_one_token(items, n_items));
+	s->prefetch = dn_prefetch_on(&c->prefetch, s->types, is_one_token(items, n_items));
 	begin_step(c, items, seconds, n_items);
 	if (m->arch->embed)
 		m->arch->embed(s);
@@ -281,7 +281,7 @@ int dn_context_step(struct dn_context *c, const struct dn_batch_item *items, siz
 		return r;
 	dn_block_logits(&c->step, c->logits);
 	if (is_one_token(items, n_items))
-		dn_prefetch_took(&c->prefetch, dn_clock_ns() - begun_ns);
+		dn_prefetch_took(&c->prefetch, c->step.types, dn_clock_ns() - begun_ns);
 	return 0;
 }
 

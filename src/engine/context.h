@@ -85,7 +85,8 @@ struct dn_expert_rows {
 
 /**
  * struct dn_step - the workspace of a step, and what is in it now
- * @prefetch: products ask for weights ahead of time
+ * @types: of weights, as bits, that steps had so far
+ * @prefetch: those that products ask for ahead of time
  * @n: rows in use
  * @low: products of adapters on their way up, @low_used of it in use
  * @low_scratch: what they add to a piece, @low_stride elements for each thread
@@ -104,7 +105,8 @@ struct dn_step {
 	const struct dn_kernels *kernels;
 	struct dn_pool *pool;
 	struct dn_kv *kv;
-	bool prefetch;
+	uint32_t types;
+	uint32_t prefetch;
 	uint32_t n;
 	struct dn_row *rows;
 	uint32_t n_runs;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention: queries, keys and values of a step's rows, the cache, and what heads see in it. */
 
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/arch/blocks.h"

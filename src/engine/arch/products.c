@@ -110,7 +110,8 @@ void dn_products_add_rows(struct dn_step *s, const struct dn_matrix *w, const st
 					     .n = n,
 					     .y = y,
 					     .y_stride = y_stride,
-					     .prefetch = s->prefetch };
+					     .prefetch = s->prefetch >> w->type & 1 };
+	s->types |= 1U << w->type;
 	if (apart) {
 		item->y = y;
 		item->y_stride = y_stride;
@@ -219,7 +220,7 @@ static void up_piece(void *data, uint32_t piece, uint32_t thread)
 						    .n = n,
 						    .y = sums,
 						    .y_stride = groups * DN_GROUP,
-						    .prefetch = s->prefetch };
+						    .prefetch = s->prefetch >> up.type & 1 };
 
 		up.data += first * up.group_bytes;
 		up.rows = DN_MIN(groups * DN_GROUP, up.rows - first * DN_GROUP);

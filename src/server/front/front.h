@@ -46,7 +46,7 @@ struct dn_front {
 	uint32_t n_unknown;
 	bool started;
 	bool draining;
-	bool resting; /* as the supervisor knows: nobody is connected */
+	bool resting;	    /* as the supervisor knows: nobody is connected */
 	int64_t started_at; /* seconds since 1970 */
 };
 
