@@ -5,6 +5,7 @@
  */
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/level.h"
 #include "kernels/relay.h"
