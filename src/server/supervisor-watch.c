@@ -78,13 +78,6 @@ static void on_waiting(evutil_socket_t fd, short what, void *data)
 	dn_supervisor_watch(data);
 }
 
-void dn_supervisor_heard(struct supervisor *s)
-{
-	s->silence = 0;
-	if (dn_notify_watchdog_us() > 0)
-		dn_notify("WATCHDOG=1");
-}
-
 static void stop_waiting(struct supervisor *s)
 {
 	for (uint32_t i = 0; i < s->n_waiting; i++)
@@ -114,7 +107,7 @@ static bool at_work(const struct supervisor *s)
 	return s->draining || s->stale;
 }
 
-void dn_supervisor_rest(struct supervisor *s)
+static void rest(struct supervisor *s)
 {
 	/* The service manager wants to hear of a service that is well, too. */
 	const uint64_t us = dn_notify_watchdog_us() / 3;
@@ -134,6 +127,17 @@ void dn_supervisor_rest(struct supervisor *s)
 	}
 	s->resting = true;
 	(void)(us > 0 ? event_add(s->tick, &later) : event_del(s->tick));
+}
+
+void dn_supervisor_heard(struct supervisor *s, bool rests)
+{
+	s->silence = 0;
+	if (dn_notify_watchdog_us() > 0)
+		dn_notify("WATCHDOG=1");
+	if (rests)
+		rest(s);
+	else
+		dn_supervisor_watch(s);
 }
 
 int dn_supervisor_watch_begin(struct supervisor *s, struct dn_error *err)

@@ -200,12 +200,8 @@ static void take(struct supervisor *s, const struct dn_control *control, int *fd
 			dn_supervisor_end(s);
 		break;
 	case DN_CONTROL_ALIVE:
-		dn_supervisor_watch(s);
-		dn_supervisor_heard(s);
-		break;
 	case DN_CONTROL_RESTS:
-		dn_supervisor_heard(s);
-		dn_supervisor_rest(s);
+		dn_supervisor_heard(s, control->type == DN_CONTROL_RESTS);
 		break;
 	default:
 		break;

@@ -71,10 +71,8 @@ DN_MUST_CHECK int dn_supervisor_watch_begin(struct supervisor *s, struct dn_erro
 void dn_supervisor_watch_end(struct supervisor *s);
 /* Something happens: no more rest. */
 void dn_supervisor_watch(struct supervisor *s);
-/* The front said that it lives. */
-void dn_supervisor_heard(struct supervisor *s);
-/* The front has nobody: it is not asked again before something happens. */
-void dn_supervisor_rest(struct supervisor *s);
+/* The front lives; where it @rests, it has nobody and is not asked again before something happens. */
+void dn_supervisor_heard(struct supervisor *s, bool rests);
 
 /* supervisor-reload.c: reads keys and certificates again; where they are not good, the old ones stay. */
 void dn_supervisor_reload(struct supervisor *s);

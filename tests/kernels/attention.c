@@ -10,7 +10,7 @@
 #include "harness.h"
 #include "kernels/level.h"
 
-#define SPANS_MAX	DN_DIV_ROUND_UP(ATTENTION_BLOCKS_MAX *DN_KV_BLOCK, DN_ATTENTION_SPAN)
+#define SPANS_MAX	DN_DIV_ROUND_UP((ATTENTION_BLOCKS_MAX) * DN_KV_BLOCK, DN_ATTENTION_SPAN)
 #define BLOCKS_OF_SPANS (DN_ATTENTION_SPAN / DN_KV_BLOCK)
 
 enum { PLACE_CACHE, PLACE_SCRATCH, PLACE_Q, PLACE_OUT = PLACE_Q + DN_ATTENTION_ROWS };
@@ -109,17 +109,24 @@ bool attention_run(struct attention_case *c, const struct dn_kernels *kernels, f
 	return true;
 }
 
-/* A row by itself: the same bits as among the others. */
-static void check_alone(struct attention_case *c, const struct level *level, const float *want)
+static struct attention_case row_alone(const struct attention_case *c, uint32_t r)
 {
 	struct attention_case alone = *c;
-	float got[256];
-	const uint32_t r = random_below(c->a.n_rows);
 
 	alone.a.n_rows = 1;
 	alone.a.q[0] = c->a.q[r];
 	alone.a.begin[0] = c->a.begin[r];
 	alone.a.end[0] = c->a.end[r];
+	return alone;
+}
+
+/* A row by itself: the same bits as among the others. */
+static void check_alone(struct attention_case *c, const struct level *level, const float *want)
+{
+	const uint32_t r = random_below(c->a.n_rows);
+	struct attention_case alone = row_alone(c, r);
+	float got[256];
+
 	if (!attention_run(&alone, level->kernels, got)) {
 		fail("%s head_dim %u row %u alone: left its buffers", level->name, c->a.head_dim,
 		     r);
@@ -139,13 +146,9 @@ static void check_spans(struct attention_case *c, const struct level *level, con
 	const uint32_t r = random_below(c->a.n_rows);
 	const uint32_t first = c->a.begin[r] / DN_ATTENTION_SPAN;
 	const uint32_t n = DN_DIV_ROUND_UP(c->a.end[r], DN_ATTENTION_SPAN) - first;
-	struct attention_case alone = *c;
+	struct attention_case alone = row_alone(c, r);
 	float got[256];
 
-	alone.a.n_rows = 1;
-	alone.a.q[0] = c->a.q[r];
-	alone.a.begin[0] = c->a.begin[r];
-	alone.a.end[0] = c->a.end[r];
 	memset(parts, 0xff, sizeof(parts));
 	for (uint32_t i = n; i-- > 0;) {
 		struct span_call call = { level->kernels, &alone.a, first + i };
