@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE...]. With
- * --count LEVEL TYPE N REPETITIONS, a product alone, for who counts its instructions.
+ * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE|attention...].
+ * With --count LEVEL TYPE N REPETITIONS, a product alone, for who counts its instructions.
  *
  * Levels are measured in turn, round after round, and the best round counts: on a machine that
  * others use too, a level's ratio to the next is worth more than its figure. Matrix-vector figures
- * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two). With names of
- * types, only their products.
+ * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two). With names, only
+ * the products of those types, and attention.
  */
 
 #include <math.h>
@@ -43,7 +43,6 @@ struct bench {
 	bool json;
 	bool first;
 	uint8_t *weights;
-	uint8_t *cache;
 	float *values;
 	int8_t *quants;
 	float *scales;
@@ -51,6 +50,7 @@ struct bench {
 	int32_t *biases;
 	int16_t *pairs;
 	float *y;
+	float *scratch;
 };
 
 /* Of this thread: what others do on the core does not count. */
@@ -228,50 +228,6 @@ static void run_quantise(const struct dn_kernels *kernels, void *data)
 			  b->pairs);
 }
 
-static void run_attention(const struct dn_kernels *kernels, void *data)
-{
-	kernels->attend(data);
-}
-
-/* A decode step's heads, or a tile of prefill's, over a cache of a long conversation. */
-static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type type)
-{
-	static const char *const names[] = {
-		[DN_KV_F16] = "F16", [DN_KV_F32] = "F32", [DN_KV_Q8_0] = "Q8_0"
-	};
-	static _Alignas(64) float scratch[DN_ATTENTION_ROWS * (DN_KV_BLOCK + HEAD_DIM)];
-	static const uint8_t *blocks[POSITIONS / DN_KV_BLOCK];
-	const size_t part = dn_kv_head_bytes(HEAD_DIM, type);
-	const bool few = n_rows < DN_ATTENTION_ROWS;
-	struct dn_attention a = { .blocks = blocks,
-				  .values = part,
-				  .type = type,
-				  .head_dim = HEAD_DIM,
-				  .scale = 0.125f,
-				  .n_rows = n_rows,
-				  .scratch = scratch };
-	char name[64];
-	struct task task = { .name = name,
-			     .unit_name = few ? "GB/s" : "GFLOP/s",
-			     .unit = 1e9,
-			     .work = few ? 2.0 * (double)part * DN_ARRAY_SIZE(blocks)
-					 : 4.0 * n_rows * POSITIONS * HEAD_DIM,
-			     .run = run_attention,
-			     .data = &a };
-
-	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
-		blocks[i] = b->cache + i * 2 * part;
-	fill_weights(b->cache, type == DN_KV_F32 ? DN_TYPE_F32 : DN_TYPE_F16,
-		     2 * part * DN_ARRAY_SIZE(blocks));
-	for (uint32_t r = 0; r < n_rows; r++) {
-		a.q[r] = b->values + (size_t)r * HEAD_DIM;
-		a.out[r] = b->y + (size_t)r * HEAD_DIM;
-		a.end[r] = POSITIONS;
-	}
-	(void)snprintf(name, sizeof(name), "attention %s rows=%u", names[type], n_rows);
-	measure(b, &task);
-}
-
 static void *memory(size_t bytes)
 {
 	void *at = mmap(NULL, bytes + BEHIND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -285,8 +241,81 @@ static void *memory(size_t bytes)
 	return at;
 }
 
-/* Products of the types named, or of all. */
-static int bench_types(struct bench *b, char *const *names)
+struct attention_task {
+	struct dn_attention *attention;
+	uint32_t heads;
+	size_t part;
+};
+
+static void run_attention(const struct dn_kernels *kernels, void *data)
+{
+	const struct attention_task *task = data;
+	struct dn_attention *a = task->attention;
+
+	for (uint32_t head = 0; head < task->heads; head++) {
+		a->keys = head * 2 * task->part;
+		a->values = a->keys + task->part;
+		kernels->attend(a);
+	}
+}
+
+/*
+ * A decode step's rows of a KV head, or a tile of prefill's, over a cache of a long conversation; with
+ * many heads, as a model has them in all its layers, it lies in memory.
+ */
+static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type type, bool large)
+{
+	static const char *const names[] = {
+		[DN_KV_F16] = "F16", [DN_KV_F32] = "F32", [DN_KV_Q8_0] = "Q8_0"
+	};
+	static const uint8_t *blocks[POSITIONS / DN_KV_BLOCK];
+	const size_t part = dn_kv_head_bytes(HEAD_DIM, type);
+	const size_t head_bytes = 2 * part * DN_ARRAY_SIZE(blocks);
+	const uint32_t heads = large ? (uint32_t)(LARGE / head_bytes) : 1;
+	const bool few = n_rows < DN_ATTENTION_ROWS;
+	struct dn_attention a = { .blocks = blocks,
+				  .type = type,
+				  .head_dim = HEAD_DIM,
+				  .scale = 0.125f,
+				  .n_rows = n_rows,
+				  .scratch = b->scratch };
+	struct attention_task data = { &a, heads, part };
+	char name[64];
+	struct task task = { .name = name,
+			     .unit_name = few ? "GB/s" : "GFLOP/s",
+			     .unit = 1e9,
+			     .work = few ? (double)(heads * head_bytes)
+					 : 4.0 * n_rows * POSITIONS * HEAD_DIM * heads,
+			     .run = run_attention,
+			     .data = &data };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
+		blocks[i] = b->weights + i * heads * 2 * part;
+	fill_weights(b->weights, type == DN_KV_F32 ? DN_TYPE_F32 : DN_TYPE_F16, heads * head_bytes);
+	for (uint32_t r = 0; r < n_rows; r++) {
+		a.q[r] = b->values + (size_t)r * HEAD_DIM;
+		a.out[r] = b->y + (size_t)r * HEAD_DIM;
+		a.end[r] = POSITIONS;
+	}
+	(void)snprintf(name, sizeof(name), "attention %s rows=%u%s", names[type], n_rows,
+		       large ? " of 98 MiB" : "");
+	measure(b, &task);
+}
+
+static void bench_attentions(struct bench *b)
+{
+	const enum dn_kv_type cached[] = { DN_KV_F32, DN_KV_F16, DN_KV_Q8_0 };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(cached); i++) {
+		bench_attention(b, 1, cached[i], false);
+		bench_attention(b, 3, cached[i], false);
+		bench_attention(b, 3, cached[i], true);
+		bench_attention(b, DN_ATTENTION_ROWS, cached[i], false);
+	}
+}
+
+/* What is named, or all: products of types, and attention. */
+static int bench_named(struct bench *b, char *const *names)
 {
 	size_t n_found = 0;
 	size_t n_names = 0;
@@ -304,9 +333,15 @@ static int bench_types(struct bench *b, char *const *names)
 		bench_products(b, (enum dn_type)type, columns_of((enum dn_type)type));
 		n_found++;
 	}
+	for (size_t i = 0; i < n_names; i++) {
+		if (strcmp(names[i], "attention") == 0) {
+			bench_attentions(b);
+			n_found++;
+		}
+	}
 	if (n_found >= n_names)
 		return 0;
-	(void)fprintf(stderr, "bench-kernels: a type of those is unknown\n");
+	(void)fprintf(stderr, "bench-kernels: one of those names is unknown\n");
 	return 2;
 }
 
@@ -349,19 +384,18 @@ int main(int argc, char **argv)
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
 	const bool counts = argc == 6 && strcmp(argv[1], "--count") == 0;
 	char *const *names = argv + 1 + b.json;
-	const enum dn_kv_type cached[] = { DN_KV_F32, DN_KV_F16, DN_KV_Q8_0 };
 	const struct task quantise = {
 		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
 	};
 	int r;
 
 	if (argc > 1 && !b.json && !counts && argv[1][0] == '-') {
-		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE...]\n"
+		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE|attention...]\n"
 				      "       bench-kernels --count LEVEL TYPE N REPETITIONS\n");
 		return 2;
 	}
 	b.weights = memory(LARGE);
-	b.cache = memory((size_t)POSITIONS * HEAD_DIM * 8);
+	b.scratch = memory(dn_attention_scratch(HEAD_DIM) * sizeof(float));
 	b.values = memory((size_t)N_MAX * 1024 * sizeof(float));
 	b.quants = memory((size_t)N_MAX * 1024);
 	b.scales = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
@@ -376,14 +410,10 @@ int main(int argc, char **argv)
 		(void)printf("{\n  \"kernels\": [");
 	if (!counts)
 		measure_peaks(&b);
-	r = counts ? count_product(&b, argv + 2) : bench_types(&b, names);
+	r = counts ? count_product(&b, argv + 2) : bench_named(&b, names);
 	if (!*names) {
 		measure(&b, &quantise);
-		for (size_t i = 0; i < DN_ARRAY_SIZE(cached); i++) {
-			bench_attention(&b, 1, cached[i]);
-			bench_attention(&b, 3, cached[i]);
-			bench_attention(&b, DN_ATTENTION_ROWS, cached[i]);
-		}
+		bench_attentions(&b);
 	}
 	if (b.json)
 		(void)printf("\n  ]\n}\n");
