@@ -268,16 +268,41 @@ static inline float lanes_max(vec v)
 	return lanes[0];
 }
 
-/*
- * Turns a block's scores into weights e^(score - maximum), 0 where the row does not see the
- * token; rescales what the row has summed so far when the maximum grew. Returns their sum.
- */
-static float block_weights(float *scores, uint32_t from, uint32_t to, float *maximum, float *sums,
-			   uint32_t padded, float total)
+/* Of a row and what it has seen of a span: the greatest score, and its weights' sums, lane by lane. */
+struct running {
+	float maximum;
+	vec weights[PARTS];
+};
+
+_Static_assert(DN_KV_BLOCK == 2 * LANES, "each lane sums two of a block's weights");
+
+/* A new maximum: rescales what the row has summed below the old one. */
+static void raise_maximum(struct running *row, float highest, float *sums, uint32_t padded)
 {
-	vec high = vec_set1(*maximum);
-	vec lanes[PARTS];
-	float highest;
+	const vec rescale = vec_set1(exp_one(row->maximum - highest));
+
+	for (int p = 0; p < PARTS; p++)
+		row->weights[p] = vec_mul(row->weights[p], rescale);
+	for (uint32_t i = 0; i < padded; i += VEC)
+		vec_store(sums + i, vec_mul(vec_load(sums + i), rescale));
+	row->maximum = highest;
+}
+
+/* Returns the weights e^(score - maximum) of a vector's scores, which it puts in their place. */
+INLINE vec scores_weights(float *scores, vec maximum)
+{
+	const vec weights = vec_exp_negative(vec_sub(vec_load(scores), maximum));
+
+	vec_store(scores, weights);
+	return weights;
+}
+
+/* Turns a block's scores into weights, 0 where the row does not see the token. */
+INLINE void block_weights(float *scores, uint32_t from, uint32_t to, struct running *row,
+			  float *sums, uint32_t padded)
+{
+	vec maximum = vec_set1(row->maximum);
+	vec high = maximum;
 
 	for (uint32_t t = 0; t < from; t++)
 		scores[t] = -INFINITY;
@@ -286,21 +311,44 @@ static float block_weights(float *scores, uint32_t from, uint32_t to, float *max
 	/* A maximum has no order to keep; a score that is no number is passed over. */
 	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
 		high = vec_max(vec_load(scores + t), high);
-	highest = lanes_max(high);
-	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC)
-		vec_store(scores + t, vec_exp(vec_sub(vec_load(scores + t), vec_set1(highest))));
-	for (int p = 0; p < PARTS; p++)
-		lanes[p] = vec_add(vec_load(scores + (size_t)p * VEC),
-				   vec_load(scores + LANES + (size_t)p * VEC));
-	if (*maximum != highest) {
-		const float rescale = exp_one(*maximum - highest);
-
-		for (uint32_t i = 0; i < padded; i += VEC)
-			vec_store(sums + i, vec_mul(vec_load(sums + i), vec_set1(rescale)));
-		total *= rescale;
-		*maximum = highest;
+	if (vec_any_gt(high, maximum)) {
+		raise_maximum(row, lanes_max(high), sums, padded);
+		maximum = vec_set1(row->maximum);
 	}
-	return total + lanes_sum(lanes);
+	for (int p = 0; p < PARTS; p++) {
+		const vec first = scores_weights(scores + (size_t)p * VEC, maximum);
+		const vec second = scores_weights(scores + LANES + (size_t)p * VEC, maximum);
+
+		row->weights[p] = vec_add(row->weights[p], vec_add(first, second));
+	}
+}
+
+/*
+ * The weights of all rows for the block that begins at position @start; returns how many of its
+ * tokens the rows see at most.
+ */
+static __attribute__((noinline)) uint32_t weigh_rows(const struct dn_attention *a, uint32_t start,
+						     struct running *rows)
+{
+	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
+	uint32_t most = 0;
+
+	for (uint32_t r = 0; r < a->n_rows; r++) {
+		float *scores = a->scratch + (size_t)r * DN_KV_BLOCK;
+		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
+		uint32_t to = a->end[r] > start ? DN_MIN(a->end[r] - start, DN_KV_BLOCK) : 0;
+
+		if (from >= to) { /* the row sees none of this block */
+			memset(scores, 0, DN_KV_BLOCK * sizeof(*scores));
+			continue;
+		}
+		if (a->softcap > 0.0f)
+			softcap(scores, a->softcap, DN_KV_BLOCK);
+		block_weights(scores, from, to, &rows[r], attention_sums(a) + (size_t)r * padded,
+			      padded);
+		most = DN_MAX(most, to);
+	}
+	return most;
 }
 
 /* Scores of `rows` rows and a block's tokens. */
@@ -382,30 +430,14 @@ INLINE void prefetch_scales(const struct dn_attention *a, const uint8_t *next)
 }
 
 INLINE void attend_block(const struct dn_attention *a, const uint8_t *block, const uint8_t *next,
-			 uint32_t start, float *maxima, float *totals, const enum dn_kv_type type)
+			 uint32_t start, struct running *rows, const enum dn_kv_type type)
 {
-	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
-	uint32_t most = 0;
+	uint32_t most;
 
 	if (type == DN_KV_Q8_0)
 		prefetch_scales(a, next);
 	attend_tiles(a, block, next, 0, false, type);
-	for (uint32_t r = 0; r < a->n_rows; r++) {
-		float *row = a->scratch + (size_t)r * DN_KV_BLOCK;
-		uint32_t from = a->begin[r] > start ? a->begin[r] - start : 0;
-		uint32_t to = a->end[r] > start ? DN_MIN(a->end[r] - start, DN_KV_BLOCK) : 0;
-
-		if (from >= to) { /* the row sees none of this block */
-			memset(row, 0, DN_KV_BLOCK * sizeof(*row));
-			continue;
-		}
-		if (a->softcap > 0.0f)
-			softcap(row, a->softcap, DN_KV_BLOCK);
-		totals[r] =
-			block_weights(row, from, to, &maxima[r],
-				      attention_sums(a) + (size_t)r * padded, padded, totals[r]);
-		most = DN_MAX(most, to);
-	}
+	most = weigh_rows(a, start, rows);
 	attend_tiles(a, block, next, most, true, type);
 }
 
@@ -426,9 +458,9 @@ INLINE struct seen seen_blocks(const struct dn_attention *a)
 	return seen;
 }
 
-/* What one span gives all rows, into the sums, of rows that see none of it a total of 0. */
-static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t span, float *maxima,
-		      float *totals)
+/* What one span gives all rows: sums of values, and @rows, whose weights are 0 if it sees none. */
+static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t span,
+		      struct running *rows)
 {
 	const uint32_t blocks = DN_ATTENTION_SPAN / DN_KV_BLOCK;
 	const uint32_t first = DN_MAX(span * blocks, seen.first);
@@ -437,19 +469,20 @@ static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t s
 	memset(attention_sums(a), 0,
 	       (size_t)a->n_rows * dn_kv_row(a->head_dim, a->type) * sizeof(float));
 	for (uint32_t r = 0; r < a->n_rows; r++) {
-		maxima[r] = -INFINITY;
-		totals[r] = 0.0f;
+		rows[r].maximum = -INFINITY;
+		for (int p = 0; p < PARTS; p++)
+			rows[r].weights[p] = vec_set1(0.0f);
 	}
 	for (uint32_t b = first; b < last; b++) {
 		const uint8_t *block = a->blocks[b];
 		const uint8_t *next = a->blocks[DN_MIN(b + 1, seen.last - 1)];
 
 		if (a->type == DN_KV_F16)
-			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_F16);
+			attend_block(a, block, next, b * DN_KV_BLOCK, rows, DN_KV_F16);
 		else if (a->type == DN_KV_Q8_0)
-			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_Q8_0);
+			attend_block(a, block, next, b * DN_KV_BLOCK, rows, DN_KV_Q8_0);
 		else
-			attend_block(a, block, next, b * DN_KV_BLOCK, maxima, totals, DN_KV_F32);
+			attend_block(a, block, next, b * DN_KV_BLOCK, rows, DN_KV_F32);
 	}
 }
 
@@ -506,16 +539,15 @@ static void attend(const struct dn_attention *a)
 	const struct seen seen = seen_blocks(a);
 	const float *sums = attention_sums(a);
 	float *parts = attention_sums(a) + DN_ATTENTION_ROWS * size;
-	float maxima[DN_ATTENTION_ROWS];
-	float totals[DN_ATTENTION_ROWS];
+	struct running rows[DN_ATTENTION_ROWS];
 
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		parts[r * size + dn_attention_ends(a->head_dim) + 1] = 0.0f;
 	for (uint32_t span = seen.first / blocks; span * blocks < seen.last; span++) {
-		walk_span(a, seen, span, maxima, totals);
+		walk_span(a, seen, span, rows);
 		for (uint32_t r = 0; r < a->n_rows; r++)
-			join(parts + r * size, sums + (size_t)r * padded, padded, maxima[r],
-			     totals[r], a->head_dim);
+			join(parts + r * size, sums + (size_t)r * padded, padded, rows[r].maximum,
+			     lanes_sum(rows[r].weights), a->head_dim);
 	}
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		finish_part(parts + r * size, a->head_dim, a->out[r]);
@@ -525,15 +557,14 @@ static void attend_span(const struct dn_attention *a, uint32_t span)
 {
 	const uint32_t padded = dn_kv_row(a->head_dim, a->type);
 	struct seen seen = seen_blocks(a);
-	float maxima[DN_ATTENTION_ROWS];
-	float totals[DN_ATTENTION_ROWS];
+	struct running rows[DN_ATTENTION_ROWS];
 
 	/* Whoever takes the next span asks for it. */
 	seen.last = DN_MIN(seen.last, (span + 1) * (DN_ATTENTION_SPAN / DN_KV_BLOCK));
-	walk_span(a, seen, span, maxima, totals);
+	walk_span(a, seen, span, rows);
 	for (uint32_t r = 0; r < a->n_rows; r++)
-		begin_part(a->out[r], attention_sums(a) + (size_t)r * padded, padded, maxima[r],
-			   totals[r], a->head_dim);
+		begin_part(a->out[r], attention_sums(a) + (size_t)r * padded, padded,
+			   rows[r].maximum, lanes_sum(rows[r].weights), a->head_dim);
 }
 
 static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)

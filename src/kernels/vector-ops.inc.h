@@ -5,7 +5,7 @@
  *
  * The including file defines before: VEC (lanes, 1 to 16), `vec` and vec_load, vec_store, vec_set1,
  * vec_add, vec_sub, vec_mul, vec_div, vec_fma (fused), vec_max, vec_min, vec_keep_ge(v, x, t) (v
- * where x >= t, else 0), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
+ * where x >= t, else 0), vec_any_gt(a, b) (whether a > b somewhere), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
  * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows
  * whose sums fit its registers with two vectors each, at most 8; where four vectors of some fewer
  * fit, WIDE_ROWS.
@@ -45,10 +45,9 @@ static inline float lanes_sum(vec sums[PARTS])
  * unit of float32's last place. 0 below -87, where the result would leave the normal numbers;
  * above 88 the result saturates at e^88. The largest error is about 1 unit.
  */
-static inline vec vec_exp(vec x)
+INLINE vec exp_bounded(vec bounded, vec x)
 {
 	const vec magic = vec_set1(0x1.8p23f);
-	vec bounded = vec_min(vec_max(x, vec_set1(-87.0f)), vec_set1(88.0f));
 	vec t = vec_fma(bounded, vec_set1(0x1.715476p+0f), magic);
 	vec n = vec_sub(t, magic);
 	vec r = vec_fma(n, vec_set1(-0x1.62e4p-1f), bounded);
@@ -63,6 +62,17 @@ static inline vec vec_exp(vec x)
 	p = vec_fma(p, r, vec_set1(1.0f));
 	p = vec_fma(p, r, vec_set1(1.0f));
 	return vec_keep_ge(vec_shift_exponent(p, t), x, vec_set1(-87.0f));
+}
+
+static inline vec vec_exp(vec x)
+{
+	return exp_bounded(vec_min(vec_max(x, vec_set1(-87.0f)), vec_set1(88.0f)), x);
+}
+
+/* The same of no positive x, nor of one that is no number, of which it makes 0. */
+static inline vec vec_exp_negative(vec x)
+{
+	return exp_bounded(vec_max(x, vec_set1(-87.0f)), x);
 }
 
 static inline float exp_one(float x)

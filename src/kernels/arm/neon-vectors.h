@@ -62,6 +62,10 @@ static inline vec vec_keep_ge(vec v, vec x, vec t)
 {
 	return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vcgeq_f32(x, t)));
 }
+static inline bool vec_any_gt(vec a, vec b)
+{
+	return vmaxvq_u32(vcgtq_f32(a, b)) != 0;
+}
 static inline vec vec_shift_exponent(vec p, vec t)
 {
 	return vreinterpretq_f32_s32(

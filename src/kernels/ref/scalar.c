@@ -61,6 +61,10 @@ static inline vec vec_keep_ge(vec v, vec x, vec t)
 {
 	return x >= t ? v : 0.0f;
 }
+static inline bool vec_any_gt(vec a, vec b)
+{
+	return a > b;
+}
 static inline vec vec_shift_exponent(vec p, vec t)
 {
 	return dn_bits_float(dn_float_bits(p) + (dn_float_bits(t) << 23));

@@ -61,6 +61,10 @@ static inline vec vec_keep_ge(vec v, vec x, vec t)
 {
 	return _mm256_and_ps(v, _mm256_cmp_ps(x, t, _CMP_GE_OQ));
 }
+static inline bool vec_any_gt(vec a, vec b)
+{
+	return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
+}
 static inline vec vec_shift_exponent(vec p, vec t)
 {
 	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p),

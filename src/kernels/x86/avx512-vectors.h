@@ -61,6 +61,10 @@ static inline vec vec_keep_ge(vec v, vec x, vec t)
 {
 	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, t, _CMP_GE_OQ), v);
 }
+static inline bool vec_any_gt(vec a, vec b)
+{
+	return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
+}
 static inline vec vec_shift_exponent(vec p, vec t)
 {
 	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p),
