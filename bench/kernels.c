@@ -259,6 +259,21 @@ static void run_attention(const struct dn_kernels *kernels, void *data)
 	}
 }
 
+/* Keys and values between -1 and 1, in @count blocks of a head alike. */
+static void fill_cache(struct bench *b, enum dn_kv_type type, size_t part, size_t count)
+{
+	const struct dn_kernels *kernels = dn_kernels_at(DN_LEVEL_SCALAR);
+
+	for (uint32_t slot = 0; slot < DN_KV_BLOCK; slot++) {
+		const float *key = b->values + (size_t)2 * slot * HEAD_DIM;
+
+		kernels->store_key(b->weights, slot, key, HEAD_DIM, type);
+		kernels->store_value(b->weights + part, slot, key + HEAD_DIM, HEAD_DIM, type);
+	}
+	for (size_t i = 1; i < count; i++)
+		memcpy(b->weights + i * 2 * part, b->weights, 2 * part);
+}
+
 /*
  * A decode step's rows of a KV head, or a tile of prefill's, over a cache of a long conversation; with
  * many heads, as a model has them in all its layers, it lies in memory.
@@ -291,7 +306,7 @@ static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type ty
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
 		blocks[i] = b->weights + i * heads * 2 * part;
-	fill_weights(b->weights, type == DN_KV_F32 ? DN_TYPE_F32 : DN_TYPE_F16, heads * head_bytes);
+	fill_cache(b, type, part, heads * DN_ARRAY_SIZE(blocks));
 	for (uint32_t r = 0; r < n_rows; r++) {
 		a.q[r] = b->values + (size_t)r * HEAD_DIM;
 		a.out[r] = b->y + (size_t)r * HEAD_DIM;

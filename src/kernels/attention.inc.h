@@ -136,18 +136,18 @@ INLINE uint32_t tile_vectors(const uint32_t rows)
 }
 
 /*
- * sums[r][v] += scale * x[r][i] times vector v from @at. Whichever are fewer, rows or vectors, stay
- * in registers.
+ * sums[r][v] += x[r][i] times vector v from @at. Whichever are fewer, rows or vectors, stay in
+ * registers.
  */
 INLINE void tile_add(vec sums[ROWS][TILE_VECTORS], const float *const x[ROWS], size_t i,
-		     float scale, const void *cached, size_t at, const uint32_t rows,
-		     const uint32_t vectors, const enum dn_kv_type type)
+		     const void *cached, size_t at, const uint32_t rows, const uint32_t vectors,
+		     const enum dn_kv_type type)
 {
 	vec held[TILE_VECTORS];
 
 	if (rows < vectors) {
 		for (uint32_t r = 0; r < rows; r++)
-			held[r] = vec_set1(x[r][i] * scale);
+			held[r] = vec_set1(x[r][i]);
 		for (uint32_t v = 0; v < vectors; v++) {
 			const vec y = load_cached(cached, at + (size_t)v * VEC, type);
 
@@ -159,7 +159,7 @@ INLINE void tile_add(vec sums[ROWS][TILE_VECTORS], const float *const x[ROWS], s
 	for (uint32_t v = 0; v < vectors; v++)
 		held[v] = load_cached(cached, at + (size_t)v * VEC, type);
 	for (uint32_t r = 0; r < rows; r++) {
-		const vec factor = vec_set1(x[r][i] * scale);
+		const vec factor = vec_set1(x[r][i]);
 
 		for (uint32_t v = 0; v < vectors; v++)
 			sums[r][v] = vec_fma(factor, held[v], sums[r][v]);
@@ -210,8 +210,8 @@ INLINE void score_tile(const struct dn_attention *a, const void *keys, const uin
 			const size_t at = (size_t)i * DN_KV_BLOCK + token;
 
 			prefetch_next(next, at, vectors, type);
-			tile_add(type == DN_KV_Q8_0 ? part : sums, q, i, 1.0f, keys, at, rows,
-				 vectors, type);
+			tile_add(type == DN_KV_Q8_0 ? part : sums, q, i, keys, at, rows, vectors,
+				 type);
 		}
 		for (uint32_t r = 0; type == DN_KV_Q8_0 && r < rows; r++)
 			for (uint32_t v = 0; v < vectors; v++)
@@ -227,29 +227,48 @@ INLINE void score_tile(const struct dn_attention *a, const void *keys, const uin
 	}
 }
 
+/* A block's weights of some rows, times the scale of each token's values from @dim on. */
+INLINE void scale_weights(float scaled[ROWS][DN_KV_BLOCK], const float *weights,
+			  const uint16_t *scales, uint32_t stride, uint32_t n_tokens,
+			  const uint32_t rows)
+{
+	uint16_t column[DN_KV_BLOCK] = { 0 };
+
+	for (uint32_t t = 0; t < n_tokens; t++)
+		column[t] = scales[(size_t)t * stride];
+	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC) {
+		const vec scale = vec_load_half(column + t);
+
+		for (uint32_t r = 0; r < rows; r++)
+			vec_store(scaled[r] + t,
+				  vec_mul(vec_load(weights + (size_t)r * DN_KV_BLOCK + t), scale));
+	}
+}
+
 /* sums[row][dim] += sum over tokens of weights[row][token] * value[token][dim]. */
 INLINE void value_tile(const void *values, const uint8_t *next, uint32_t padded, uint32_t n_tokens,
 		       const float *weights, float *sums, uint32_t dim, const uint32_t rows,
 		       const uint32_t vectors, const enum dn_kv_type type)
 {
-	const uint16_t *scales =
-		(const uint16_t *)((const uint8_t *)values + kv_scales(padded)) + dim / KV_SCALED;
+	float scaled[ROWS][DN_KV_BLOCK];
 	const float *w[ROWS];
 	vec tile[ROWS][TILE_VECTORS];
 
+	if (type == DN_KV_Q8_0)
+		scale_weights(scaled, weights,
+			      (const uint16_t *)((const uint8_t *)values + kv_scales(padded)) +
+				      dim / KV_SCALED,
+			      padded / KV_SCALED, n_tokens, rows);
 	for (uint32_t r = 0; r < rows; r++) {
-		w[r] = weights + (size_t)r * DN_KV_BLOCK;
+		w[r] = type == DN_KV_Q8_0 ? scaled[r] : weights + (size_t)r * DN_KV_BLOCK;
 		for (uint32_t v = 0; v < vectors; v++)
 			tile[r][v] = vec_load(sums + (size_t)r * padded + dim + v * VEC);
 	}
 	for (uint32_t t = 0; t < n_tokens; t++) {
 		const size_t at = (size_t)t * padded + dim;
-		float scale = 1.0f;
 
-		if (type == DN_KV_Q8_0)
-			scale = dn_half_to_float(scales[(size_t)t * (padded / KV_SCALED)]);
 		prefetch_next(next, at, vectors, type);
-		tile_add(tile, w, t, scale, values, at, rows, vectors, type);
+		tile_add(tile, w, t, values, at, rows, vectors, type);
 	}
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t v = 0; v < vectors; v++)
