@@ -417,7 +417,7 @@ int main(int argc, char **argv)
 	b.sums = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(float));
 	b.biases = memory((size_t)N_MAX * 1024 / DN_BLOCK * sizeof(int32_t));
 	b.pairs = memory((size_t)N_MAX * 1024 / DN_BLOCK * 2 * sizeof(int16_t));
-	b.y = memory(LARGE / 64); /* the most rows, and N_MAX times ROWS */
+	b.y = memory(LARGE / 32); /* a float for each row of Q2_K's, and N_MAX times ROWS */
 	fill_weights((void *)b.values, DN_TYPE_F32, (size_t)N_MAX * 1024 * sizeof(float));
 	dn_kernels_at(DN_LEVEL_SCALAR)
 		->quantise(b.values, N_MAX * 1024, b.quants, b.scales, b.sums, b.biases, b.pairs);
