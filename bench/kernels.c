@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each level of kernels reaches on one thread: bench-kernels [--json] [TYPE|attention...].
- * With --count LEVEL TYPE N REPETITIONS, a product alone, for who counts its instructions.
+ * What each level of kernels reaches on one thread: bench-kernels [--json] [NAME...], of a type's
+ * products, quantise or attention. With --count LEVEL TYPE N REPETITIONS, a product alone, for who
+ * counts its instructions.
  *
  * Levels are measured in turn, round after round, and the best round counts: on a machine that
  * others use too, a level's ratio to the next is worth more than its figure. Matrix-vector figures
- * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two). With names, only
- * the products of those types, and attention.
+ * are bytes of weights read, matrix-matrix ones operations (a multiply-add is two).
  */
 
 #include <math.h>
@@ -329,9 +329,27 @@ static void bench_attentions(struct bench *b)
 	}
 }
 
-/* What is named, or all: products of types, and attention. */
+static void bench_quantise(struct bench *b)
+{
+	const struct task task = { "quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, b };
+
+	measure(b, &task);
+}
+
+static bool has_name(char *const *names, const char *name)
+{
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
+
+/* What is named, or all: products of types, the quantiser of their vectors, and attention. */
 static int bench_named(struct bench *b, char *const *names)
 {
+	static const struct {
+		const char *name;
+		void (*run)(struct bench *b);
+	} others[] = { { "quantise", bench_quantise }, { "attention", bench_attentions } };
 	size_t n_found = 0;
 	size_t n_names = 0;
 
@@ -339,18 +357,16 @@ static int bench_named(struct bench *b, char *const *names)
 		n_names++;
 	for (uint32_t type = 0; type < DN_TYPE_COUNT; type++) {
 		const struct dn_type_info *info = dn_type_info(type);
-		bool wanted = n_names == 0;
 
-		for (size_t i = 0; info && i < n_names; i++)
-			wanted = wanted || strcmp(names[i], info->name) == 0;
-		if (!info || !wanted || !dn_type_computes((enum dn_type)type))
+		if (!info || !dn_type_computes((enum dn_type)type) ||
+		    (n_names > 0 && !has_name(names, info->name)))
 			continue;
 		bench_products(b, (enum dn_type)type, columns_of((enum dn_type)type));
 		n_found++;
 	}
-	for (size_t i = 0; i < n_names; i++) {
-		if (strcmp(names[i], "attention") == 0) {
-			bench_attentions(b);
+	for (size_t i = 0; i < DN_ARRAY_SIZE(others); i++) {
+		if (n_names == 0 || has_name(names, others[i].name)) {
+			others[i].run(b);
 			n_found++;
 		}
 	}
@@ -399,13 +415,10 @@ int main(int argc, char **argv)
 	struct bench b = { .json = argc > 1 && strcmp(argv[1], "--json") == 0, .first = true };
 	const bool counts = argc == 6 && strcmp(argv[1], "--count") == 0;
 	char *const *names = argv + 1 + b.json;
-	const struct task quantise = {
-		"quantise", "GB/s", 1e9, 4.0 * COLUMNS * 16, run_quantise, &b
-	};
 	int r;
 
 	if (argc > 1 && !b.json && !counts && argv[1][0] == '-') {
-		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE|attention...]\n"
+		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE|quantise|attention]...\n"
 				      "       bench-kernels --count LEVEL TYPE N REPETITIONS\n");
 		return 2;
 	}
@@ -426,10 +439,6 @@ int main(int argc, char **argv)
 	if (!counts)
 		measure_peaks(&b);
 	r = counts ? count_product(&b, argv + 2) : bench_named(&b, names);
-	if (!*names) {
-		measure(&b, &quantise);
-		bench_attentions(&b);
-	}
 	if (b.json)
 		(void)printf("\n  ]\n}\n");
 	return r;

@@ -5,10 +5,11 @@
  *
  * The including file defines before: VEC (lanes, 1 to 16), `vec` and vec_load, vec_store, vec_set1,
  * vec_add, vec_sub, vec_mul, vec_div, vec_fma (fused), vec_max, vec_min, vec_keep_ge(v, x, t) (v
- * where x >= t, else 0), vec_any_gt(a, b) (whether a > b somewhere), vec_shift_exponent(p, t) (adds the low bits of t, as an integer, to the
- * exponent of p), vec_load_half, vec_store_half, vec_load_bytes (int8); and ROWS, the query rows
- * whose sums fit its registers with two vectors each, at most 8; where four vectors of some fewer
- * fit, WIDE_ROWS.
+ * where x >= t, else 0), vec_any_gt(a, b) (whether a > b somewhere), vec_shift_exponent(p, t) (adds
+ * the low bits of t, as an integer, to the exponent of p), vec_load_half, vec_store_half,
+ * vec_load_bytes (int8); and ROWS, the query rows whose sums fit its registers with two vectors
+ * each, at most 8; where four vectors of some fewer fit, WIDE_ROWS. With HAS_QUANTISE_BLOCK, it has
+ * largest_of_block() and quantise_block() too.
  *
  * Sums are kept in sixteen lanes whatever VEC is, in PARTS vectors, and added up by lanes_sum().
  */
@@ -317,6 +318,7 @@ static void rope(float *x, uint32_t n_pairs, const float *cosines, const float *
 	}
 }
 
+#ifndef HAS_QUANTISE_BLOCK
 /* Magnitudes order like their bits, and an integer maximum has no order to keep. */
 INLINE float largest_of_block(const float *x)
 {
@@ -350,6 +352,22 @@ INLINE int32_t sum_of_half(const int8_t *quants)
 	return (int32_t)(sums * UINT64_C(0x0001000100010001) >> 48) - 16 * 128;
 }
 
+/* x * inverse as quants, and the sums of the first sixteen and of the others. */
+INLINE void quantise_block(const float *x, float inverse, int8_t *quants, int32_t halves[2])
+{
+	for (int i = 0; i < DN_BLOCK; i++) {
+		/* The adder rounds to nearest even at the place of the units. */
+		const float shifted = x[i] * inverse + 0x1.8p23f;
+		int32_t quant;
+
+		memcpy(&quant, &shifted, sizeof(quant));
+		quants[i] = (int8_t)(quant - 0x4b400000);
+	}
+	halves[0] = sum_of_half(quants);
+	halves[1] = sum_of_half(quants + DN_BLOCK / 2);
+}
+#endif
+
 static void quantise(const float *x, uint32_t columns, int8_t *quants, float *scales, float *sums,
 		     int32_t *biases, int16_t *pairs)
 {
@@ -357,21 +375,13 @@ static void quantise(const float *x, uint32_t columns, int8_t *quants, float *sc
 		const float largest = largest_of_block(x);
 		const float inverse = largest > 0x1p-100f ? 127.0f / largest : 0.0f;
 		const float scale = inverse != 0.0f ? largest / 127.0f : 0.0f;
-		int32_t halves[2];
+		int32_t halves[2] = { 0, 0 };
 
 		/* What is no number would leave its bits. */
 		if (inverse == 0.0f)
 			memset(quants, 0, DN_BLOCK);
-		for (int i = 0; inverse != 0.0f && i < DN_BLOCK; i++) {
-			/* The adder rounds to nearest even at the place of the units. */
-			const float shifted = x[i] * inverse + 0x1.8p23f;
-			int32_t quant;
-
-			memcpy(&quant, &shifted, sizeof(quant));
-			quants[i] = (int8_t)(quant - 0x4b400000);
-		}
-		halves[0] = sum_of_half(quants);
-		halves[1] = sum_of_half(quants + DN_BLOCK / 2);
+		else
+			quantise_block(x, inverse, quants, halves);
 		scales[b] = scale;
 		sums[b] = scale * (float)(halves[0] + halves[1]);
 		biases[b] = -8 * (halves[0] + halves[1]);

@@ -7,6 +7,7 @@
 
 #include "kernels/level.h" /* IWYU pragma: export */
 #include "kernels/shape.h"
+#include "kernels/x86/quantise.h" /* IWYU pragma: export */
 
 #define VEC	  8
 #define ROWS	  6

@@ -8,6 +8,7 @@
 
 #include "kernels/level.h" /* IWYU pragma: export */
 #include "kernels/shape.h"
+#include "kernels/x86/quantise.h" /* IWYU pragma: export */
 
 #define VEC	     16
 #define ROWS	     8
