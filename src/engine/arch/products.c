@@ -14,7 +14,7 @@
 /* Groups that a thread takes at once of a product with so many rows, if there are pieces enough. */
 #define SHARED_ROWS   32U
 #define SHARED_GROUPS 4U
-#define PIECES_EACH   4U
+#define PIECES_EACH   8U
 /* Elements of a row-wise operation worth another thread. */
 #define ROW_WORK 4096U
 
