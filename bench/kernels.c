@@ -259,24 +259,29 @@ static void run_attention(const struct dn_kernels *kernels, void *data)
 	}
 }
 
-/* Keys and values between -1 and 1, in @count blocks of a head alike. */
-static void fill_cache(struct bench *b, enum dn_kv_type type, size_t part, size_t count)
+/* Keys and values between -1 and 1, of which 64 blocks differ; those of all heads are alike. */
+static void fill_cache(struct bench *b, enum dn_kv_type type, size_t part, uint32_t heads)
 {
 	const struct dn_kernels *kernels = dn_kernels_at(DN_LEVEL_SCALAR);
 
-	for (uint32_t slot = 0; slot < DN_KV_BLOCK; slot++) {
-		const float *key = b->values + (size_t)2 * slot * HEAD_DIM;
+	for (uint32_t block = 0; block < POSITIONS / DN_KV_BLOCK; block++) {
+		uint8_t *at = b->weights + (size_t)block * heads * 2 * part;
+		const float *row = b->values + (size_t)(block % 64) * 2 * DN_KV_BLOCK * HEAD_DIM;
 
-		kernels->store_key(b->weights, slot, key, HEAD_DIM, type);
-		kernels->store_value(b->weights + part, slot, key + HEAD_DIM, HEAD_DIM, type);
+		for (uint32_t slot = 0; slot < DN_KV_BLOCK; slot++, row += (size_t)2 * HEAD_DIM) {
+			kernels->store_key(at, slot, row, HEAD_DIM, type);
+			kernels->store_value(at + part, slot, row + HEAD_DIM, HEAD_DIM, type);
+		}
+		for (uint32_t head = 1; head < heads; head++)
+			memcpy(at + head * 2 * part, at, 2 * part);
 	}
-	for (size_t i = 1; i < count; i++)
-		memcpy(b->weights + i * 2 * part, b->weights, 2 * part);
 }
 
+_Static_assert(64 * 2 * DN_KV_BLOCK * HEAD_DIM <= N_MAX * 1024, "there are so many values");
+
 /*
- * A decode step's rows of a KV head, or a tile of prefill's, over a cache of a long conversation; with
- * many heads, as a model has them in all its layers, it lies in memory.
+ * A decode step's rows of a KV head, or a tile of prefill's, over a cache of a long conversation;
+ * with many heads, as a model has them in all its layers, it lies in memory.
  */
 static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type type, bool large)
 {
@@ -306,7 +311,7 @@ static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type ty
 
 	for (size_t i = 0; i < DN_ARRAY_SIZE(blocks); i++)
 		blocks[i] = b->weights + i * heads * 2 * part;
-	fill_cache(b, type, part, heads * DN_ARRAY_SIZE(blocks));
+	fill_cache(b, type, part, heads);
 	for (uint32_t r = 0; r < n_rows; r++) {
 		a.q[r] = b->values + (size_t)r * HEAD_DIM;
 		a.out[r] = b->y + (size_t)r * HEAD_DIM;
@@ -418,7 +423,7 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc > 1 && !b.json && !counts && argv[1][0] == '-') {
-		(void)fprintf(stderr, "usage: bench-kernels [--json] [TYPE|quantise|attention]...\n"
+		(void)fprintf(stderr, "usage: bench-kernels [--json] [NAME...]\n"
 				      "       bench-kernels --count LEVEL TYPE N REPETITIONS\n");
 		return 2;
 	}

@@ -19,7 +19,7 @@
 #include "engine/context.h"
 
 #define SNAPSHOT_MAGIC	 0x4e53444eU /* "NDSN" */
-#define SNAPSHOT_VERSION 3U
+#define SNAPSHOT_VERSION 4U
 /* Of each weight, that its fingerprint reads: fine-tunings may leave most of them as they were. */
 #define WEIGHT_PART ((size_t)256)
 
@@ -177,17 +177,19 @@ static void clear_part(uint8_t *part, const struct dn_layer *l, enum dn_kv_type 
 	const uint32_t scales = type == DN_KV_Q8_0 ? row / 32 : 0;
 	const size_t element = type == DN_KV_F32 ? 4 : type == DN_KV_F16 ? 2 : 1;
 	const size_t slots = DN_KV_BLOCK - used;
+	const size_t elements = (size_t)row * DN_KV_BLOCK * element;
 	uint8_t *keys = part;
 	uint8_t *values = part + dn_kv_head_bytes(l->head_dim, type);
-	uint8_t *key_scales = keys + (size_t)row * DN_KV_BLOCK * element;
-	uint8_t *value_scales = values + (size_t)row * DN_KV_BLOCK * element;
 
 	for (uint32_t d = 0; d < row; d++)
 		memset(keys + ((size_t)d * DN_KV_BLOCK + used) * element, 0, slots * element);
 	memset(values + (size_t)used * row * element, 0, slots * row * element);
-	for (uint32_t d = 0; d < scales; d++)
-		memset(key_scales + ((size_t)d * DN_KV_BLOCK + used) * 2, 0, slots * 2);
-	memset(value_scales + (size_t)used * scales * 2, 0, slots * scales * 2);
+	for (uint32_t d = 0; d < scales; d++) {
+		const size_t at = elements + ((size_t)d * DN_KV_BLOCK + used) * 2;
+
+		memset(keys + at, 0, slots * 2);
+		memset(values + at, 0, slots * 2);
+	}
 }
 
 static void clear_slots(const struct dn_context *c, enum dn_kv_pool pool, uint8_t *block,

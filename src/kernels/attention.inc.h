@@ -3,7 +3,8 @@
  * The KV cache's elements and the attention over them, in terms of vector-ops.inc.h.
  *
  * Loops are written for a type of elements and inlined for each. Q8_0 has its scales behind all
- * elements of the head: a block of 32 elements is summed first, then multiplied by its scale.
+ * elements of the head: of keys, 32 elements are summed first, then multiplied by their scale; of
+ * values, the weights are multiplied instead.
  */
 
 /* Elements of a head's row that share a scale. */
@@ -94,7 +95,7 @@ static void store_value(void *values, uint32_t slot, const float *value, uint32_
 		uint16_t *scales = (uint16_t *)((uint8_t *)values + kv_scales(row));
 
 		for (uint32_t b = 0; b < row / KV_SCALED; b++)
-			scales[slot * (row / KV_SCALED) + b] =
+			scales[b * DN_KV_BLOCK + slot] =
 				quantise_kv(value + b * KV_SCALED, n - b * KV_SCALED,
 					    (int8_t *)values + at + b * KV_SCALED);
 		return;
@@ -227,17 +228,12 @@ INLINE void score_tile(const struct dn_attention *a, const void *keys, const uin
 	}
 }
 
-/* A block's weights of some rows, times the scale of each token's values from @dim on. */
+/* A block's weights of some rows, each times its token's scale. */
 INLINE void scale_weights(float scaled[ROWS][DN_KV_BLOCK], const float *weights,
-			  const uint16_t *scales, uint32_t stride, uint32_t n_tokens,
-			  const uint32_t rows)
+			  const uint16_t *scales, const uint32_t rows)
 {
-	uint16_t column[DN_KV_BLOCK] = { 0 };
-
-	for (uint32_t t = 0; t < n_tokens; t++)
-		column[t] = scales[(size_t)t * stride];
 	for (uint32_t t = 0; t < DN_KV_BLOCK; t += VEC) {
-		const vec scale = vec_load_half(column + t);
+		const vec scale = vec_load_half(scales + t);
 
 		for (uint32_t r = 0; r < rows; r++)
 			vec_store(scaled[r] + t,
@@ -250,15 +246,15 @@ INLINE void value_tile(const void *values, const uint8_t *next, uint32_t padded,
 		       const float *weights, float *sums, uint32_t dim, const uint32_t rows,
 		       const uint32_t vectors, const enum dn_kv_type type)
 {
-	float scaled[ROWS][DN_KV_BLOCK];
+	_Alignas(64) float scaled[ROWS][DN_KV_BLOCK];
 	const float *w[ROWS];
 	vec tile[ROWS][TILE_VECTORS];
 
 	if (type == DN_KV_Q8_0)
 		scale_weights(scaled, weights,
 			      (const uint16_t *)((const uint8_t *)values + kv_scales(padded)) +
-				      dim / KV_SCALED,
-			      padded / KV_SCALED, n_tokens, rows);
+				      (size_t)dim / KV_SCALED * DN_KV_BLOCK,
+			      rows);
 	for (uint32_t r = 0; r < rows; r++) {
 		w[r] = type == DN_KV_Q8_0 ? scaled[r] : weights + (size_t)r * DN_KV_BLOCK;
 		for (uint32_t v = 0; v < vectors; v++)
@@ -287,10 +283,10 @@ static inline float lanes_max(vec v)
 	return lanes[0];
 }
 
-/* Of a row and what it has seen of a span: the greatest score, and its weights' sums, lane by lane. */
+/* What a row has seen of a span: the greatest score, and sums of weights, lane by lane. */
 struct running {
 	float maximum;
-	vec weights[PARTS];
+	vec totals[PARTS];
 };
 
 _Static_assert(DN_KV_BLOCK == 2 * LANES, "each lane sums two of a block's weights");
@@ -301,7 +297,7 @@ static void raise_maximum(struct running *row, float highest, float *sums, uint3
 	const vec rescale = vec_set1(exp_one(row->maximum - highest));
 
 	for (int p = 0; p < PARTS; p++)
-		row->weights[p] = vec_mul(row->weights[p], rescale);
+		row->totals[p] = vec_mul(row->totals[p], rescale);
 	for (uint32_t i = 0; i < padded; i += VEC)
 		vec_store(sums + i, vec_mul(vec_load(sums + i), rescale));
 	row->maximum = highest;
@@ -316,7 +312,10 @@ INLINE vec scores_weights(float *scores, vec maximum)
 	return weights;
 }
 
-/* Turns a block's scores into weights, 0 where the row does not see the token. */
+/*
+ * Turns a block's scores into weights, 0 where the row does not see the token, and adds them to
+ * what the row has seen.
+ */
 INLINE void block_weights(float *scores, uint32_t from, uint32_t to, struct running *row,
 			  float *sums, uint32_t padded)
 {
@@ -338,13 +337,14 @@ INLINE void block_weights(float *scores, uint32_t from, uint32_t to, struct runn
 		const vec first = scores_weights(scores + (size_t)p * VEC, maximum);
 		const vec second = scores_weights(scores + LANES + (size_t)p * VEC, maximum);
 
-		row->weights[p] = vec_add(row->weights[p], vec_add(first, second));
+		row->totals[p] = vec_add(row->totals[p], vec_add(first, second));
 	}
 }
 
 /*
  * The weights of all rows for the block that begins at position @start; returns how many of its
- * tokens the rows see at most.
+ * tokens the rows see at most. A function for all types, whose registers hold an exponential's
+ * constants from row to row.
  */
 static __attribute__((noinline)) uint32_t weigh_rows(const struct dn_attention *a, uint32_t start,
 						     struct running *rows)
@@ -477,7 +477,7 @@ INLINE struct seen seen_blocks(const struct dn_attention *a)
 	return seen;
 }
 
-/* What one span gives all rows: sums of values, and @rows, whose weights are 0 if it sees none. */
+/* What one span gives all rows: sums of values, and @rows, totals of 0 for those that see none. */
 static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t span,
 		      struct running *rows)
 {
@@ -490,7 +490,7 @@ static void walk_span(const struct dn_attention *a, struct seen seen, uint32_t s
 	for (uint32_t r = 0; r < a->n_rows; r++) {
 		rows[r].maximum = -INFINITY;
 		for (int p = 0; p < PARTS; p++)
-			rows[r].weights[p] = vec_set1(0.0f);
+			rows[r].totals[p] = vec_set1(0.0f);
 	}
 	for (uint32_t b = first; b < last; b++) {
 		const uint8_t *block = a->blocks[b];
@@ -525,13 +525,13 @@ static void join(float *part, const float *sums, uint32_t padded, float maximum,
 	float old;
 	float new;
 
-	/* A row that saw nothing of one of them. */
-	if (total == 0.0f)
-		return;
+	/* A row that saw nothing of one of them; the first may hold nothing at all yet. */
 	if (ends[1] == 0.0f) {
 		begin_part(part, sums, padded, maximum, total, head_dim);
 		return;
 	}
+	if (total == 0.0f)
+		return;
 	highest = ends[0] > maximum ? ends[0] : maximum;
 	old = exp_one(ends[0] - highest);
 	new = exp_one(maximum - highest);
@@ -566,7 +566,7 @@ static void attend(const struct dn_attention *a)
 		walk_span(a, seen, span, rows);
 		for (uint32_t r = 0; r < a->n_rows; r++)
 			join(parts + r * size, sums + (size_t)r * padded, padded, rows[r].maximum,
-			     lanes_sum(rows[r].weights), a->head_dim);
+			     lanes_sum(rows[r].totals), a->head_dim);
 	}
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		finish_part(parts + r * size, a->head_dim, a->out[r]);
@@ -583,7 +583,7 @@ static void attend_span(const struct dn_attention *a, uint32_t span)
 	walk_span(a, seen, span, rows);
 	for (uint32_t r = 0; r < a->n_rows; r++)
 		begin_part(a->out[r], attention_sums(a) + (size_t)r * padded, padded,
-			   rows[r].maximum, lanes_sum(rows[r].weights), a->head_dim);
+			   rows[r].maximum, lanes_sum(rows[r].totals), a->head_dim);
 }
 
 static void attend_join(float *parts, uint32_t n, uint32_t head_dim, float *out)

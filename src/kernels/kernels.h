@@ -95,8 +95,8 @@ struct dn_product {
  * struct dn_attention - softmax(q Kᵀ) V over a paged cache, for query rows of one KV head
  * @blocks: the sequence's blocks
  * @keys, @values: byte offsets of this layer's and head's part in a block: keys as
- *	[dn_kv_row()][32 tokens], values as [32 tokens][dn_kv_row()]; Q8_0 has behind them its F16
- *	scales, of keys as [dn_kv_row() / 32][32 tokens], of values as [32 tokens][dn_kv_row() / 32]
+ *	[dn_kv_row()][32 tokens], values as [32 tokens][dn_kv_row()]; Q8_0 has behind each its F16
+ *	scales, [dn_kv_row() / 32][32 tokens]
  * @scale: of the scores
  * @softcap: scores become softcap * tanh(score / softcap); 0: they stay
  * @n_rows: at most DN_ATTENTION_ROWS

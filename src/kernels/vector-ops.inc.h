@@ -41,10 +41,10 @@ static inline float lanes_sum(vec sums[PARTS])
 }
 
 /*
- * e^x: x = n ln 2 + r with ln 2 in two parts (Cody and Waite 1980), |r| <= ln 2 / 2, the
- * polynomial of degree 6 is Taylor's with its error (1.5e-8 relative at the ends) below half a
- * unit of float32's last place. 0 below -87, where the result would leave the normal numbers;
- * above 88 the result saturates at e^88. The largest error is about 1 unit.
+ * e^x of @bounded, which is @x within -87 to 88: x = n ln 2 + r with ln 2 in two parts (Cody and
+ * Waite 1980), |r| <= ln 2 / 2, the polynomial of degree 6 is Taylor's with its error (1.5e-8
+ * relative at the ends) below half a unit of float32's last place. 0 where @x is below -87, where
+ * the result would leave the normal numbers, or no number. The largest error is about 1 unit.
  */
 INLINE vec exp_bounded(vec bounded, vec x)
 {
@@ -65,12 +65,13 @@ INLINE vec exp_bounded(vec bounded, vec x)
 	return vec_keep_ge(vec_shift_exponent(p, t), x, vec_set1(-87.0f));
 }
 
+/* Above 88 the result saturates at e^88. */
 static inline vec vec_exp(vec x)
 {
 	return exp_bounded(vec_min(vec_max(x, vec_set1(-87.0f)), vec_set1(88.0f)), x);
 }
 
-/* The same of no positive x, nor of one that is no number, of which it makes 0. */
+/* The same bits where x is not above 0. */
 static inline vec vec_exp_negative(vec x)
 {
 	return exp_bounded(vec_max(x, vec_set1(-87.0f)), x);

@@ -39,20 +39,27 @@ static void fill_block(struct attention_case *c, uint8_t *block, size_t bytes, u
 	}
 }
 
+/* The last block first: order in memory is not order in the sequence. */
+static uint8_t *block_of(const struct attention_case *c, uint32_t number)
+{
+	return c->cache +
+	       (c->n_blocks - 1 - number) * 2 * dn_kv_head_bytes(c->a.head_dim, c->a.type);
+}
+
 void attention_fill(struct attention_case *c, float magnitude)
 {
 	const size_t bytes = dn_kv_head_bytes(c->a.head_dim, c->a.type);
 	uint32_t most = 0;
-	uint8_t *cache = place(PLACE_CACHE, c->n_blocks * 2 * bytes, 0);
 
+	c->cache = place(PLACE_CACHE, c->n_blocks * 2 * bytes, 0);
 	for (uint32_t r = 0; r < c->a.n_rows; r++)
 		most = DN_MAX(most, c->a.end[r]);
 	for (uint32_t b = 0; b < c->n_blocks; b++) {
 		const uint32_t first = b * DN_KV_BLOCK;
+		uint8_t *block = block_of(c, b);
 
-		/* The last block first: order in memory is not order in the sequence. */
-		c->blocks[b] = cache + (c->n_blocks - 1 - b) * 2 * bytes;
-		fill_block(c, cache + (c->n_blocks - 1 - b) * 2 * bytes, bytes,
+		c->blocks[b] = block;
+		fill_block(c, block, bytes,
 			   most > first ? DN_MIN(most - first, (uint32_t)DN_KV_BLOCK) : 0,
 			   magnitude);
 	}
@@ -100,7 +107,7 @@ bool attention_run(struct attention_case *c, const struct dn_kernels *kernels, f
 	float *rows = place(PLACE_OUT, (size_t)c->a.n_rows * c->a.head_dim * sizeof(float), 0);
 
 	c->a.scratch = place(PLACE_SCRATCH, bytes, 0);
-	memset(c->a.scratch, 0xff, bytes);
+	memset(c->a.scratch, c->scratch ? c->scratch : 0xff, bytes);
 	for (uint32_t r = 0; r < c->a.n_rows; r++)
 		c->a.out[r] = rows + (size_t)r * c->a.head_dim;
 	if (!survives(call_attend, &call))
@@ -225,6 +232,71 @@ void attention_window(struct attention_case *c, uint32_t n_rows)
 	}
 }
 
+/* The only row's score of the token at @position becomes infinite, of @sign, or no number. */
+static void set_score(struct attention_case *c, uint32_t position, float sign)
+{
+	float key[256];
+
+	for (uint32_t d = 0; d < c->a.head_dim; d++)
+		key[d] = isnan(sign) ? NAN : copysignf(INFINITY, sign * c->a.q[0][d]);
+	dn_kernels_scalar.store_key(block_of(c, position / DN_KV_BLOCK), position % DN_KV_BLOCK,
+				    key, c->a.head_dim, c->a.type);
+}
+
+static struct attention_case special_case(uint8_t scratch)
+{
+	struct attention_case c = { .n_blocks = BLOCKS_OF_SPANS + 2, .scratch = scratch };
+
+	c.a.head_dim = 64;
+	c.a.type = DN_KV_F32;
+	c.a.scale = 0.125f;
+	c.a.n_rows = 1;
+	c.a.end[0] = c.n_blocks * DN_KV_BLOCK - 5;
+	random_seed(scratch);
+	attention_fill(&c, 1.0f);
+	return c;
+}
+
+/* A token whose score is no number counts for nothing, just like one at minus infinity. */
+static void check_passed_over(const struct level *level)
+{
+	static const uint32_t positions[] = { 0, 17, 40, 63, DN_ATTENTION_SPAN + 3 };
+
+	for (size_t i = 0; i < DN_ARRAY_SIZE(positions); i++) {
+		struct attention_case c = special_case(0xff);
+		float want[256];
+		float got[256];
+
+		set_score(&c, positions[i], -1.0f);
+		EXPECT(attention_run(&c, level->kernels, want), "%s: left its buffers",
+		       level->name);
+		set_score(&c, positions[i], NAN);
+		EXPECT(attention_run(&c, level->kernels, got), "%s: left its buffers", level->name);
+		EXPECT(first_difference(got, want, c.a.head_dim) == c.a.head_dim &&
+			       isfinite(got[0]),
+		       "%s: no score at %u: %a, not %a", level->name, positions[i], (double)got[0],
+		       (double)want[0]);
+	}
+}
+
+/* A row with an infinite score in each span, or with none at all, is none: whatever was there before. */
+static void check_nothing_left(const struct level *level)
+{
+	for (int infinite = 0; infinite < 2; infinite++) {
+		struct attention_case c = special_case(0x3f);
+		float got[256];
+
+		for (uint32_t t = 0; t < c.a.end[0]; t++)
+			if (!infinite || t % DN_ATTENTION_SPAN == 5)
+				set_score(&c, t, infinite ? 1.0f : NAN);
+		EXPECT(attention_run(&c, level->kernels, got), "%s: left its buffers", level->name);
+		for (uint32_t d = 0; d < c.a.head_dim; d++)
+			EXPECT(isnan(got[d]), "%s: [%u] of nothing is %a", level->name, d,
+			       (double)got[d]);
+		check_spans(&c, level, got);
+	}
+}
+
 /* The head sizes in @head_dims, separated by commas, or all. */
 void check_attention(const char *head_dims)
 {
@@ -232,6 +304,10 @@ void check_attention(const char *head_dims)
 	static const float magnitudes[] = { 1.0f, 1.0f, 30.0f, 1e-3f, 200.0f };
 	const char *next = head_dims ? head_dims : all;
 
+	for (const struct level *level = levels(); level->name; level++) {
+		check_passed_over(level);
+		check_nothing_left(level);
+	}
 	while (*next) {
 		char *end;
 		const uint32_t head_dim = (uint32_t)strtoul(next, &end, 10);

@@ -10,9 +10,12 @@
 
 #define ATTENTION_BLOCKS_MAX 40
 
+/* @scratch: each byte of it before; 0: 0xff, of which all floats are no numbers */
 struct attention_case {
 	struct dn_attention a;
 	uint32_t n_blocks;
+	uint8_t scratch;
+	uint8_t *cache; /* set by attention_fill() */
 	const uint8_t *blocks[ATTENTION_BLOCKS_MAX];
 };
 

@@ -14,7 +14,9 @@
 /* Groups that a thread takes at once of a product with so many rows, if there are pieces enough. */
 #define SHARED_ROWS   32U
 #define SHARED_GROUPS 4U
-#define PIECES_EACH   8U
+/* Pieces for each thread, so that none waits long for another; long ones, of many rows, are more. */
+#define PIECES_EACH	 4U
+#define LONG_PIECES_EACH 8U
 /* Elements of a row-wise operation worth another thread. */
 #define ROW_WORK 4096U
 
@@ -72,13 +74,15 @@ static uint32_t end_of(const struct dn_product_item *item)
 static size_t groups_at_once(const struct dn_step *s, const struct dn_matrix *w, uint32_t n)
 {
 	const size_t groups = DN_DIV_ROUND_UP(w->rows, DN_GROUP);
-	const size_t most = groups / ((size_t)dn_pool_threads(s->pool) * PIECES_EACH);
+	const size_t threads = dn_pool_threads(s->pool);
+	const bool many = n >= SHARED_ROWS;
+	/* Even, since avx2 takes groups in pairs. */
+	const size_t most = many ? DN_ROUND_UP(groups / (threads * LONG_PIECES_EACH), (size_t)2)
+				 : groups / (threads * PIECES_EACH);
 	/* A matrix-matrix product has more to do a byte. */
-	const size_t bytes = n == 1	       ? PIECE_BYTES
-			     : n < SHARED_ROWS ? PIECE_BYTES / 2
-					       : PIECE_BYTES / 8;
+	const size_t bytes = n == 1 ? PIECE_BYTES : many ? PIECE_BYTES / 8 : PIECE_BYTES / 2;
 	const size_t wanted =
-		DN_MAX(bytes / w->group_bytes, n < SHARED_ROWS ? (size_t)1 : (size_t)SHARED_GROUPS);
+		DN_MAX(bytes / w->group_bytes, many ? (size_t)SHARED_GROUPS : (size_t)1);
 
 	return DN_MAX(n == 1 ? DN_MIN(wanted, groups) : DN_MIN(wanted, most), (size_t)1);
 }

@@ -82,9 +82,9 @@ static float cached(const struct dn_attention *a, size_t offset, uint32_t positi
 	return ((const float *)block)[at];
 }
 
-/* The scale number @at of a head's part of a Q8_0 block. */
+/* Of a token's element @d, of keys or of values. */
 static double cached_scale(const struct dn_attention *a, size_t offset, uint32_t position,
-			   size_t at)
+			   uint32_t d)
 {
 	const uint32_t row = dn_kv_row(a->head_dim, a->type);
 	const uint8_t *scales =
@@ -92,7 +92,8 @@ static double cached_scale(const struct dn_attention *a, size_t offset, uint32_t
 
 	if (a->type != DN_KV_Q8_0)
 		return 1.0;
-	return (double)dn_half_to_float(((const uint16_t *)scales)[at]);
+	return (double)dn_half_to_float(
+		((const uint16_t *)scales)[d / 32 * DN_KV_BLOCK + position % DN_KV_BLOCK]);
 }
 
 static double score(const struct dn_attention *a, uint32_t row, uint32_t position)
@@ -103,7 +104,7 @@ static double score(const struct dn_attention *a, uint32_t row, uint32_t positio
 	for (uint32_t d = 0; d < a->head_dim; d++)
 		sum += (double)a->q[row][d] *
 		       (double)cached(a, a->keys, position, (size_t)d * DN_KV_BLOCK + slot) *
-		       cached_scale(a, a->keys, position, (size_t)d / 32 * DN_KV_BLOCK + slot);
+		       cached_scale(a, a->keys, position, d);
 	sum *= (double)a->scale;
 	return a->softcap > 0.0f ? (double)a->softcap * tanh(sum / (double)a->softcap) : sum;
 }
@@ -126,7 +127,7 @@ static void attend_range(const struct dn_attention *a, uint32_t r, uint32_t from
 		total += weight;
 		for (uint32_t d = 0; d < a->head_dim; d++) {
 			const size_t at = (size_t)(t % DN_KV_BLOCK) * padded + d;
-			const double scale = cached_scale(a, a->values, t, at / 32);
+			const double scale = cached_scale(a, a->values, t, d);
 
 			part[d] += (float)(weight * scale) * cached(a, a->values, t, at);
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the quantiser of vector-ops.inc.h does with a block, for all levels of x86. */
+/* What the quantiser of vector-ops.inc.h does with a block, for the levels of x86. */
 #ifndef DUNLIN_KERNELS_X86_QUANTISE_H
 #define DUNLIN_KERNELS_X86_QUANTISE_H
 
@@ -14,6 +14,7 @@ static inline __m256i magnitudes(const float *x)
 				_mm256_set1_epi32(0x7fffffff));
 }
 
+/* Magnitudes order like their bits. */
 static inline float largest_of_block(const float *x)
 {
 	const __m256i largest =
@@ -33,12 +34,13 @@ static inline __m256i in_units(const float *x, __m256 inverse)
 	return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
 }
 
+/* Of finite elements, within 127 units: what is packed never saturates. */
 static inline void quantise_block(const float *x, float inverse, int8_t *quants, int32_t halves[2])
 {
 	const __m256 units = _mm256_set1_ps(inverse);
 	const __m256i first = _mm256_packs_epi32(in_units(x, units), in_units(x + 8, units));
 	const __m256i second = _mm256_packs_epi32(in_units(x + 16, units), in_units(x + 24, units));
-	/* Packing goes by halves of registers: of elements 0, 8, 16, 24, 4, 12, 20, 28 four each. */
+	/* Packing goes by halves of registers: four from element 0, 8, 16, 24, 4, 12, 20, 28 on. */
 	const __m256i q = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
 						      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 	/* Sums of eight bytes: those of quants + 128. */
