@@ -244,29 +244,33 @@ static void *memory(size_t bytes)
 struct attention_task {
 	struct dn_attention *attention;
 	uint32_t heads;
-	size_t part;
 };
 
 static void run_attention(const struct dn_kernels *kernels, void *data)
 {
 	const struct attention_task *task = data;
 	struct dn_attention *a = task->attention;
+	const size_t part = dn_kv_head_bytes(a->head_dim, a->type);
 
 	for (uint32_t head = 0; head < task->heads; head++) {
-		a->keys = head * 2 * task->part;
-		a->values = a->keys + task->part;
+		a->keys = head * 2 * part;
+		a->values = a->keys + part;
 		kernels->attend(a);
 	}
 }
 
-/* Keys and values between -1 and 1, of which 64 blocks differ; those of all heads are alike. */
+/* Blocks of keys and values that differ: as many as there are values for. */
+#define UNLIKE_BLOCKS (N_MAX * 1024 / (2 * DN_KV_BLOCK * HEAD_DIM))
+
+/* Keys and values between -1 and 1; those of all heads are alike. */
 static void fill_cache(struct bench *b, enum dn_kv_type type, size_t part, uint32_t heads)
 {
 	const struct dn_kernels *kernels = dn_kernels_at(DN_LEVEL_SCALAR);
 
 	for (uint32_t block = 0; block < POSITIONS / DN_KV_BLOCK; block++) {
 		uint8_t *at = b->weights + (size_t)block * heads * 2 * part;
-		const float *row = b->values + (size_t)(block % 64) * 2 * DN_KV_BLOCK * HEAD_DIM;
+		const float *row =
+			b->values + (size_t)(block % UNLIKE_BLOCKS) * 2 * DN_KV_BLOCK * HEAD_DIM;
 
 		for (uint32_t slot = 0; slot < DN_KV_BLOCK; slot++, row += (size_t)2 * HEAD_DIM) {
 			kernels->store_key(at, slot, row, HEAD_DIM, type);
@@ -276,8 +280,6 @@ static void fill_cache(struct bench *b, enum dn_kv_type type, size_t part, uint3
 			memcpy(at + head * 2 * part, at, 2 * part);
 	}
 }
-
-_Static_assert(64 * 2 * DN_KV_BLOCK * HEAD_DIM <= N_MAX * 1024, "there are so many values");
 
 /*
  * A decode step's rows of a KV head, or a tile of prefill's, over a cache of a long conversation;
@@ -299,7 +301,7 @@ static void bench_attention(struct bench *b, uint32_t n_rows, enum dn_kv_type ty
 				  .scale = 0.125f,
 				  .n_rows = n_rows,
 				  .scratch = b->scratch };
-	struct attention_task data = { &a, heads, part };
+	struct attention_task data = { &a, heads };
 	char name[64];
 	struct task task = { .name = name,
 			     .unit_name = few ? "GB/s" : "GFLOP/s",
